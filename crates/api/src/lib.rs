@@ -1,0 +1,1 @@
+//! PromQL over the network: HTTP v1, clients, UI

@@ -1,0 +1,1 @@
+//! flags, roles, wiring, lifecycle

@@ -1,0 +1,1 @@
+//! the immutable block, byte for byte: read, write, merge

@@ -1,0 +1,1 @@
+//! object storage and the catalog of blocks in it: configure, list, cache, mark, ship

@@ -1,0 +1,1 @@
+//! bytes by key, for a while

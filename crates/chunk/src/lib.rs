@@ -1,0 +1,1 @@
+//! chunk encodings, decoded columns, merging and deduplicating them

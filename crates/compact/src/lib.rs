@@ -1,0 +1,1 @@
+//! plan, merge, downsample, retain and clean what lies in the bucket

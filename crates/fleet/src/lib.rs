@@ -1,0 +1,1 @@
+//! who is in the fleet: membership, leases, load signals

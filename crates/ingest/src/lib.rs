@@ -1,0 +1,1 @@
+//! pushed samples: remote write and OTLP in, tenants, routing, remote write out

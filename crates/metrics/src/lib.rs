@@ -1,0 +1,1 @@
+//! our own metrics: registry and encoders

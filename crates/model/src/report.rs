@@ -1,0 +1,217 @@
+//! What rooms report about themselves: targets, metadata, rules, head statistics.
+//!
+//! Each report is a plain struct behind a one-method trait. The room that knows implements it,
+//! `store` fans it out, `api` takes each as an option.
+
+use std::sync::Arc;
+
+use crate::{BoxFuture, Labels, Matcher, Millis, Str, TimeRange};
+
+/// Knows the scrape targets.
+pub trait Targets: Send + Sync {
+    /// All targets as they are now.
+    fn targets(&self) -> TargetsReport;
+}
+
+/// The scrape targets of a process.
+#[derive(Clone, Debug, Default)]
+pub struct TargetsReport {
+    /// Those that are scraped.
+    pub active: Vec<ActiveTarget>,
+    /// Those that relabelling dropped (at most as many as are kept).
+    pub dropped: Vec<DroppedTarget>,
+    /// How many were dropped, by scrape pool.
+    pub dropped_counts: Vec<(Str, usize)>,
+}
+
+/// A target that is scraped.
+#[derive(Clone, Debug)]
+pub struct ActiveTarget {
+    /// Labels before relabelling.
+    pub discovered_labels: Labels,
+    /// Labels after it.
+    pub labels: Labels,
+    /// The job.
+    pub scrape_pool: Str,
+    /// The URL that is asked.
+    pub scrape_url: String,
+    /// The same with `localhost` replaced by the outside name.
+    pub global_url: String,
+    /// Error of the last scrape; empty when it worked.
+    pub last_error: String,
+    /// When it was, ms; 0 before the first.
+    pub last_scrape: Millis,
+    /// How long it took, seconds.
+    pub last_duration: f64,
+    /// How it went.
+    pub health: Health,
+    /// Interval, ms.
+    pub interval: Millis,
+    /// Timeout, ms.
+    pub timeout: Millis,
+}
+
+/// A target that relabelling dropped.
+#[derive(Clone, Debug)]
+pub struct DroppedTarget {
+    /// Labels before relabelling.
+    pub discovered_labels: Labels,
+    /// The job.
+    pub scrape_pool: Str,
+}
+
+/// How the last scrape of a target went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Not scraped yet.
+    #[default]
+    Unknown,
+    /// It worked.
+    Up,
+    /// It failed.
+    Down,
+}
+
+impl Health {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
+/// The kind of a metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the exposition formats' own words")]
+pub enum MetricType {
+    #[default]
+    Unknown,
+    Counter,
+    Gauge,
+    Histogram,
+    GaugeHistogram,
+    Summary,
+    Info,
+    StateSet,
+}
+
+impl MetricType {
+    /// As OpenMetrics and the API write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricType::Unknown => "unknown",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
+            MetricType::GaugeHistogram => "gaugehistogram",
+            MetricType::Summary => "summary",
+            MetricType::Info => "info",
+            MetricType::StateSet => "stateset",
+        }
+    }
+}
+
+/// Type, help and unit of a metric.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Metadata {
+    /// Its kind.
+    pub kind: MetricType,
+    /// Its description.
+    pub help: Str,
+    /// Its unit.
+    pub unit: Str,
+}
+
+/// Knows type, help and unit of metrics.
+pub trait MetadataReport: Send + Sync {
+    /// Metadata by metric name, ascending; each different metadata once.
+    fn metadata(&self, metric: Option<&str>) -> Vec<(Str, Vec<Metadata>)>;
+
+    /// Metadata by target, for targets whose labels match.
+    fn target_metadata(
+        &self,
+        matchers: &[Matcher],
+        metric: Option<&str>,
+    ) -> Vec<(Labels, Str, Metadata)>;
+}
+
+/// Knows exemplars.
+pub trait ExemplarReport: Send + Sync {
+    /// Exemplars of the series that match any of the matcher lists.
+    fn exemplars(
+        &self,
+        matchers: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> BoxFuture<'static, Vec<(Labels, Vec<crate::sink::Exemplar>)>>;
+}
+
+/// Knows how big the head is.
+pub trait HeadReport: Send + Sync {
+    /// Cardinality statistics, the `limit` biggest of each.
+    fn head(&self, limit: usize) -> HeadStatistics;
+
+    /// Blocks on the local disk, oldest first.
+    fn local_blocks(&self) -> Vec<LocalBlock>;
+}
+
+/// Cardinality of the head.
+#[derive(Clone, Debug, Default)]
+pub struct HeadStatistics {
+    /// Active series.
+    pub series: u64,
+    /// Distinct label pairs.
+    pub label_pairs: u64,
+    /// Chunks in memory.
+    pub chunks: u64,
+    /// Oldest and newest sample, ms.
+    pub range: Option<TimeRange>,
+    /// Series by metric name.
+    pub series_by_metric: Vec<(Str, u64)>,
+    /// Values by label name.
+    pub values_by_label: Vec<(Str, u64)>,
+    /// Bytes of values by label name.
+    pub bytes_by_label: Vec<(Str, u64)>,
+    /// Series by label pair (`name=value`).
+    pub series_by_pair: Vec<(Str, u64)>,
+}
+
+/// A block on the local disk.
+#[derive(Clone, Debug)]
+pub struct LocalBlock {
+    /// Its ULID.
+    pub ulid: Str,
+    /// First and last+1 timestamp, ms, as `meta.json` gives them.
+    pub min: Millis,
+    /// Exclusive.
+    pub max: Millis,
+    /// Series, samples, chunks.
+    pub counts: (u64, u64, u64),
+    /// Compaction level.
+    pub level: u32,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Whether it lies in the bucket too; none when nothing is shipped.
+    pub shipped: Option<bool>,
+}
+
+/// Changes what is stored. Off unless the admin API is on.
+pub trait Admin: Send + Sync {
+    /// Marks samples as deleted.
+    fn delete_series(
+        &self,
+        matchers: Vec<Matcher>,
+        range: TimeRange,
+    ) -> BoxFuture<'static, Result<(), crate::SourceError>>;
+
+    /// Removes what was marked from disk.
+    fn clean_tombstones(&self) -> BoxFuture<'static, Result<(), crate::SourceError>>;
+
+    /// Writes a snapshot and returns its folder's name.
+    fn snapshot(&self, skip_head: bool) -> BoxFuture<'static, Result<String, crate::SourceError>>;
+}
+
+/// A report that several rooms share.
+pub type Shared<T> = Arc<T>;

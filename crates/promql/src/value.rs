@@ -1,0 +1,126 @@
+//! What an expression evaluates to, and the door to evaluating it.
+
+use std::sync::Arc;
+
+use model::{BoxFuture, Labels, Millis, Scope, Str};
+
+/// Answers expressions: the engine, an HTTP or gRPC client, a frontend.
+pub trait Evaluator: Send + Sync {
+    /// Evaluates at one time.
+    fn instant(&self, query: InstantQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>>;
+
+    /// Evaluates at `start, start + step, ... <= end`.
+    fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>>;
+}
+
+/// An expression at one time.
+#[derive(Clone, Debug)]
+pub struct InstantQuery {
+    /// The expression.
+    pub expr: Str,
+    /// When, ms.
+    pub ts: Millis,
+    /// How it is to be evaluated.
+    pub options: QueryOptions,
+}
+
+/// An expression on a grid.
+#[derive(Clone, Debug)]
+pub struct RangeQuery {
+    /// The expression.
+    pub expr: Str,
+    /// First step, ms.
+    pub start: Millis,
+    /// Last step at the latest, ms.
+    pub end: Millis,
+    /// Distance of steps, ms; positive.
+    pub step: Millis,
+    /// How it is to be evaluated.
+    pub options: QueryOptions,
+}
+
+/// What a single query may set.
+#[derive(Clone, Debug, Default)]
+pub struct QueryOptions {
+    /// How far back an instant selector looks, ms; `None`: the engine's default.
+    pub lookback: Option<Millis>,
+    /// How long it may take; `None`: the engine's default.
+    pub timeout: Option<std::time::Duration>,
+    /// Ends it early.
+    pub cancel: model::Cancel,
+    /// Whose data is asked for.
+    pub tenant: Option<Str>,
+    /// What to do when a part of the data cannot be had.
+    pub partial_response: model::scope::PartialResponse,
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    /// The value.
+    pub value: Value,
+    /// Warnings, as the API shows them (`PromQL warning: ...`), each once.
+    pub warnings: Vec<Str>,
+    /// Infos, likewise.
+    pub infos: Vec<Str>,
+    /// What it took, if the evaluator knows.
+    pub scope: Option<Arc<Scope>>,
+}
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number at a time.
+    Scalar(Millis, f64),
+    /// A text at a time.
+    String(Millis, String),
+    /// Series with one sample each, in the order of evaluation.
+    Vector(Vec<InstantSample>),
+    /// Series with samples, ascending by labels.
+    Matrix(Vec<RangeSeries>),
+}
+
+/// A series with one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstantSample {
+    /// Its labels.
+    pub labels: Labels,
+    /// The sample's time, ms.
+    pub ts: Millis,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A series with samples as columns of equal length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RangeSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Times, ms, ascending.
+    pub ts: Vec<Millis>,
+    /// Values.
+    pub values: Vec<f64>,
+}
+
+/// Why a query has no answer. The API turns the variant into `errorType`.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The expression or a parameter is wrong (`bad_data`).
+    #[error("{0}")]
+    BadData(String),
+    /// It failed while it ran (`execution`).
+    #[error("{0}")]
+    Execution(String),
+    /// Whoever asked has gone (`canceled`).
+    #[error("query was canceled in {0}")]
+    Canceled(&'static str),
+    /// It took too long (`timeout`).
+    #[error("query timed out in {0}")]
+    Timeout(&'static str),
+    /// The data cannot be had now (`unavailable`).
+    #[error("{0}")]
+    Unavailable(String),
+    /// A defect (`internal`).
+    #[error("{0}")]
+    Internal(String),
+}

@@ -1,0 +1,1 @@
+//! evaluate rule groups: record into a Sink, alert to Alertmanager

@@ -1,0 +1,1 @@
+//! pull samples from targets into a Sink

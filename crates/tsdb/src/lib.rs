@@ -1,0 +1,1 @@
+//! the mutable head: appends, WAL, cutting blocks, retention

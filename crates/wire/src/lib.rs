@@ -1,0 +1,1 @@
+//! crossing the network: generated protobuf, conversions, gRPC, HTTP client and server shells, TLS
