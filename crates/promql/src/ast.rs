@@ -28,8 +28,8 @@ pub struct Expr {
 pub enum ExprKind {
     /// `1`, `0x1f`, `NaN`, `5m`
     Number(NumberLiteral),
-    /// `"text"`; Go strings are bytes, but PromQL's must be UTF-8 where they become labels.
-    String(String),
+    /// `"text"`
+    String(StringLiteral),
     /// `metric{matchers} offset ... @ ...`
     Vector(VectorSelector),
     /// `selector[range]`
@@ -55,6 +55,65 @@ pub struct NumberLiteral {
     pub value: f64,
     /// Whether it was written as a duration.
     pub duration: bool,
+}
+
+/// The text of a string literal, without quotes and escapes.
+///
+/// Escapes can write any bytes (`"\xff"`), and where such a text becomes a label name or value it
+/// is an error that shows them; everywhere else it reads as a `str`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StringLiteral {
+    text: String,
+    /// Only when the bytes are no UTF-8; `text` then has replacement characters.
+    bytes: Option<Box<[u8]>>,
+}
+
+impl StringLiteral {
+    /// The literal of these bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self { text, bytes: None },
+            Err(bad) => Self {
+                text: String::from_utf8_lossy(bad.as_bytes()).into_owned(),
+                bytes: Some(bad.into_bytes().into()),
+            },
+        }
+    }
+
+    /// The text; bytes that are no UTF-8 show as replacement characters.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The bytes as they were meant.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.text.as_bytes())
+    }
+
+    /// Whether the bytes are UTF-8, as label names and values must be.
+    pub fn is_utf8(&self) -> bool {
+        self.bytes.is_none()
+    }
+}
+
+impl From<String> for StringLiteral {
+    fn from(text: String) -> Self {
+        Self { text, bytes: None }
+    }
+}
+
+impl From<&str> for StringLiteral {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl std::ops::Deref for StringLiteral {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
 }
 
 /// A selector of series.
@@ -280,7 +339,69 @@ pub enum BinaryOp {
     TrimLower,
 }
 
+impl AggregateOp {
+    /// The operation's name.
+    pub fn as_str(self) -> &'static str {
+        use AggregateOp::*;
+        match self {
+            Sum => "sum",
+            Avg => "avg",
+            Count => "count",
+            Min => "min",
+            Max => "max",
+            Group => "group",
+            Stddev => "stddev",
+            Stdvar => "stdvar",
+            Topk => "topk",
+            Bottomk => "bottomk",
+            Quantile => "quantile",
+            CountValues => "count_values",
+            Limitk => "limitk",
+            LimitRatio => "limit_ratio",
+        }
+    }
+
+    /// Whether it takes a parameter in front of the vector.
+    pub fn has_param(self) -> bool {
+        use AggregateOp::*;
+        matches!(
+            self,
+            Topk | Bottomk | Quantile | CountValues | Limitk | LimitRatio
+        )
+    }
+
+    /// Whether it needs `promql-experimental-functions`.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, AggregateOp::Limitk | AggregateOp::LimitRatio)
+    }
+}
+
 impl BinaryOp {
+    /// The operator's text.
+    pub fn as_str(self) -> &'static str {
+        use BinaryOp::*;
+        match self {
+            Add => "+",
+            Sub => "-",
+            Mul => "*",
+            Div => "/",
+            Mod => "%",
+            Pow => "^",
+            Atan2 => "atan2",
+            Equal => "==",
+            NotEqual => "!=",
+            Less => "<",
+            Greater => ">",
+            LessEqual => "<=",
+            GreaterEqual => ">=",
+            And => "and",
+            Or => "or",
+            Unless => "unless",
+            TrimUpper => "</",
+            TrimLower => ">/",
+        }
+    }
+
     /// Whether it compares.
     pub fn is_comparison(self) -> bool {
         use BinaryOp::*;
@@ -304,6 +425,50 @@ pub enum UnaryOp {
     Minus,
 }
 
+impl UnaryOp {
+    /// The operator's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UnaryOp::Plus => "+",
+            UnaryOp::Minus => "-",
+        }
+    }
+}
+
+impl Expr {
+    /// What the expression evaluates to.
+    pub fn value_type(&self) -> ValueType {
+        // A loop, not recursion: chains of unary operators and parentheses are the deep ones.
+        let mut expr = self;
+        loop {
+            return match &expr.kind {
+                ExprKind::Number(_) => ValueType::Scalar,
+                ExprKind::String(_) => ValueType::String,
+                ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
+                ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
+                ExprKind::Call(call) => call.func.returns,
+                ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => {
+                    expr = inner;
+                    continue;
+                }
+                ExprKind::Binary(binary) => binary.value_type(),
+            };
+        }
+    }
+}
+
+impl Binary {
+    /// Scalar if both sides are scalars, else vector.
+    pub fn value_type(&self) -> ValueType {
+        if self.lhs.value_type() == ValueType::Scalar && self.rhs.value_type() == ValueType::Scalar
+        {
+            ValueType::Scalar
+        } else {
+            ValueType::Vector
+        }
+    }
+}
+
 /// The type of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {
@@ -315,4 +480,26 @@ pub enum ValueType {
     Matrix,
     /// Text.
     String,
+}
+
+impl ValueType {
+    /// The name in the API's `resultType`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ValueType::Scalar => "scalar",
+            ValueType::Vector => "vector",
+            ValueType::Matrix => "matrix",
+            ValueType::String => "string",
+        }
+    }
+
+    /// The name in error texts and documentation.
+    pub fn documented(self) -> &'static str {
+        match self {
+            ValueType::Scalar => "scalar",
+            ValueType::Vector => "instant vector",
+            ValueType::Matrix => "range vector",
+            ValueType::String => "string",
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! Useful for: finished steps from an expression. Not useful for: HTTP, JSON, storage.
 
 pub mod ast;
+pub mod features;
 pub mod functions;
 pub mod value;
 
