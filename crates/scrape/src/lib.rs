@@ -1,1 +1,22 @@
-//! pull samples from targets into a Sink
+//! Pulls samples from targets into a [`model::Sink`].
+//!
+//! [`parse`] reads the exposition formats without copying a byte.
+//!
+//! ```
+//! use scrape::parse::{Event, Format, Parser};
+//!
+//! let mut parser = Parser::new(b"http_requests_total{code=\"200\"} 17\n", Format::Text);
+//! while let Some(event) = parser.next_event()? {
+//!     if let Event::Series(series) = event {
+//!         assert_eq!(series.text, b"http_requests_total{code=\"200\"}");
+//!         assert_eq!(series.value, 17.0);
+//!         assert_eq!(series.labels()?.get("code"), Some("200"));
+//!     }
+//! }
+//! # Ok::<(), scrape::parse::ParseError>(())
+//! ```
+//!
+//! Useful for: anything that asks targets for metrics. Not useful for: samples that others push
+//! (`ingest`), or deciding who is there to be asked (`discovery`).
+
+pub mod parse;
