@@ -1,1 +1,88 @@
-//! chunk encodings, decoded columns, merging and deduplicating them
+//! Chunks: a few minutes of one series, encoded; and their samples as columns.
+//!
+//! - [`xor`] holds the codec of float chunks: [`xor::Encoder`] and [`xor::decode`].
+//! - [`decode`] opens a chunk of any encoding into [`Columns`].
+//! - [`series::SeriesDecoder`] opens all chunks of one series of a `model::SeriesBatch`: it
+//!   unites chunks that overlap, deduplicates replicas and clips to a range.
+//!
+//! With the feature `suite` there are also a source and a sink in [`memory`], and in [`suite`]
+//! the behaviour that every `model::Source` and `model::Sink` must show.
+//!
+//! ```
+//! use chunk::{Columns, xor};
+//!
+//! let mut encoder = xor::Encoder::new();
+//! encoder.append(15_000, 1.0);
+//! encoder.append(30_000, 2.5);
+//!
+//! let mut columns = Columns::default();
+//! xor::decode(encoder.bytes(), &mut columns)?;
+//! assert_eq!(columns.ts, [15_000, 30_000]);
+//! assert_eq!(columns.values, [1.0, 2.5]);
+//! # Ok::<(), chunk::ChunkError>(())
+//! ```
+//!
+//! Useful for: turning bytes into samples and back, as fast as the bits allow. Not useful for:
+//! where chunks lie (`block`, `tsdb`), or what samples mean (`promql`).
+
+mod bits;
+pub mod columns;
+pub mod dedup;
+#[cfg(feature = "suite")]
+pub mod memory;
+pub mod series;
+#[cfg(feature = "suite")]
+pub mod suite;
+pub mod xor;
+
+pub use columns::Columns;
+pub use series::{Dedup, SeriesDecoder, Want};
+
+use model::{Encoding, Kind, SourceError};
+
+/// Why a chunk could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    /// The bytes end before the last sample that the header promises.
+    #[error("chunk is truncated")]
+    Truncated,
+    /// The bytes cannot come from an encoder.
+    #[error("chunk is corrupt: {0}")]
+    Corrupt(&'static str),
+    /// The encoding exists, but this version cannot read it.
+    #[error("not implemented: reading {0}")]
+    NotImplemented(&'static str),
+    /// No known encoding has this number.
+    #[error("unknown chunk encoding {0}")]
+    UnknownEncoding(u8),
+}
+
+impl From<ChunkError> for SourceError {
+    fn from(e: ChunkError) -> Self {
+        SourceError::new(Kind::Corrupt, e.to_string())
+    }
+}
+
+/// Decodes a chunk and adds its samples to `out`. After an error `out` is as it was before.
+pub fn decode(encoding: Encoding, bytes: &[u8], out: &mut Columns) -> Result<(), ChunkError> {
+    match encoding {
+        Encoding::XOR => xor::decode(bytes, out),
+        Encoding::XOR2 => Err(ChunkError::NotImplemented("XOR2 chunks")),
+        Encoding::HISTOGRAM | Encoding(5) => {
+            Err(ChunkError::NotImplemented("native histogram chunks"))
+        }
+        Encoding::FLOAT_HISTOGRAM | Encoding(6) => {
+            Err(ChunkError::NotImplemented("float histogram chunks"))
+        }
+        Encoding::AGGREGATE => Err(ChunkError::NotImplemented("whole aggregate chunks")),
+        Encoding(other) => Err(ChunkError::UnknownEncoding(other)),
+    }
+}
+
+/// How many samples a chunk says it holds: the first two bytes of every sample encoding.
+pub fn sample_count(bytes: &[u8]) -> Result<usize, ChunkError> {
+    match bytes {
+        [a, b, ..] => Ok(u16::from_be_bytes([*a, *b]) as usize),
+        _ => Err(ChunkError::Truncated),
+    }
+}

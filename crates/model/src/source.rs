@@ -171,6 +171,17 @@ pub enum Projection {
     Exclude(Vec<Str>),
 }
 
+impl Projection {
+    /// Whether the label `name` is wanted.
+    pub fn keeps(&self, name: &str) -> bool {
+        match self {
+            Projection::All => true,
+            Projection::Include(names) => names.iter().any(|n| **n == *name),
+            Projection::Exclude(names) => names.iter().all(|n| **n != *name),
+        }
+    }
+}
+
 /// One part of a set of series: those whose hash over some labels is `index` modulo `total`.
 /// The hash is Thanos': xxh64 over `name 0xff value 0xff` of the labels in (`by`) or not in
 /// `labels`.
@@ -184,6 +195,30 @@ pub struct Shard {
     pub by: bool,
     /// Label names.
     pub labels: Vec<Str>,
+}
+
+impl Shard {
+    /// Whether a series with these labels (sorted by name; without those that an order removes)
+    /// belongs to this part. `scratch` is memory to work in. No total means no parts: all belong.
+    pub fn owns<'a>(
+        &self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        scratch: &mut Vec<u8>,
+    ) -> bool {
+        if self.total <= 1 {
+            return true;
+        }
+        scratch.clear();
+        for (name, value) in labels {
+            if self.labels.iter().any(|l| **l == *name) == self.by {
+                scratch.extend_from_slice(name.as_bytes());
+                scratch.push(0xff);
+                scratch.extend_from_slice(value.as_bytes());
+                scratch.push(0xff);
+            }
+        }
+        xxhash_rust::xxh64::xxh64(scratch, 0) % self.total == self.index
+    }
 }
 
 /// The question of a label request.

@@ -1,0 +1,423 @@
+//! Float chunks: Gorilla's XOR encoding as Prometheus writes it (`tsdb/chunkenc/xor.go`).
+//!
+//! ```text
+//! u16 number of samples, big-endian
+//! sample 0: varint t | 64 bits v                           (aligned to bytes up to here)
+//! sample 1: uvarint (t1 - t0) | xor(v1)
+//! sample n: dod | xor(vn)                                  dod = (tn - tn-1) - (tn-1 - tn-2)
+//!
+//! dod: 0            the same distance as before
+//!      10   14 bits
+//!      110  17 bits
+//!      1110 20 bits      a field of k bits holds -(2^(k-1) - 1) ..= 2^(k-1)
+//!      1111 64 bits
+//! xor: 0            the same value
+//!      10   the significant bits, in the window of before
+//!      11   5 bits leading zeros (31 at most), 6 bits number of significant bits (0 is 64), these
+//! ```
+
+use model::Millis;
+
+use crate::bits::{self, Reader};
+use crate::{ChunkError, Columns};
+
+#[cfg(test)]
+mod tests;
+
+/// No window yet: the first value that changes opens one.
+const NO_WINDOW: u8 = 0xff;
+
+/// How many bytes one sample takes at most (4 + 64 bits of time, 13 + 64 bits of value, and the
+/// bits around them).
+pub const MAX_SAMPLE_BYTES: usize = 19;
+
+/// A chunk that takes samples. Small: a head keeps one for every series.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// The chunk as far as it goes, ready to be read at any time.
+    buf: Vec<u8>,
+    ts: Millis,
+    delta: u64,
+    value: u64,
+    /// Unused bits in the last byte.
+    free: u8,
+    leading: u8,
+    trailing: u8,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    /// An empty chunk.
+    pub fn new() -> Self {
+        Self::with_capacity(64)
+    }
+
+    /// An empty chunk with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self::reuse(Vec::with_capacity(bytes.max(2)))
+    }
+
+    /// An empty chunk in the memory of `buf`, whose content is dropped.
+    pub fn reuse(mut buf: Vec<u8>) -> Self {
+        buf.clear();
+        buf.extend_from_slice(&[0, 0]);
+        Self {
+            buf,
+            ts: 0,
+            delta: 0,
+            value: 0,
+            free: 0,
+            leading: NO_WINDOW,
+            trailing: 0,
+        }
+    }
+
+    /// Goes on with a chunk as if its samples had just been appended.
+    pub fn resume(chunk: &[u8]) -> Result<Self, ChunkError> {
+        let mut columns = Columns::default();
+        let end = decode_state(chunk, &mut columns)?;
+        let mut buf = chunk.to_vec();
+        buf.truncate(end.pos.div_ceil(8));
+        let free = (buf.len() * 8 - end.pos) as u8;
+        if let Some(last) = buf.last_mut() {
+            *last &= 0xffu8 << free;
+        }
+        Ok(Self {
+            buf,
+            ts: end.ts,
+            delta: end.delta,
+            value: end.value,
+            free,
+            leading: if end.windowed {
+                end.leading as u8
+            } else {
+                NO_WINDOW
+            },
+            trailing: end.trailing as u8,
+        })
+    }
+
+    /// How many samples there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        // The constructors write the two bytes.
+        u16::from_be_bytes([self.buf[0], self.buf[1]]) as usize
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether no sample can be added any more: the header counts to 65535.
+    pub fn is_full(&self) -> bool {
+        self.len() == u16::MAX as usize
+    }
+
+    /// The chunk as far as it goes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// The chunk.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.buf
+    }
+
+    /// Bytes of memory that the chunk holds, this struct not included.
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// The last sample's timestamp; none if there is no sample.
+    pub fn last_ts(&self) -> Option<Millis> {
+        (!self.is_empty()).then_some(self.ts)
+    }
+
+    /// The last sample's value; none if there is no sample.
+    pub fn last_value(&self) -> Option<f64> {
+        (!self.is_empty()).then_some(f64::from_bits(self.value))
+    }
+
+    /// Appends a sample. Cut the chunk before it [`is_full`](Self::is_full): a sample beyond that
+    /// is dropped.
+    #[inline]
+    pub fn append(&mut self, ts: Millis, value: f64) {
+        let count = self.len();
+        let value = value.to_bits();
+        match count {
+            0 => {
+                bits::put_varint(&mut self.buf, ts);
+                self.buf.extend_from_slice(&value.to_be_bytes());
+                self.value = value;
+            }
+            1 => {
+                self.delta = ts.wrapping_sub(self.ts) as u64;
+                bits::put_uvarint(&mut self.buf, self.delta);
+                let (word, bits) = self.xor(value);
+                bits::write(&mut self.buf, &mut self.free, word, bits);
+            }
+            0xffff => return,
+            _ => {
+                let delta = ts.wrapping_sub(self.ts) as u64;
+                let dod = delta.wrapping_sub(self.delta) as i64;
+                self.delta = delta;
+                let (time, time_bits): (u64, u32) = match dod {
+                    0 => (0, 1),
+                    -8191..=8192 => (0b10 << 14 | (dod as u64 & 0x3fff), 16),
+                    -65535..=65536 => (0b110 << 17 | (dod as u64 & 0x1_ffff), 20),
+                    -524_287..=524_288 => (0b1110 << 20 | (dod as u64 & 0xf_ffff), 24),
+                    _ => {
+                        let word = 0b1111 << 64 | dod as u64 as u128;
+                        bits::write(&mut self.buf, &mut self.free, word, 68);
+                        (0, 0)
+                    }
+                };
+                // 24 and 77 bits at most: both halves in one write.
+                let (word, bits) = self.xor(value);
+                let word = (time as u128) << bits | word;
+                bits::write(&mut self.buf, &mut self.free, word, time_bits + bits);
+            }
+        }
+        self.ts = ts;
+        let count = (count as u16 + 1).to_be_bytes();
+        self.buf[0] = count[0];
+        self.buf[1] = count[1];
+    }
+
+    /// The bits of a value after the one before.
+    #[inline]
+    fn xor(&mut self, value: u64) -> (u128, u32) {
+        let xor = value ^ self.value;
+        self.value = value;
+        if xor == 0 {
+            return (0, 1);
+        }
+        let leading = (xor.leading_zeros() as u8).min(31);
+        let trailing = xor.trailing_zeros() as u8;
+        if self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing {
+            let significant = 64 - self.leading as u32 - self.trailing as u32;
+            let word = 0b10u128 << significant | (xor >> self.trailing) as u128;
+            return (word, 2 + significant);
+        }
+        self.leading = leading;
+        self.trailing = trailing;
+        let significant = 64 - leading as u32 - trailing as u32;
+        let head = 0b11 << 11 | (leading as u128) << 6 | (significant as u128 & 0x3f);
+        (
+            head << significant | (xor >> trailing) as u128,
+            13 + significant,
+        )
+    }
+}
+
+/// Decodes a chunk and adds its samples to `out`. After an error `out` is as it was before.
+///
+/// Memory is only taken for as many samples as the bytes can hold.
+pub fn decode(chunk: &[u8], out: &mut Columns) -> Result<(), ChunkError> {
+    decode_state(chunk, out).map(drop)
+}
+
+/// Where a decoder stands: what the next sample is told by.
+struct State {
+    pos: usize,
+    ts: i64,
+    delta: u64,
+    value: u64,
+    leading: u32,
+    trailing: u32,
+    windowed: bool,
+}
+
+fn decode_state(chunk: &[u8], out: &mut Columns) -> Result<State, ChunkError> {
+    let count = crate::sample_count(chunk)?;
+    let mut state = State {
+        pos: 16,
+        ts: 0,
+        delta: 0,
+        value: 0,
+        leading: 0,
+        trailing: 0,
+        windowed: false,
+    };
+    if count == 0 {
+        return Ok(state);
+    }
+    let (ts, rest) = bits::varint(&chunk[2..]).ok_or(ChunkError::Truncated)?;
+    let (value, rest) = rest.split_first_chunk::<8>().ok_or(ChunkError::Truncated)?;
+    state.ts = ts;
+    state.value = u64::from_be_bytes(*value);
+    state.pos = (chunk.len() - rest.len()) * 8;
+    let before = out.len();
+    if count == 1 {
+        out.push(ts, f64::from_bits(state.value));
+        return Ok(state);
+    }
+    let (delta, rest) = bits::uvarint(rest).ok_or(ChunkError::Truncated)?;
+    state.delta = delta;
+    state.pos = (chunk.len() - rest.len()) * 8;
+    // Sample 1 takes a bit at least, the others two.
+    if count - 2 > rest.len() * 4 {
+        return Err(ChunkError::Truncated);
+    }
+    out.push(ts, f64::from_bits(state.value));
+    out.ts.resize(before + count, 0);
+    out.values.resize(before + count, 0.0);
+    let run = state.samples(
+        chunk,
+        &mut out.ts[before + 1..],
+        &mut out.values[before + 1..],
+    );
+    if let Err(e) = run {
+        out.truncate(before);
+        return Err(e);
+    }
+    Ok(state)
+}
+
+impl State {
+    /// Sample 1 and all others.
+    fn samples(
+        &mut self,
+        chunk: &[u8],
+        ts: &mut [i64],
+        values: &mut [f64],
+    ) -> Result<(), ChunkError> {
+        // Sample 1 has no bits for its time: the same as a distance that stays.
+        let mut reader = Reader::new(chunk, self.pos);
+        self.ts = self.ts.wrapping_add(self.delta as i64);
+        let word = reader.peek();
+        self.value(&mut reader, word, 0)?;
+        self.pos = reader.pos();
+        ts[0] = self.ts;
+        values[0] = f64::from_bits(self.value);
+        // Far from the end no word that is read reaches beyond the chunk.
+        let safe = chunk.len().saturating_sub(MAX_SAMPLE_BYTES + 8) * 8;
+        let done = 1 + self.run(chunk, safe, &mut ts[1..], &mut values[1..])?;
+        if done < ts.len() {
+            // The last bytes are read from a copy with zeros behind it.
+            const TAIL: usize = MAX_SAMPLE_BYTES + 8 + 1;
+            let start = (self.pos / 8).min(chunk.len());
+            let tail = &chunk[start..];
+            let mut padded = [0u8; 2 * TAIL + 8];
+            let len = tail.len().min(TAIL);
+            padded[..len].copy_from_slice(&tail[..len]);
+            self.pos -= start * 8;
+            let done_now = self.run(&padded, len * 8, &mut ts[done..], &mut values[done..])?;
+            self.pos += start * 8;
+            if done + done_now < ts.len() {
+                return Err(ChunkError::Truncated);
+            }
+        }
+        if self.pos > chunk.len() * 8 {
+            return Err(ChunkError::Truncated);
+        }
+        Ok(())
+    }
+
+    /// Decodes samples that start before bit `end`; gives how many.
+    #[inline]
+    fn run(
+        &mut self,
+        bytes: &[u8],
+        end: usize,
+        ts: &mut [i64],
+        values: &mut [f64],
+    ) -> Result<usize, ChunkError> {
+        let mut reader = Reader::new(bytes, self.pos);
+        let mut done = 0;
+        for (t, v) in ts.iter_mut().zip(values) {
+            if reader.pos() >= end {
+                break;
+            }
+            let mut word = reader.peek();
+            let mut used = 1;
+            if word >> 63 != 0 {
+                let dod: i64 = match (!word).leading_zeros() {
+                    1 => {
+                        used = 16;
+                        short(word << 2 >> 50, 14)
+                    }
+                    2 => {
+                        used = 20;
+                        short(word << 3 >> 47, 17)
+                    }
+                    3 => {
+                        used = 24;
+                        short(word << 4 >> 44, 20)
+                    }
+                    _ => {
+                        reader.skip(4);
+                        let dod = reader.read(64) as i64;
+                        word = reader.peek();
+                        used = 0;
+                        dod
+                    }
+                };
+                self.delta = self.delta.wrapping_add(dod as u64);
+            }
+            self.ts = self.ts.wrapping_add(self.delta as i64);
+            self.value(&mut reader, word, used)?;
+            *t = self.ts;
+            *v = f64::from_bits(self.value);
+            done += 1;
+        }
+        self.pos = reader.pos();
+        Ok(done)
+    }
+
+    /// The value whose bits start `used` (at most 24) bits into `word`.
+    #[inline(always)]
+    fn value(&mut self, reader: &mut Reader<'_>, word: u64, used: u32) -> Result<(), ChunkError> {
+        let mut word = word << used;
+        if word >> 63 == 0 {
+            reader.skip(used + 1);
+            return Ok(());
+        }
+        let mut head = 2;
+        if word >> 62 == 0b11 {
+            let leading = (word >> 57) as u32 & 0x1f;
+            let significant = match (word >> 51) as u32 & 0x3f {
+                0 => 64,
+                n => n,
+            };
+            if leading + significant > 64 {
+                return Err(ChunkError::Corrupt("more than 64 bits in a value"));
+            }
+            self.leading = leading;
+            self.trailing = 64 - leading - significant;
+            self.windowed = true;
+            head = 13;
+        }
+        let significant = 64 - self.leading - self.trailing;
+        let bits = if used + head + significant <= 57 {
+            // All in the word that is here.
+            word <<= head;
+            reader.skip(used + head + significant);
+            word >> (64 - significant)
+        } else {
+            reader.skip(used + head);
+            reader.read(significant)
+        };
+        self.value ^= bits << self.trailing;
+        Ok(())
+    }
+}
+
+/// A difference of differences in a field of `bits`: the upper half is negative, but for its first
+/// number.
+#[inline(always)]
+fn short(field: u64, bits: u32) -> i64 {
+    let field = field as i64;
+    if field > 1 << (bits - 1) {
+        field - (1 << bits)
+    } else {
+        field
+    }
+}
