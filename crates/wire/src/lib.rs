@@ -1,1 +1,3 @@
 //! crossing the network: generated protobuf, conversions, gRPC, HTTP client and server shells, TLS
+
+pub mod server;
