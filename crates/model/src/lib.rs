@@ -25,6 +25,7 @@ pub mod relabel;
 pub mod report;
 pub mod sample;
 pub mod scope;
+pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod symbols;
