@@ -143,10 +143,11 @@ impl Bucket {
     /// The bytes of a whole object of at most [`WHOLE_LIMIT`].
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         let path = self.path(key)?;
-        let moved = WHOLE_LIMIT / 8;
         let got = self
-            .run("get", key, moved, || async {
-                let got = self.store.get_opts(&path, GetOptions::default()).await?;
+            .run("get", key, WHOLE_LIMIT, || async {
+                let got = self
+                    .soon(self.store.get_opts(&path, GetOptions::default()))
+                    .await?;
                 if got.meta.size > WHOLE_LIMIT {
                     return Ok(Err(got.meta.size));
                 }
@@ -190,7 +191,7 @@ impl Bucket {
                     range: Some(range.clone()),
                     ..GetOptions::default()
                 };
-                let got = self.store.get_opts(&path, options).await?;
+                let got = self.soon(self.store.get_opts(&path, options)).await?;
                 let size = got.meta.size;
                 Ok((got.bytes().await?, size))
             })
@@ -396,6 +397,21 @@ impl Bucket {
             }
             self.meters.retried(operation);
             tokio::time::sleep(self.policy.pause(n + 1, &self.dice)).await;
+        }
+    }
+
+    /// Limits the time until an answer begins, however long the rest of it may take.
+    async fn soon<T>(
+        &self,
+        begun: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let limit = self.policy.attempt_timeout;
+        match tokio::time::timeout(limit, begun).await {
+            Ok(result) => result,
+            Err(_) => Err(object_store::Error::Generic {
+                store: "bucket",
+                source: format!("no answer within {limit:?}").into(),
+            }),
         }
     }
 

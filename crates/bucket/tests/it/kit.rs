@@ -10,8 +10,8 @@ use s3kit::Server;
 pub fn policy() -> RetryPolicy {
     RetryPolicy {
         attempts: 3,
-        attempt_timeout: Duration::from_millis(300),
-        per_mib: Duration::from_millis(50),
+        attempt_timeout: Duration::from_millis(500),
+        per_mib: Duration::from_secs(2),
         first_pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(20),
         ..RetryPolicy::default()
