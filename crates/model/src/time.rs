@@ -113,6 +113,9 @@ pub enum DurationError {
     /// Not a number with a unit, or units out of order.
     #[error("not a valid duration string: {0:?}")]
     Invalid(String),
+    /// Letters that are no unit, and the whole text.
+    #[error("unknown unit {0:?} in duration {1:?}")]
+    UnknownUnit(String, String),
     /// Over 2^63 nanoseconds, which is the longest a duration may be.
     #[error("duration out of range")]
     OutOfRange,
@@ -134,7 +137,7 @@ pub fn parse_duration(text: &str) -> Result<Millis, DurationError> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let letters = rest[digits..]
             .bytes()
-            .take_while(u8::is_ascii_alphabetic)
+            .take_while(|b| !b.is_ascii_digit())
             .count();
         if digits == 0 || letters == 0 {
             return Err(invalid());
@@ -143,7 +146,7 @@ pub fn parse_duration(text: &str) -> Result<Millis, DurationError> {
         let place = UNITS
             .iter()
             .position(|(u, _)| *u == unit)
-            .ok_or_else(invalid)?;
+            .ok_or_else(|| DurationError::UnknownUnit(unit.to_owned(), text.to_owned()))?;
         if place < next_unit {
             return Err(invalid());
         }

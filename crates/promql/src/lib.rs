@@ -9,6 +9,9 @@
 pub mod ast;
 pub mod features;
 pub mod functions;
+pub mod parse;
+pub mod prettify;
+mod print;
 pub mod value;
 
 pub use value::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};

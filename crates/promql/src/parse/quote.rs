@@ -1,0 +1,159 @@
+//! Strings and numbers as Go's `fmt` and `strconv` print them.
+
+use std::fmt::Write as _;
+
+/// `text` as Go's `%q` prints it.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        push_escaped(&mut out, c, '"');
+    }
+    out.push('"');
+    out
+}
+
+/// The first `n` characters of `text`, quoted (`%.10q`).
+pub(crate) fn quote_prefix(text: &str, n: usize) -> String {
+    let end = text.char_indices().nth(n).map_or(text.len(), |(i, _)| i);
+    quote(&text[..end])
+}
+
+/// Bytes as Go's `%q` prints a string that may be no UTF-8.
+pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            push_escaped(&mut out, c, '"');
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A character as Go's `%q` prints it; the end of input shows as a replacement character.
+pub(crate) fn quote_char(c: Option<char>) -> String {
+    let mut out = String::from("'");
+    push_escaped(&mut out, c.unwrap_or(char::REPLACEMENT_CHARACTER), '\'');
+    out.push('\'');
+    out
+}
+
+/// A character as Go's `%#U` prints it: `U+0063 'c'`.
+pub(crate) fn unicode(c: char) -> String {
+    if is_print(c) {
+        format!("U+{:04X} '{c}'", c as u32)
+    } else {
+        format!("U+{:04X}", c as u32)
+    }
+}
+
+fn push_escaped(out: &mut String, c: char, delimiter: char) {
+    match c {
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{7}' => out.push_str("\\a"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{b}' => out.push_str("\\v"),
+        '\u{c}' => out.push_str("\\f"),
+        c if c == delimiter => {
+            out.push('\\');
+            out.push(c);
+        }
+        c if is_print(c) => out.push(c),
+        c if c.is_ascii() => {
+            let _ = write!(out, "\\x{:02x}", c as u32);
+        }
+        c if (c as u32) < 0x1_0000 => {
+            let _ = write!(out, "\\u{:04x}", c as u32);
+        }
+        c => {
+            let _ = write!(out, "\\U{:08x}", c as u32);
+        }
+    }
+}
+
+/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
+fn is_print(c: char) -> bool {
+    if c.is_ascii() {
+        return (' '..='~').contains(&c);
+    }
+    // The standard library escapes the same categories, but marks only in front of a string.
+    let mut buffer = [b'a'; 5];
+    let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
+    std::str::from_utf8(&buffer[..len]).is_ok_and(|s| s.escape_debug().nth(1) == Some(c))
+}
+
+/// A number as Go's `%v` and `%g` print it: the shortest digits that read back, with an exponent
+/// below 1e-4 and from 1e21 on.
+pub(crate) fn format_g(value: f64) -> String {
+    let magnitude = value.abs();
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = match exponent.strip_prefix('-') {
+            Some(rest) => ('-', rest),
+            None => ('+', exponent),
+        };
+        format!("{digits}e{sign}{exponent:0>2}")
+    } else {
+        format!("{value}")
+    }
+}
+
+/// A number as Go's `FormatFloat(value, 'f', -1, 64)` prints it: never with an exponent.
+pub(crate) fn format_f(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        format!("{value}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_as_go_does() {
+        assert_eq!(quote("a\"b\\\n\u{1}é\u{ad}"), r#""a\"b\\\n\x01é\u00ad""#);
+        assert_eq!(quote("e\u{301}\u{e0001}"), "\"e\u{301}\\U000e0001\"");
+        assert_eq!(quote_bytes(b"a\xc5z"), r#""a\xc5z""#);
+        assert_eq!(quote_char(Some('\'')), r"'\''");
+        assert_eq!(quote_char(None), "'\u{fffd}'");
+        assert_eq!(quote_prefix("abcdefghijkl", 10), "\"abcdefghij\"");
+        assert_eq!(unicode('c'), "U+0063 'c'");
+        assert_eq!(unicode('\u{1}'), "U+0001");
+    }
+
+    #[test]
+    fn numbers_as_go_does() {
+        for (value, g, f) in [
+            (1.0, "1", "1"),
+            (-23.0, "-23", "-23"),
+            (1e21, "1e+21", "1000000000000000000000"),
+            (1e20, "100000000000000000000", "100000000000000000000"),
+            (0.00001, "1e-05", "0.00001"),
+            (0.0001, "0.0001", "0.0001"),
+            (f64::INFINITY, "+Inf", "+Inf"),
+            (f64::NAN, "NaN", "NaN"),
+            (-0.0, "-0", "-0"),
+            (1.5e-300, "1.5e-300", &format!("0.{}15", "0".repeat(299))),
+        ] {
+            assert_eq!(format_g(value), g);
+            assert_eq!(format_f(value), f);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the whole room: Prometheus' conformance corpora and properties.
+
+mod corpus;
+mod parser;
