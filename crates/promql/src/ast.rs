@@ -457,6 +457,35 @@ impl Expr {
     }
 }
 
+impl Expr {
+    /// Calls `f` with this expression and all below it, parents first. A depth-first walk with a
+    /// stack of its own, so that no tree is too deep for it.
+    pub fn for_each<'e>(&'e self, mut f: impl FnMut(&'e Expr)) {
+        let mut stack = vec![self];
+        while let Some(expr) = stack.pop() {
+            f(expr);
+            let from = stack.len();
+            match &expr.kind {
+                ExprKind::Number(_)
+                | ExprKind::String(_)
+                | ExprKind::Vector(_)
+                | ExprKind::Matrix(_) => {}
+                ExprKind::Subquery(subquery) => stack.push(&subquery.expr),
+                ExprKind::Call(call) => stack.extend(&call.args),
+                ExprKind::Aggregate(aggregate) => {
+                    stack.extend(&aggregate.param);
+                    stack.push(&aggregate.expr);
+                }
+                ExprKind::Binary(binary) => stack.extend([&binary.lhs, &binary.rhs]),
+                ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => stack.push(inner),
+            }
+            if let Some(children) = stack.get_mut(from..) {
+                children.reverse();
+            }
+        }
+    }
+}
+
 impl Binary {
     /// Scalar if both sides are scalars, else vector.
     pub fn value_type(&self) -> ValueType {

@@ -74,8 +74,9 @@ impl Display for NumberLiteral {
         if self.value < 0.0 {
             f.write_char('-')?;
         }
-        // Nanoseconds first, as Prometheus rounds.
-        let nanos = (self.value.abs() * 1e9) as i64;
+        // Prometheus cuts here where we round, and so prints some durations a ms too short; but
+        // queries travel as printed text, which must mean the same.
+        let nanos = (self.value.abs() * 1e9).round() as i64;
         f.write_str(&format_duration(nanos / 1_000_000))
     }
 }

@@ -146,7 +146,10 @@ impl<'a> Parser<'a> {
                 } else {
                     Cardinality::OneToMany
                 };
-                if self.peek().tok == Tok::LeftParen {
+                // Without labels an operand or a fill modifier must follow at once; of anything
+                // else Prometheus says that it wants the labels.
+                let next = self.peek().tok;
+                if next == Tok::LeftParen || !starts_expression(next) {
                     matching.include = self.grouping_labels()?;
                 }
             }

@@ -91,14 +91,14 @@ fn is_print(c: char) -> bool {
 }
 
 /// A number as Go's `%v` and `%g` print it: the shortest digits that read back, with an exponent
-/// below 1e-4 and from 1e21 on.
+/// below 1e-4 and from 1e6 on.
 pub(crate) fn format_g(value: f64) -> String {
     let magnitude = value.abs();
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {
         if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-    } else if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    } else if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, exponent) = match exponent.strip_prefix('-') {
@@ -144,7 +144,9 @@ mod tests {
             (1.0, "1", "1"),
             (-23.0, "-23", "-23"),
             (1e21, "1e+21", "1000000000000000000000"),
-            (1e20, "100000000000000000000", "100000000000000000000"),
+            (999999.5, "999999.5", "999999.5"),
+            (1e6, "1e+06", "1000000"),
+            (7.95e11, "7.95e+11", "795000000000"),
             (0.00001, "1e-05", "0.00001"),
             (0.0001, "0.0001", "0.0001"),
             (f64::INFINITY, "+Inf", "+Inf"),
