@@ -8,6 +8,7 @@
 //! A fully anchored pattern is looked at before it is compiled: a finite set of strings, and
 //! literals with `.*` or `.+` between them, are matched by comparing and searching bytes.
 
+mod case;
 mod class;
 mod expand;
 mod parse;
@@ -24,6 +25,8 @@ use regex_automata::util::primitives::NonMaxUsize;
 use regex_syntax::hir::{Hir, HirKind, Look};
 
 use shape::Shape;
+
+pub(crate) use case::{to_lower, to_upper};
 
 /// Memory that the compiled form of one pattern may take, bytes. Go allows 128 MiB.
 const SIZE_LIMIT: usize = 16 << 20;

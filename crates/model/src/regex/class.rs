@@ -241,6 +241,15 @@ pub(super) fn is_letter_or_digit(c: char) -> bool {
         class.union(&category("Nd").unwrap_or_else(ClassUnicode::empty));
         class
     });
+    contains(class, c)
+}
+
+/// Whether Go's tables hold `c` at all.
+pub(super) fn is_known(c: char) -> bool {
+    contains(age(), c)
+}
+
+fn contains(class: &ClassUnicode, c: char) -> bool {
     let ranges = class.ranges();
     let at = ranges.partition_point(|r| r.end() < c);
     ranges.get(at).is_some_and(|r| r.start() <= c)
