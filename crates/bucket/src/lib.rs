@@ -18,15 +18,24 @@
 //! # std::fs::remove_dir_all(&dir).unwrap();
 //! ```
 //!
+//! On top of it stand the [`Shipper`], which uploads finished blocks of a TSDB's directory, the
+//! [`Catalog`], which knows the blocks of a bucket, and the [`marks`] that say what shall happen
+//! to them.
+//!
 //! Useful for: whole objects, ranges of them, folders of blocks. Not useful for: what is inside a
 //! block (`block`), answering queries from it (`store`), deciding what to compact (`compact`).
 
+pub mod catalog;
 mod client;
 pub mod config;
 mod error;
+pub mod marks;
 mod retry;
+pub mod shipper;
 
+pub use catalog::{Catalog, CatalogBlock, CatalogOptions, Snapshot};
 pub use client::{Bucket, Folder, Object, Put, WHOLE_LIMIT, open, open_with};
 pub use config::Config;
 pub use error::Error;
 pub use retry::RetryPolicy;
+pub use shipper::{Report, Shipper, ShipperOptions};

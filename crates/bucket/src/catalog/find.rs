@@ -1,0 +1,194 @@
+//! Listing the bucket and reading what is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use block::Meta;
+use futures_util::{StreamExt as _, stream};
+use model::Millis;
+use ulid::Ulid;
+
+use super::{Catalog, Marks, Partial, Strategy, disk};
+use crate::marks::{self, DeletionMark, Mark, NoCompactMark, NoDownsampleMark};
+use crate::{Error, Object};
+
+/// All blocks of the bucket, unfiltered.
+#[derive(Default)]
+pub(super) struct Found {
+    pub blocks: Vec<(Arc<Meta>, Marks)>,
+    pub unreadable: Vec<(Ulid, String)>,
+    /// How many of the unreadable ones have a meta.json that is no meta.json.
+    pub corrupted: usize,
+    pub partial: Vec<Partial>,
+}
+
+/// What a listing tells of one folder.
+#[derive(Clone, Copy, Default)]
+struct Folder {
+    /// Whether there is a meta.json; none if nobody looked.
+    meta: Option<bool>,
+    /// Whether there is such a mark; none if nobody looked.
+    marks: [Option<bool>; 3],
+    modified: Option<Millis>,
+}
+
+enum Read {
+    Block(Arc<Meta>, Box<Marks>),
+    Partial,
+    Corrupted(String),
+    Failed(String),
+}
+
+impl Catalog {
+    pub(super) async fn find(&self) -> Result<Found, Error> {
+        let folders = match self.options.strategy {
+            Strategy::Recursive => self.list_all().await?,
+            Strategy::Concurrent => self.list_top().await?,
+        };
+        let there: BTreeSet<Ulid> = folders.keys().copied().collect();
+        self.metas.lock().retain(|ulid, _| there.contains(ulid));
+        self.remember_from_disk(&there).await;
+
+        let reads = folders.iter().map(|(&ulid, &folder)| async move {
+            (ulid, folder.modified, self.read(ulid, folder).await)
+        });
+        let concurrency = self.options.concurrency.max(1);
+        let mut reads = stream::iter(reads).buffer_unordered(concurrency);
+        let mut found = Found::default();
+        while let Some((ulid, modified, read)) = reads.next().await {
+            match read {
+                Read::Block(meta, marks) => found.blocks.push((meta, *marks)),
+                Read::Partial => found.partial.push(Partial { ulid, modified }),
+                Read::Corrupted(reason) => {
+                    found.corrupted += 1;
+                    found.unreadable.push((ulid, reason));
+                }
+                Read::Failed(reason) => found.unreadable.push((ulid, reason)),
+            }
+        }
+        found.unreadable.sort_unstable();
+        found.partial.sort_unstable_by_key(|p| p.ulid);
+        Ok(found)
+    }
+
+    async fn list_all(&self) -> Result<BTreeMap<Ulid, Folder>, Error> {
+        let mut folders: BTreeMap<Ulid, Folder> = BTreeMap::new();
+        let known = [
+            DeletionMark::FILE,
+            NoCompactMark::FILE,
+            NoDownsampleMark::FILE,
+        ];
+        let note = |object: Object| {
+            let Some((name, file)) = object.key.split_once('/') else {
+                return;
+            };
+            let Ok(ulid) = Ulid::from_string(name) else {
+                return;
+            };
+            let folder = folders.entry(ulid).or_insert(Folder {
+                meta: Some(false),
+                marks: [Some(false); 3],
+                modified: None,
+            });
+            folder.modified = folder.modified.max(Some(object.modified));
+            if file == block::meta::FILE {
+                folder.meta = Some(true);
+            } else if let Some(i) = known.iter().position(|k| *k == file) {
+                folder.marks[i] = Some(true);
+            }
+        };
+        self.bucket.list("", note).await?;
+        Ok(folders)
+    }
+
+    async fn list_top(&self) -> Result<BTreeMap<Ulid, Folder>, Error> {
+        let top = self.bucket.list_folder("").await?;
+        let ulids = top.folders.iter().filter_map(|n| Ulid::from_string(n).ok());
+        Ok(ulids.map(|ulid| (ulid, Folder::default())).collect())
+    }
+
+    /// Fills in what an earlier process read.
+    async fn remember_from_disk(&self, there: &BTreeSet<Ulid>) {
+        let Some(dir) = self.options.cache_dir.clone() else {
+            return;
+        };
+        let missing: Vec<Ulid> = {
+            let metas = self.metas.lock();
+            let missing = there.iter().filter(|ulid| !metas.contains_key(ulid));
+            missing.copied().collect()
+        };
+        let there = there.clone();
+        let load = move || {
+            disk::sweep(&dir, &there);
+            let loaded = missing.iter().filter_map(|&ulid| disk::load(&dir, ulid));
+            loaded.map(Arc::new).collect::<Vec<_>>()
+        };
+        // If the task dies, everything is read from the bucket.
+        let loaded = tokio::task::spawn_blocking(load).await.unwrap_or_default();
+        let mut metas = self.metas.lock();
+        metas.extend(loaded.into_iter().map(|meta| (meta.ulid, meta)));
+    }
+
+    async fn read(&self, ulid: Ulid, folder: Folder) -> Read {
+        if folder.meta == Some(false) {
+            return Read::Partial;
+        }
+        let known = self.metas.lock().get(&ulid).cloned();
+        let meta = match known {
+            Some(meta) => meta,
+            None => match self.fetch(ulid).await {
+                Ok(meta) => meta,
+                Err(read) => return read,
+            },
+        };
+        match self.marks(ulid, folder).await {
+            Ok(marks) => Read::Block(meta, Box::new(marks)),
+            Err(e) => Read::Failed(e.to_string()),
+        }
+    }
+
+    async fn fetch(&self, ulid: Ulid) -> Result<Arc<Meta>, Read> {
+        let key = marks::key(ulid, block::meta::FILE);
+        let json = match self.bucket.get(&key).await {
+            Ok(json) => json,
+            Err(e) if e.is_not_found() => return Err(Read::Partial),
+            Err(e) => return Err(Read::Failed(e.to_string())),
+        };
+        let meta = match Meta::parse(&json) {
+            Ok(meta) if meta.ulid == ulid => Arc::new(meta),
+            Ok(meta) => {
+                let reason = format!("{key}: it is the meta.json of {}", meta.ulid);
+                return Err(Read::Corrupted(reason));
+            }
+            Err(e) => return Err(Read::Corrupted(format!("{key}: {e}"))),
+        };
+        self.metas.lock().insert(ulid, Arc::clone(&meta));
+        if let Some(dir) = self.options.cache_dir.clone() {
+            let copy = Arc::clone(&meta);
+            let _ = tokio::task::spawn_blocking(move || disk::save(&dir, &copy)).await;
+        }
+        Ok(meta)
+    }
+
+    async fn marks(&self, ulid: Ulid, folder: Folder) -> Result<Marks, Error> {
+        let [deletion, no_compact, no_downsample] = folder.marks;
+        let compaction = self.options.compaction_marks;
+        Ok(Marks {
+            deletion: self.mark(ulid, deletion, true).await?,
+            no_compact: self.mark(ulid, no_compact, compaction).await?,
+            no_downsample: self.mark(ulid, no_downsample, compaction).await?,
+        })
+    }
+
+    async fn mark<M: Mark>(
+        &self,
+        ulid: Ulid,
+        listed: Option<bool>,
+        wanted: bool,
+    ) -> Result<Option<M>, Error> {
+        match wanted && listed != Some(false) {
+            true => marks::read(&self.bucket, ulid).await,
+            false => Ok(None),
+        }
+    }
+}
