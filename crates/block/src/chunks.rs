@@ -10,6 +10,7 @@
 mod reader;
 mod writer;
 
+pub(crate) use reader::read_up_to;
 pub use reader::{Segments, parse};
 pub use writer::Writer;
 
