@@ -12,6 +12,7 @@ pub mod functions;
 pub mod parse;
 pub mod prettify;
 mod print;
+pub mod testlang;
 pub mod value;
 
 pub use value::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};

@@ -25,6 +25,7 @@ mod number;
 mod parser;
 pub(crate) mod quote;
 mod selector;
+mod series;
 mod token;
 
 use model::{Labels, Matcher, Str};
@@ -32,6 +33,9 @@ use model::{Labels, Matcher, Str};
 use crate::ast::{Expr, Span};
 use crate::features::Features;
 use parser::Parser;
+
+pub(crate) use number::{parse_int, parse_number};
+pub use series::{MAX_VALUES, SequenceValue, SeriesDescription, parse_series};
 
 /// How deep parentheses, calls and the like may be nested. (Prometheus knows no such limit; the
 /// stack does.)

@@ -3,3 +3,4 @@
 mod corpus;
 mod parser;
 mod roundtrip;
+mod scripts;
