@@ -1,1 +1,136 @@
-//! PromQL over the network: HTTP v1, clients, UI
+//! PromQL over the network: Prometheus' HTTP API, version 1, and the page for people.
+//!
+//! [`router`] makes one [`axum::Router`] out of [`Options`]: the API below `/api/v1`, `/-/healthy`
+//! and its kin, `/metrics`, and the UI. Everything the API knows comes in through the options;
+//! what is absent there is answered with `not_found`. `wire::server` puts the router on the
+//! network.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! use tower::ServiceExt as _;
+//!
+//! let app = api::router(api::Options::default());
+//! let request = http::Request::get("/-/ready").body(axum::body::Body::empty()).unwrap();
+//! let response = app.oneshot(request).await.unwrap();
+//! assert_eq!(response.status(), 503); // nobody has said yet that we are ready
+//! # });
+//! ```
+//!
+//! Useful for: asking over HTTP what `promql`, a `model::Source` and the rooms' reports know. Not
+//! useful for: evaluating (`promql`), gRPC between our own kind (`store`), listening (`wire`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use model::report::{BucketReport, HeadReport, MetadataReport, Targets};
+use model::time::{Clock, WallClock};
+use model::{BoxFuture, Budget, Source};
+use promql::Evaluator;
+
+mod encode;
+mod error;
+mod json;
+mod params;
+pub mod ready;
+mod ui;
+mod v1;
+mod web;
+
+pub use error::{ApiError, ErrorType};
+pub use ready::Ready;
+pub use v1::{BuildInfo, RuntimeInfo};
+
+/// What the API answers from. An absent part is not served.
+#[derive(Clone)]
+pub struct Options {
+    /// Answers expressions.
+    pub evaluator: Option<Arc<dyn Evaluator>>,
+    /// Answers for series and labels.
+    pub source: Option<Arc<dyn Source>>,
+    /// Knows the scrape targets.
+    pub targets: Option<Arc<dyn Targets>>,
+    /// Knows types and help texts.
+    pub metadata: Option<Arc<dyn MetadataReport>>,
+    /// Knows the local database.
+    pub head: Option<Arc<dyn HeadReport>>,
+    /// Knows the bucket.
+    pub bucket: Option<Arc<dyn BucketReport>>,
+    /// The configuration in force, as YAML without secrets.
+    pub config: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// How the process is doing.
+    pub runtime: Option<Arc<dyn Fn() -> RuntimeInfo + Send + Sync>>,
+    /// Reloading and ending the process over HTTP (`--web.enable-lifecycle`).
+    pub lifecycle: Option<Arc<dyn Lifecycle>>,
+    /// All flags with their values; secrets already hidden.
+    pub flags: BTreeMap<String, String>,
+    /// Which program this is.
+    pub build: BuildInfo,
+    /// Whether the process can answer.
+    pub ready: Ready,
+    /// Our own metrics, for `/metrics`.
+    pub registry: metrics::Registry,
+    /// Which parts of the language are on, for `format_query` and `parse_query`.
+    pub features: promql::features::Features,
+    /// Whose pages may read our answers.
+    pub cors: wire::server::Cors,
+    /// The memory that `series` and the label endpoints share.
+    pub budget: Arc<Budget>,
+    /// How long `series` and the label endpoints may take.
+    pub timeout: Duration,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The path of the external URL, without a slash at its end: what the browser sees before our
+    /// own paths. `""` for the root.
+    pub external_path: String,
+    /// The title of the page.
+    pub title: String,
+}
+
+/// Changes the life of the process.
+pub trait Lifecycle: Send + Sync {
+    /// Reads the configuration again; the error says what is wrong with it.
+    fn reload(&self) -> BoxFuture<'static, Result<(), String>>;
+
+    /// Begins the shutdown.
+    fn quit(&self);
+}
+
+impl Default for Options {
+    /// Nothing is served but health and metrics, all of memory may be used.
+    fn default() -> Self {
+        Self {
+            evaluator: None,
+            source: None,
+            targets: None,
+            metadata: None,
+            head: None,
+            bucket: None,
+            config: None,
+            runtime: None,
+            lifecycle: None,
+            flags: BTreeMap::new(),
+            build: BuildInfo::default(),
+            ready: Ready::default(),
+            registry: metrics::Registry::default(),
+            features: promql::features::Features::default(),
+            cors: wire::server::Cors::default(),
+            budget: Budget::unlimited(),
+            timeout: Duration::from_secs(120),
+            clock: Arc::new(WallClock),
+            external_path: String::new(),
+            title: "Epimetheus".to_owned(),
+        }
+    }
+}
+
+/// Everything a process answers over HTTP, from the root; see `wire::server::prefix::mount` for
+/// other places.
+pub fn router(options: Options) -> Router {
+    let options = Arc::new(options);
+    Router::new()
+        .nest("/api/v1", v1::router(Arc::clone(&options)))
+        .merge(web::router(Arc::clone(&options)))
+        .merge(ui::router(&options))
+}

@@ -197,6 +197,52 @@ pub struct LocalBlock {
     pub shipped: Option<bool>,
 }
 
+/// Knows what lies in the bucket.
+pub trait BucketReport: Send + Sync {
+    /// The bucket as it was last seen.
+    fn bucket(&self) -> BucketStatus;
+}
+
+/// The bucket as it was last seen.
+#[derive(Clone, Debug, Default)]
+pub struct BucketStatus {
+    /// Which bucket, for people (`filesystem ./data/bucket`, `s3 metrics at minio:9000`); no secrets.
+    pub location: String,
+    /// Complete blocks, oldest first.
+    pub blocks: Vec<BucketBlock>,
+    /// Uploads that have no `meta.json` yet.
+    pub partial: usize,
+    /// When the blocks were last listed, ms; 0 before the first time.
+    pub last_sync: Millis,
+    /// Why the last listing or upload failed; empty when it worked.
+    pub last_error: String,
+    /// When the next block is due to be cut and shipped, ms, if this process ships.
+    pub next_block_due: Option<Millis>,
+}
+
+/// A block in the bucket.
+#[derive(Clone, Debug)]
+pub struct BucketBlock {
+    /// Its ULID.
+    pub ulid: Str,
+    /// First and last+1 timestamp, ms, as `meta.json` gives them.
+    pub min: Millis,
+    /// Exclusive.
+    pub max: Millis,
+    /// Series, samples, chunks.
+    pub counts: (u64, u64, u64),
+    /// Compaction level.
+    pub level: u32,
+    /// Downsampled resolution, ms; 0 for raw samples.
+    pub resolution: Millis,
+    /// Bytes in the bucket, if the block says.
+    pub bytes: Option<u64>,
+    /// External labels.
+    pub labels: Labels,
+    /// Who made it (`sidecar`, `compactor`, ...).
+    pub source: Str,
+}
+
 /// Changes what is stored. Off unless the admin API is on.
 pub trait Admin: Send + Sync {
     /// Marks samples as deleted.

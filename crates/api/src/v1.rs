@@ -1,0 +1,113 @@
+//! Prometheus' HTTP API, version 1.
+//!
+//! Each endpoint is a function of the request's parameters and of one dependency; where the
+//! dependency is absent the endpoint answers `not_found`. JSON, error texts and status codes are
+//! Prometheus' own (`web/api/v1/api.go`); what we add is additive.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get};
+use http::{HeaderValue, StatusCode};
+
+use crate::Options;
+use crate::error::{ApiError, ErrorType};
+use crate::ready::State as Readiness;
+
+mod head;
+mod language;
+mod query;
+mod rules;
+mod series;
+mod status;
+mod targets;
+mod time;
+mod tree;
+
+pub use status::{BuildInfo, RuntimeInfo};
+
+type Api = Arc<Options>;
+
+/// The routes below `/api/v1`.
+pub(crate) fn router(options: Api) -> Router {
+    let asked = Router::new()
+        .route("/query", both(query::instant))
+        .route("/query_range", both(query::range))
+        .route("/format_query", both(language::format))
+        .route("/parse_query", both(language::parse))
+        .route("/labels", both(series::label_names))
+        .route("/label/{name}/values", get(series::label_values))
+        .route("/series", both(series::series))
+        .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(targets::target_metadata))
+        .route("/scrape_pools", get(targets::scrape_pools))
+        .route("/metadata", get(targets::metadata))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
+        .route("/alertmanagers", get(rules::alertmanagers))
+        .route("/status/config", get(status::config))
+        .route("/status/tsdb", get(head::tsdb))
+        .route("/status/tsdb/blocks", get(head::blocks))
+        .route("/status/bucket", get(head::bucket))
+        .layer(from_fn_with_state(Arc::clone(&options), when_ready));
+    // What can be told while the process is still starting.
+    let known = Router::new()
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtime))
+        .route("/status/buildinfo", get(status::build));
+    asked
+        .merge(known)
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn(options_request))
+        .layer(from_fn_with_state(
+            options.cors.clone(),
+            wire::server::cors::answer,
+        ))
+        .with_state(options)
+}
+
+fn both<H, T>(handler: H) -> MethodRouter<Api>
+where
+    H: axum::handler::Handler<T, Api>,
+    T: 'static,
+{
+    get(handler.clone()).post(handler)
+}
+
+/// 503 until the process can answer.
+async fn when_ready(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let state = api.ready.get();
+    if state == Readiness::Ready {
+        return next.run(request).await;
+    }
+    let mut response = ApiError::new(ErrorType::Unavailable, "Service Unavailable").into_response();
+    let stopping = HeaderValue::from_static(if state == Readiness::Stopping {
+        "true"
+    } else {
+        "false"
+    });
+    response
+        .headers_mut()
+        .insert("x-prometheus-stopping", stopping);
+    response
+}
+
+/// `OPTIONS` on any path is answered without content; the CORS headers are what it is for.
+async fn options_request(request: Request, next: Next) -> Response {
+    if request.method() == http::Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    next.run(request).await
+}
+
+async fn nowhere() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
+async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n").into_response()
+}

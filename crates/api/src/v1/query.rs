@@ -1,0 +1,304 @@
+//! `query` and `query_range`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::Response;
+use model::{Cancel, Scope, Str};
+use promql::value::QueryOptions;
+use promql::{Evaluator, InstantQuery, QueryResult, RangeQuery, Value};
+
+use super::Api;
+use crate::encode::{self, Encode};
+use crate::error::{ApiError, mark_partial, tail};
+use crate::json;
+use crate::params::{Params, parse_duration, quoted};
+
+const TRUNCATED: &str = "results truncated due to limit";
+
+pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    let ts = params.time_or("time", api.clock.now())?;
+    let (options, _guard) = options(&params)?;
+    let query = InstantQuery {
+        expr: params.get("query").into(),
+        ts,
+        options,
+    };
+    let start = Instant::now();
+    let result = evaluator(&api)?.instant(query).await?;
+    Ok(answer(&params, result, limit, start.elapsed()))
+}
+
+pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    const MOST_POINTS: i128 = 11_000;
+    let limit = params.limit()?;
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    if end < start {
+        let why = "end timestamp must not be before start time";
+        return Err(ApiError::param("end", why));
+    }
+    let step = duration(&params, "step")?;
+    if step <= 0 {
+        let why = "zero or negative query resolution step widths are not accepted. \
+                   Try a positive integer";
+        return Err(ApiError::param("step", why));
+    }
+    let span = i128::from(end) - i128::from(start);
+    if span * 1_000_000 / i128::from(step) > MOST_POINTS {
+        return Err(ApiError::bad(
+            "exceeded maximum resolution of 11,000 points per timeseries. \
+             Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let (options, _guard) = options(&params)?;
+    let query = RangeQuery {
+        expr: params.get("query").into(),
+        start,
+        end,
+        // Steps have the resolution of timestamps.
+        step: (step / 1_000_000).max(1),
+        options,
+    };
+    let begun = Instant::now();
+    let result = evaluator(&api)?.range(query).await?;
+    Ok(answer(&params, result, limit, begun.elapsed()))
+}
+
+fn evaluator(api: &Api) -> Result<&Arc<dyn Evaluator>, ApiError> {
+    api.evaluator
+        .as_ref()
+        .ok_or_else(|| ApiError::not_served("queries"))
+}
+
+/// The parameter `name` as nanoseconds.
+fn duration(params: &Params, name: &str) -> Result<i64, ApiError> {
+    parse_duration(params.get(name)).map_err(|why| ApiError::param(name, why))
+}
+
+/// What the parameters set. The query is cancelled when the guard is dropped, which happens when
+/// the client goes away before its answer.
+fn options(params: &Params) -> Result<(QueryOptions, model::scope::CancelOnDrop), ApiError> {
+    let timeout = match params.get("timeout") {
+        "" => None,
+        _ => {
+            let nanos = duration(params, "timeout")?;
+            Some(Duration::from_nanos(nanos.max(0).unsigned_abs()))
+        }
+    };
+    let lookback = match params.get("lookback_delta") {
+        "" => None,
+        text => {
+            let nanos = parse_duration(text).map_err(|why| {
+                ApiError::bad(format!("error parsing lookback delta duration: {why}"))
+            })?;
+            // Zero means "as configured", as in Prometheus.
+            Some(nanos / 1_000_000).filter(|&ms| ms > 0)
+        }
+    };
+    let cancel = Cancel::default();
+    let guard = cancel.on_drop();
+    let options = QueryOptions {
+        lookback,
+        timeout,
+        cancel,
+        ..QueryOptions::default()
+    };
+    Ok((options, guard))
+}
+
+fn answer(params: &Params, result: QueryResult, limit: usize, took: Duration) -> Response {
+    let QueryResult {
+        mut value,
+        mut warnings,
+        infos,
+        scope,
+    } = result;
+    let mut cut = |len: usize| {
+        let too_many = limit > 0 && len > limit;
+        if too_many {
+            warnings.push(TRUNCATED.into());
+        }
+        too_many
+    };
+    match &mut value {
+        Value::Vector(samples) if cut(samples.len()) => samples.truncate(limit),
+        Value::Matrix(series) if cut(series.len()) => series.truncate(limit),
+        _ => {}
+    }
+    let asked = params.get("stats");
+    if !matches!(asked, "" | "true" | "all") {
+        let text = format!(
+            "value {} for parameter \"stats\" is deprecated and will be rejected in the next \
+             major release, use \"true\" or \"all\"",
+            quoted(asked)
+        );
+        warnings.push(text.into());
+    }
+    let stats = (!asked.is_empty()).then(|| statistics(scope.as_deref(), took));
+    let partial = warnings.clone();
+    let encoder = ResultEncoder {
+        value,
+        stats,
+        warnings,
+        infos,
+        at: 0,
+        inside: 0,
+        begun: false,
+        _scope: scope,
+    };
+    mark_partial(encode::respond(encoder), &partial)
+}
+
+/// The `stats` object, in seconds and samples.
+fn statistics(scope: Option<&Scope>, took: Duration) -> String {
+    let counted = scope.map(|s| &s.statistics);
+    let read = |pick: fn(&model::Statistics) -> u64| counted.map_or(0, pick);
+    let samples = read(|s| s.samples.load(Ordering::Relaxed));
+    let peak = read(|s| s.peak_samples.load(Ordering::Relaxed));
+    let mut seconds = Vec::new();
+    json::float(&mut seconds, took.as_secs_f64());
+    let seconds = String::from_utf8_lossy(&seconds);
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\
+         \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\
+         \"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
+         \"samplesRead\":{samples},\"peakSamples\":{peak}}}}}"
+    );
+    out
+}
+
+/// Writes a result, and remembers where it was.
+struct ResultEncoder {
+    value: Value,
+    stats: Option<String>,
+    warnings: Vec<Str>,
+    infos: Vec<Str>,
+    /// Series (or samples of a vector) written.
+    at: usize,
+    /// Samples of the present series written.
+    inside: usize,
+    begun: bool,
+    /// The query's memory is held until its result is written.
+    _scope: Option<Arc<Scope>>,
+}
+
+impl ResultEncoder {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"");
+        out.extend_from_slice(match &self.value {
+            Value::Scalar(..) => b"scalar",
+            Value::String(..) => b"string",
+            Value::Vector(_) => b"vector",
+            Value::Matrix(_) => b"matrix",
+        });
+        out.extend_from_slice(b"\",\"result\":");
+        match &self.value {
+            Value::Scalar(ts, value) => json::sample(out, *ts, *value),
+            Value::String(ts, text) => {
+                out.push(b'[');
+                json::timestamp(out, *ts);
+                out.push(b',');
+                json::string(out, text);
+                out.push(b']');
+            }
+            Value::Vector(_) | Value::Matrix(_) => out.push(b'['),
+        }
+    }
+
+    /// Writes series until enough is written; says whether all are.
+    fn series(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
+        match &self.value {
+            Value::Scalar(..) | Value::String(..) => return true,
+            Value::Vector(samples) => {
+                while let Some(sample) = samples.get(self.at) {
+                    if out.len() >= until {
+                        return false;
+                    }
+                    metric(out, &sample.labels, self.at);
+                    out.extend_from_slice(b",\"value\":");
+                    json::sample(out, sample.ts, sample.value);
+                    out.push(b'}');
+                    self.at += 1;
+                }
+            }
+            Value::Matrix(series) => {
+                while let Some(one) = series.get(self.at) {
+                    if self.inside == 0 {
+                        metric(out, &one.labels, self.at);
+                        out.extend_from_slice(b",\"values\":[");
+                    }
+                    let left = one.ts.iter().zip(&one.values).skip(self.inside);
+                    for (&ts, &value) in left {
+                        if out.len() >= until {
+                            return false;
+                        }
+                        if self.inside > 0 {
+                            out.push(b',');
+                        }
+                        json::sample(out, ts, value);
+                        self.inside += 1;
+                    }
+                    out.extend_from_slice(b"]}");
+                    self.at += 1;
+                    self.inside = 0;
+                }
+            }
+        }
+        out.push(b']');
+        true
+    }
+}
+
+/// `{"metric":{...}`, after a comma unless it is the first.
+fn metric(out: &mut Vec<u8>, labels: &model::Labels, at: usize) {
+    if at > 0 {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"{\"metric\":");
+    json::labels(out, labels);
+}
+
+impl Encode for ResultEncoder {
+    fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
+        if !self.begun {
+            self.begin(out);
+            self.begun = true;
+        }
+        if !self.series(out, until) {
+            return false;
+        }
+        if let Some(stats) = &self.stats {
+            out.extend_from_slice(b",\"stats\":");
+            out.extend_from_slice(stats.as_bytes());
+        }
+        out.push(b'}');
+        tail(out, &self.warnings, &self.infos);
+        true
+    }
+
+    fn is_below(&self, bytes: usize) -> bool {
+        let mut left = bytes;
+        let mut take = |n: usize| match left.checked_sub(n) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        };
+        match &self.value {
+            Value::Scalar(..) => true,
+            Value::String(_, text) => take(text.len()),
+            Value::Vector(samples) => samples.iter().all(|s| take(s.labels.as_bytes().len() + 50)),
+            Value::Matrix(series) => series
+                .iter()
+                .all(|s| take(s.labels.as_bytes().len() + 30 + 25 * s.ts.len())),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The API as a client sees it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod answers;
+mod fakes;
+mod page;
+mod prometheus;
+mod served;

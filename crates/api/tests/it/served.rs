@@ -1,0 +1,134 @@
+//! The API on a real port.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use api::{Lifecycle, Options};
+use model::BoxFuture;
+use wire::server::{Server, Settings};
+
+use crate::fakes::{Fake, options, request, send};
+
+/// Serves `options` until the test ends.
+async fn serve(options: Options, prefix: &str) -> String {
+    let settings = Settings {
+        listen: vec!["127.0.0.1:0".to_owned()],
+        ..Settings::default()
+    };
+    let server = Server::bind(settings, &options.registry).await.unwrap();
+    let url = format!("http://{}", server.addresses()[0]);
+    let app = wire::server::prefix::mount(api::router(options), prefix);
+    tokio::spawn(server.serve(app, std::future::pending()));
+    url
+}
+
+pub fn client() -> reqwest::Client {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(tls)
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_query() {
+    let fake = Fake::default();
+    let cancelled = Arc::clone(&fake.cancelled);
+    let url = serve(
+        Options {
+            evaluator: Some(Arc::new(fake)),
+            ..options()
+        },
+        "",
+    )
+    .await;
+    let asking = client()
+        .get(format!("{url}/api/v1/query?query=endless"))
+        .timeout(Duration::from_millis(200))
+        .send();
+    assert!(asking.await.is_err());
+    for _ in 0..200 {
+        if cancelled.load(Ordering::SeqCst) == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the query was not cancelled");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_query_ends_nothing_else() {
+    let url = serve(options(), "").await;
+    let http = client();
+    let ask = |query: &str| http.get(format!("{url}/api/v1/query?query={query}")).send();
+    assert_eq!(ask("panic").await.unwrap().status(), 500);
+    assert_eq!(ask("up").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn under_a_prefix_with_metrics_of_it() {
+    let url = serve(
+        Options {
+            external_path: "/prom".to_owned(),
+            ..options()
+        },
+        "/prom",
+    )
+    .await;
+    let http = client();
+    let get = |path: &str| http.get(format!("{url}{path}")).send();
+    for (path, status) in [
+        ("/prom/api/v1/label/job/values", 200),
+        ("/prom/-/healthy", 200),
+        ("/prom/query", 200),
+        ("/api/v1/labels", 404),
+    ] {
+        assert_eq!(get(path).await.unwrap().status(), status, "{path}");
+    }
+    let response = get("/prom").await.unwrap();
+    assert_eq!(response.headers()["location"], "/prom/query");
+    let text = get("/prom/metrics").await.unwrap().text().await.unwrap();
+    let line = "prometheus_http_requests_total{handler=\"/prom/api/v1/label/:name/values\",code=\"200\"} 1";
+    assert!(text.contains(line), "{text}");
+}
+
+struct Life;
+
+impl Lifecycle for Life {
+    fn reload(&self) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(async { Err("line 3: unknown key".to_owned()) })
+    }
+
+    fn quit(&self) {}
+}
+
+#[tokio::test]
+async fn lifecycle_only_when_it_is_on() {
+    for path in ["/-/reload", "/-/quit"] {
+        assert_eq!(send(options(), request("GET", path)).await.status, 405);
+        let answer = send(options(), request("POST", path)).await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (403, "Lifecycle API is not enabled.")
+        );
+    }
+    let on = Options {
+        lifecycle: Some(Arc::new(Life)),
+        ..options()
+    };
+    let answer = send(on.clone(), request("PUT", "/-/reload")).await;
+    assert_eq!(answer.status, 500);
+    assert_eq!(
+        answer.body,
+        "failed to reload config: line 3: unknown key\n"
+    );
+    assert_eq!(send(on, request("POST", "/-/quit")).await.status, 200);
+}
