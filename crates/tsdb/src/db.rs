@@ -1,0 +1,275 @@
+//! The database: head, log and local blocks as one sink and one source.
+
+mod entries;
+mod keeper;
+mod local;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use model::{Appended, Batch, Labels, Millis, SeriesRef, SinkError, TimeRange};
+use parking_lot::{Mutex, RwLock};
+
+use crate::head::{Head, HeadOptions};
+use crate::lock::Lock;
+use crate::options::Hold;
+use crate::replay::{self, Replayed};
+use crate::wal::{SyncMode, Wal};
+use crate::{Error, Options, Stats};
+use keeper::Keepers;
+use local::LocalBlock;
+
+/// A data folder of Prometheus' layout, opened for writing by this process alone.
+///
+/// Dropping it stops its threads and makes the log power-safe. Views and rows that are still held
+/// stay valid.
+pub struct Db {
+    // Threads end first, the lock goes last.
+    _keepers: Keepers,
+    inner: Arc<Inner>,
+    replayed: Replayed,
+    _lock: Option<Lock>,
+}
+
+/// The blocks, and from when on the head answers. Replaced as a whole; views hold the one they
+/// began with.
+#[derive(Default)]
+pub(crate) struct Layout {
+    /// Ascending by time.
+    blocks: Vec<Arc<LocalBlock>>,
+    /// What is older is in blocks.
+    floor: Millis,
+}
+
+pub(crate) struct Inner {
+    dir: PathBuf,
+    layout: RwLock<Arc<Layout>>,
+    options: Options,
+    head: Arc<Head>,
+    wal: Wal,
+    stats: Arc<Stats>,
+    hold: RwLock<Option<Hold>>,
+    /// One round of maintenance at a time.
+    maintenance: Mutex<()>,
+    closed: AtomicBool,
+}
+
+impl Db {
+    /// Opens the data folder `dir`, creating it if need be: takes the lock, clears up what a crash
+    /// left half done, replays the log.
+    pub fn open(dir: impl Into<PathBuf>, options: Options) -> Result<Self, Error> {
+        let dir = dir.into();
+        options.check()?;
+        std::fs::create_dir_all(&dir).map_err(Error::io("creating", &dir))?;
+        let stats = Arc::clone(&options.stats);
+        let lock = options.lock.then(|| Lock::take(&dir)).transpose()?;
+        stats.clean_start.set(match &lock {
+            None => -1,
+            Some(lock) if lock.replaced => 0,
+            Some(_) => 1,
+        });
+        remove_leftovers(&dir)?;
+        let head = Arc::new(Head::new(
+            HeadOptions {
+                chunk_range: options.min_block,
+                future_limit: options.future_limit,
+                clock: Arc::clone(&options.clock),
+                compression: options.wal.compression,
+            },
+            Arc::clone(&stats),
+        ));
+        let blocks = Vec::new();
+        let newest: Millis = Millis::MIN;
+        head.raise_min_valid(newest);
+        let wal_dir = dir.join("wal");
+        let progress = options.progress.clone();
+        let replayed = replay::replay(&wal_dir, &head, newest, &stats, &|p| {
+            if let Some(progress) = &progress {
+                progress(p);
+            }
+        })?;
+        let wal = Wal::open(
+            &wal_dir,
+            options.wal.clone(),
+            Arc::clone(&options.fs),
+            Arc::clone(&stats),
+        )?;
+        retire_chunk_files(&dir, &replayed)?;
+        let inner = Arc::new(Inner {
+            dir,
+            layout: RwLock::new(Arc::new(Layout {
+                blocks,
+                floor: newest,
+            })),
+            head,
+            wal,
+            stats,
+            hold: RwLock::new(options.hold.clone()),
+            maintenance: Mutex::new(()),
+            closed: AtomicBool::new(false),
+            options,
+        });
+        Ok(Self {
+            _keepers: Keepers::start(&inner),
+            inner,
+            replayed,
+            _lock: lock,
+        })
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// What the replay found when the database was opened.
+    pub fn replayed(&self) -> &Replayed {
+        &self.replayed
+    }
+
+    /// What it counts.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.inner.stats
+    }
+
+    /// From the oldest to the newest sample of the head.
+    pub fn head_range(&self) -> Option<TimeRange> {
+        self.inner.head.range()
+    }
+
+    /// Bytes of memory that the head holds, roughly.
+    pub fn head_bytes(&self) -> usize {
+        self.inner.head.bytes()
+    }
+
+    /// Which blocks must stay from now on.
+    pub fn set_hold(&self, hold: Option<Hold>) {
+        *self.inner.hold.write() = hold;
+    }
+
+    /// The references of these series, in order; new ones are made.
+    pub fn resolve_now(&self, labels: &[Labels]) -> Result<Vec<SeriesRef>, SinkError> {
+        self.inner.resolve(labels)
+    }
+
+    /// Appends a batch.
+    pub fn append_now(&self, batch: Batch) -> Result<Appended, SinkError> {
+        self.inner.append(batch)
+    }
+
+    /// Appends samples of any series as one batch: for tests and scripts.
+    pub fn append_samples(&self, samples: &[(Labels, Millis, f64)]) -> Result<Appended, SinkError> {
+        let labels: Vec<Labels> = samples.iter().map(|s| s.0.clone()).collect();
+        let refs = self.resolve_now(&labels)?;
+        let mut batch = Batch::default();
+        for (r, s) in refs.into_iter().zip(samples) {
+            batch.push(r, s.1, s.2);
+        }
+        self.append_now(batch)
+    }
+
+    /// Makes everything appended so far power-safe.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.inner.wal.sync()
+    }
+
+    /// Refuses appends from now on and makes the log power-safe.
+    pub fn close(&self) -> Result<(), Error> {
+        self.inner.closed.store(true, Ordering::Release);
+        self.inner.wal.sync()
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        if let Err(e) = self.close() {
+            tracing::error!(error = %e, "the log could not be synced");
+        }
+    }
+}
+
+impl Inner {
+    fn open(&self) -> Result<(), SinkError> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn resolve(&self, labels: &[Labels]) -> Result<Vec<SeriesRef>, SinkError> {
+        self.open()?;
+        Ok(self.head.resolve(labels, Some(&self.wal))?)
+    }
+
+    fn append(&self, batch: Batch) -> Result<Appended, SinkError> {
+        self.open()?;
+        self.head.append(batch, Some(&self.wal))
+    }
+
+    fn sync_interval(&self) -> Option<std::time::Duration> {
+        match self.options.wal.sync {
+            SyncMode::Interval(every) => Some(every),
+            // Series that were resolved and got no sample yet are worth a sync now and then.
+            SyncMode::Always => Some(std::time::Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Removes folders that a crash left half written or half deleted.
+fn remove_leftovers(dir: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(dir).map_err(Error::io("listing", dir))? {
+        let path = entry.map_err(Error::io("listing", dir))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        let half = [".tmp-for-creation", ".tmp-for-deletion", ".tmp"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix));
+        if half && path.is_dir() {
+            tracing::info!(folder = %path.display(), "removing what an interrupted run left behind");
+            std::fs::remove_dir_all(&path).map_err(Error::io("removing", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Head chunk files and head snapshots of a Prometheus hold nothing that its log does not hold;
+/// once the log is read they would only grow stale. After damage they are set aside, not removed.
+fn retire_chunk_files(dir: &Path, replayed: &Replayed) -> Result<(), Error> {
+    for entry in std::fs::read_dir(dir).map_err(Error::io("listing", dir))? {
+        let path = entry.map_err(Error::io("listing", dir))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        let snapshot = name.starts_with("chunk_snapshot.");
+        if !(snapshot || name == "chunks_head") || !path.is_dir() {
+            continue;
+        }
+        let empty = std::fs::read_dir(&path)
+            .map_err(Error::io("listing", &path))?
+            .next()
+            .is_none();
+        if empty {
+            continue;
+        }
+        if replayed.damaged.is_empty() {
+            std::fs::remove_dir_all(&path).map_err(Error::io("removing", &path))?;
+        } else {
+            let mut aside = path.with_file_name(format!("{name}.bad"));
+            let mut n = 0;
+            while aside.exists() {
+                n += 1;
+                aside = path.with_file_name(format!("{name}.bad.{n}"));
+            }
+            std::fs::rename(&path, &aside).map_err(Error::io("renaming", &path))?;
+        }
+    }
+    Ok(())
+}
+
+impl Inner {
+    fn maintain(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! A block in the data folder, opened for reading.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use block::chunks::{self, Segments};
+use block::index::{self, ChunkMeta};
+use block::postings::{self, Index as _};
+use block::read_at::{FileAt, Span, coalesce};
+use block::tombstones::{Touch, subtract, touch};
+use block::{BlockError, Meta, Tombstones};
+use bytes::Bytes;
+use chunk::xor::Encoder;
+use model::{ChunkRef, Encoding, Matcher, SeriesBatch, TimeRange};
+use parking_lot::RwLock;
+use ulid::Ulid;
+
+use crate::Error;
+
+/// Chunks this close together are read together,
+const GAP: u64 = 16 << 10;
+/// so many bytes at once,
+const WINDOW: u64 = 1 << 20;
+/// and so many when it is not known where a chunk ends.
+const GUESS: u64 = 1 << 10;
+
+pub(crate) struct LocalBlock {
+    pub(crate) dir: PathBuf,
+    pub(crate) meta: Meta,
+    pub(crate) index: index::Reader,
+    chunks: Segments,
+    tombstones: RwLock<Arc<Tombstones>>,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+}
+
+/// A chunk that a batch wants of a block, and where it is to be told.
+pub(crate) struct Wanted {
+    pub(crate) reference: u64,
+    /// Place in the batch's chunks.
+    pub(crate) chunk: u32,
+    /// The series' number if some of it may be deleted.
+    pub(crate) stoned: Option<u32>,
+}
+
+impl LocalBlock {
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let failed = |e: &dyn std::fmt::Display| Error::Block {
+            path: dir.to_owned(),
+            message: e.to_string(),
+        };
+        let meta = Meta::read(dir).map_err(|e| failed(&e))?;
+        let file = FileAt::open(&dir.join("index")).map_err(|e| failed(&e))?;
+        let index = index::Reader::open(Arc::new(file)).map_err(|e| failed(&e))?;
+        let chunks = Segments::open(&dir.join(chunks::DIR), false).map_err(|e| failed(&e))?;
+        let tombstones = Tombstones::read(dir).map_err(|e| failed(&e))?;
+        Ok(Self {
+            bytes: size(dir)?,
+            dir: dir.to_owned(),
+            meta,
+            index,
+            chunks,
+            tombstones: RwLock::new(Arc::new(tombstones)),
+        })
+    }
+
+    pub(crate) fn ulid(&self) -> Ulid {
+        self.meta.ulid
+    }
+
+    pub(crate) fn tombstones(&self) -> Arc<Tombstones> {
+        Arc::clone(&self.tombstones.read())
+    }
+
+    pub(crate) fn set_tombstones(&self, stones: Tombstones) -> Result<(), BlockError> {
+        let mut held = self.tombstones.write();
+        stones.write(&self.dir)?;
+        *held = Arc::new(stones);
+        Ok(())
+    }
+
+    /// The series that satisfy the matchers, in the order of their labels.
+    pub(crate) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<u32>, BlockError> {
+        postings::resolve(&self.index, matchers)
+    }
+
+    /// Calls `each` with the number, the labels (ordinals of symbols) and the chunks in `range` of
+    /// those of `ids` that have any that is not deleted.
+    pub(crate) fn entries(
+        &self,
+        ids: &[u32],
+        range: TimeRange,
+        mut each: impl FnMut(u32, &[(u32, u32)], &[ChunkMeta]) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        let stones = self.tombstones();
+        let mut series = self.index.series();
+        let (mut labels, mut chunks) = (Vec::new(), Vec::new());
+        for (i, &id) in ids.iter().enumerate() {
+            labels.clear();
+            chunks.clear();
+            series.decode(id, &ids[i + 1..], range, &mut labels, &mut chunks)?;
+            if !stones.is_empty() {
+                let deleted = stones.of(id.into());
+                chunks.retain(|c| touch(deleted, c.range()) != Touch::All);
+            }
+            if !chunks.is_empty() {
+                each(id, &labels, &chunks)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether some of a chunk may be deleted.
+    pub(crate) fn is_stoned(&self, id: u32, range: TimeRange) -> bool {
+        let stones = self.tombstones();
+        !stones.is_empty() && touch(stones.of(id.into()), range) != Touch::Nothing
+    }
+
+    /// Reads chunks and tells the batch where they are. Gives how many bytes were read.
+    pub(crate) fn read(
+        &self,
+        wanted: &mut [Wanted],
+        batch: &mut SeriesBatch,
+    ) -> Result<u64, BlockError> {
+        wanted.sort_unstable_by_key(|w| w.reference);
+        let mut bytes_read = 0;
+        for of_segment in wanted.chunk_by(|a, b| a.reference >> 32 == b.reference >> 32) {
+            let Some(first) = of_segment.first() else {
+                continue;
+            };
+            let segment = self.chunks.get(chunks::split(first.reference).0)?;
+            let offset = |w: &Wanted| u64::from(chunks::split(w.reference).1);
+            let spans = of_segment.iter().enumerate().map(|(i, w)| {
+                let at = offset(w);
+                let next = of_segment.get(i + 1).map_or(u64::MAX, offset);
+                // Chunks that a query wants mostly lie side by side.
+                let len = match next.saturating_sub(at) {
+                    0 => GUESS,
+                    gap if gap <= 4 * GUESS => gap,
+                    _ => GUESS,
+                };
+                Span {
+                    offset: at,
+                    len: len.min(segment.len().saturating_sub(at)),
+                }
+            });
+            let mut next = 0;
+            coalesce(spans, GAP, WINDOW, |span, count| {
+                let len = usize::try_from(span.len).unwrap_or(usize::MAX);
+                let read = segment
+                    .read_at(span.offset, len)
+                    .map_err(|source| BlockError::Io {
+                        what: format!("reading chunks of {}", self.dir.display()),
+                        source,
+                    })?;
+                bytes_read += read.len() as u64;
+                let buffer = batch.buffers.len() as u32;
+                batch.buffers.push(read.clone());
+                for w in &of_segment[next..next + count] {
+                    let at = (offset(w) - span.offset) as usize;
+                    match chunks::parse(read.get(at..).unwrap_or_default())? {
+                        Ok(frame) => self.place(
+                            batch,
+                            w,
+                            (buffer, at + frame.start, frame.len),
+                            frame.encoding,
+                        )?,
+                        Err(_) => {
+                            // Longer than was guessed.
+                            let (encoding, data) = self.chunks.chunk(w.reference)?;
+                            bytes_read += data.len() as u64;
+                            let place = (batch.buffers.len() as u32, 0, data.len());
+                            batch.buffers.push(data);
+                            self.place(batch, w, place, encoding)?;
+                        }
+                    }
+                }
+                next += count;
+                Ok::<(), BlockError>(())
+            })?;
+        }
+        Ok(bytes_read)
+    }
+
+    fn place(
+        &self,
+        batch: &mut SeriesBatch,
+        wanted: &Wanted,
+        (buffer, offset, len): (u32, usize, usize),
+        encoding: Encoding,
+    ) -> Result<(), BlockError> {
+        let Some(chunk) = batch.chunks.get_mut(wanted.chunk as usize) else {
+            return Ok(());
+        };
+        *chunk = ChunkRef {
+            encoding,
+            buffer,
+            offset: offset as u32,
+            len: len as u32,
+            ..*chunk
+        };
+        let Some(id) = wanted.stoned else {
+            return Ok(());
+        };
+        let chunk = *chunk;
+        if encoding != Encoding::XOR {
+            return Err(BlockError::Invalid(
+                "deleting parts of histogram chunks is not implemented".into(),
+            ));
+        }
+        let mut columns = chunk::Columns::default();
+        chunk::xor::decode(batch.bytes_of(&chunk), &mut columns)?;
+        subtract(&mut columns, self.tombstones().of(id.into()));
+        let mut encoder = Encoder::with_capacity(chunk.len as usize);
+        for (ts, value) in columns.iter() {
+            encoder.append(ts, value);
+        }
+        let bytes: Bytes = encoder.into_bytes().into();
+        if let Some(place) = batch.chunks.get_mut(wanted.chunk as usize) {
+            place.buffer = batch.buffers.len() as u32;
+            place.offset = 0;
+            place.len = bytes.len() as u32;
+            if let (Some(&min), Some(&max)) = (columns.ts.first(), columns.ts.last()) {
+                (place.min, place.max) = (min, max);
+            }
+        }
+        batch.buffers.push(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn names(
+        &self,
+        matchers: &[Matcher],
+        found: &mut BTreeSet<String>,
+    ) -> Result<(), BlockError> {
+        if matchers.is_empty() {
+            for name in self.index.table().names() {
+                if !found.contains(name) {
+                    found.insert(name.to_owned());
+                }
+            }
+            return Ok(());
+        }
+        self.ordinals(matchers, found, |pair| Some(pair.0))
+    }
+
+    pub(crate) fn values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        found: &mut BTreeSet<String>,
+    ) -> Result<(), BlockError> {
+        if matchers.is_empty() {
+            return self.index.values(name, "", &mut |value, _| {
+                if !found.contains(value) {
+                    found.insert(value.to_owned());
+                }
+            });
+        }
+        let Some(name) = self.index.symbols().find(name) else {
+            return Ok(());
+        };
+        self.ordinals(matchers, found, |pair| (pair.0 == name).then_some(pair.1))
+    }
+
+    fn ordinals(
+        &self,
+        matchers: &[Matcher],
+        found: &mut BTreeSet<String>,
+        pick: impl Fn((u32, u32)) -> Option<u32>,
+    ) -> Result<(), BlockError> {
+        let ids = self.matching(matchers)?;
+        let mut seen: BTreeSet<u32> = BTreeSet::new();
+        let mut series = self.index.series();
+        let mut labels = Vec::new();
+        for (i, &id) in ids.iter().enumerate() {
+            labels.clear();
+            series.labels(id, &ids[i + 1..], &mut labels)?;
+            seen.extend(labels.iter().copied().filter_map(&pick));
+        }
+        let symbols = self.index.symbols();
+        found.extend(
+            seen.iter()
+                .filter_map(|&o| symbols.get(o))
+                .map(str::to_owned),
+        );
+        Ok(())
+    }
+}
+
+/// Bytes of all files in a folder.
+pub(crate) fn size(dir: &Path) -> Result<u64, Error> {
+    let mut sum = 0;
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(Error::io("listing", dir)(e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("listing", dir))?;
+        sum += match entry.metadata() {
+            Ok(m) if m.is_dir() => size(&entry.path())?,
+            Ok(m) => m.len(),
+            // Gone meanwhile.
+            Err(_) => 0,
+        };
+    }
+    Ok(sum)
+}

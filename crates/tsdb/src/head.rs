@@ -1,0 +1,391 @@
+//! The mutable head: what was sampled lately, in memory.
+//!
+//! A series has a 32-bit number that is never used again while the process runs; it is the series'
+//! reference in the log too. Numbers lead to [`page`]s of 64 series behind one lock; label pairs,
+//! postings and the map from labels to numbers are one [`index`]. Locks are taken in the order
+//! `gate`, `making`, `index`, `pages`, a page; nothing waits for the disk while it holds one of the
+//! last three.
+//!
+//! - Making series: numbers are given, the log has the labels, then the index: whoever finds a
+//!   series may append to it, because its labels are in the log already.
+//! - Appending: the batch is judged against memory, what can be taken goes to the log in one write,
+//!   then to memory under one number of [`isolation`].
+//! - Garbage collection closes the `gate` for the moment in which series go.
+
+mod append;
+mod collect;
+mod index;
+mod isolation;
+mod matching;
+mod page;
+mod select;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use model::time::{Clock, WallClock};
+use model::{Labels, Millis, SeriesRef, TimeRange};
+use parking_lot::{Mutex, RwLock};
+
+use crate::wal::{Records, Wal, record};
+use crate::{Error, Stats};
+use append::Scratch;
+use index::Index;
+use isolation::Isolation;
+pub(crate) use isolation::Snapshot;
+pub(crate) use page::PAGE;
+use page::Page;
+
+pub(crate) use collect::Collected;
+pub(crate) use page::range_end;
+pub(crate) use select::{ChunkWriter, HeadCursor, PairSymbols, account};
+
+/// A series record is closed once it has this many bytes.
+const SERIES_RECORD: usize = 64 << 10;
+/// So many series are made under one hold of the index.
+const MADE_AT_ONCE: usize = 512;
+
+/// How the head behaves.
+#[derive(Clone)]
+pub(crate) struct HeadOptions {
+    /// Chunks and blocks do not cross multiples of this many ms.
+    pub(crate) chunk_range: Millis,
+    /// Samples later than now plus this are refused, and do not count as the head's end.
+    pub(crate) future_limit: Option<Millis>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) compression: crate::wal::Compression,
+}
+
+impl Default for HeadOptions {
+    fn default() -> Self {
+        Self {
+            chunk_range: 2 * 3_600_000,
+            future_limit: Some(10 * 60_000),
+            clock: Arc::new(WallClock),
+            compression: Default::default(),
+        }
+    }
+}
+
+pub(crate) struct Head {
+    options: HeadOptions,
+    generation: u32,
+    index: RwLock<Index>,
+    pages: RwLock<Vec<Option<Arc<Page>>>>,
+    making: Mutex<Making>,
+    isolation: Arc<Isolation>,
+    /// Held open by whoever appends; closed to remove series and to move `min_valid`.
+    gate: RwLock<()>,
+    /// Oldest and newest sample; crossed while there is none.
+    min: AtomicI64,
+    max: AtomicI64,
+    /// Nothing older is taken: it may be in a block already.
+    min_valid: AtomicI64,
+    tags: AtomicU32,
+    scratch: Mutex<Vec<Scratch>>,
+    stats: Arc<Stats>,
+}
+
+struct Making {
+    next: u64,
+    records: Records,
+    pairs: Vec<u32>,
+}
+
+/// Tells references of one database from those of another in the same process.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+pub(crate) fn place(id: u32) -> (usize, usize) {
+    ((id / PAGE) as usize, (id % PAGE) as usize)
+}
+
+impl Head {
+    pub(crate) fn new(options: HeadOptions, stats: Arc<Stats>) -> Self {
+        let records = Records::new(options.compression);
+        Self {
+            options,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            index: RwLock::default(),
+            pages: RwLock::default(),
+            making: Mutex::new(Making {
+                // Prometheus takes reference 0 for "none".
+                next: 1,
+                records,
+                pairs: Vec::new(),
+            }),
+            isolation: Arc::default(),
+            gate: RwLock::new(()),
+            min: AtomicI64::new(i64::MAX),
+            max: AtomicI64::new(i64::MIN),
+            min_valid: AtomicI64::new(i64::MIN),
+            tags: AtomicU32::new(0),
+            scratch: Mutex::default(),
+            stats,
+        }
+    }
+
+    pub(crate) fn options(&self) -> &HeadOptions {
+        &self.options
+    }
+
+    /// From the oldest to the newest sample.
+    pub(crate) fn range(&self) -> Option<TimeRange> {
+        let range = TimeRange::new(
+            self.min.load(Ordering::Acquire),
+            self.max.load(Ordering::Acquire),
+        );
+        (!range.is_empty()).then_some(range)
+    }
+
+    /// What time it is for cutting, and for the window in which samples are taken: the newest
+    /// sample, unless that is further in the future than is believed (a clock had jumped).
+    pub(crate) fn believed_max(&self) -> Option<Millis> {
+        let max = self.range()?.max;
+        let now = self.options.clock.now();
+        Some(match self.options.future_limit {
+            Some(limit) if max > now.saturating_add(limit) => now,
+            _ => max,
+        })
+    }
+
+    /// Nothing older than this is taken.
+    pub(crate) fn min_valid(&self) -> Millis {
+        self.min_valid.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing older than `min` is taken; batches under way have ended when this
+    /// returns.
+    pub(crate) fn raise_min_valid(&self, min: Millis) {
+        let _closed = self.gate.write();
+        self.min_valid.fetch_max(min, Ordering::AcqRel);
+        if self.min.load(Ordering::Acquire) < min && self.max.load(Ordering::Acquire) >= min {
+            self.min.store(min, Ordering::Release);
+        }
+        self.tell_range();
+    }
+
+    fn tell_range(&self) {
+        if let Some(range) = self.range() {
+            self.stats.head_min.set(range.min);
+            self.stats.head_max.set(range.max);
+        }
+    }
+
+    fn saw(&self, range: TimeRange) {
+        if !range.is_empty() {
+            self.min.fetch_min(range.min, Ordering::AcqRel);
+            self.max.fetch_max(range.max, Ordering::AcqRel);
+            self.tell_range();
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.isolation.snapshot()
+    }
+
+    /// Queries that are open.
+    pub(crate) fn readers(&self) -> usize {
+        self.isolation.readers()
+    }
+
+    /// How many series there are.
+    pub(crate) fn series(&self) -> usize {
+        self.index.read().all().len()
+    }
+
+    fn reference(&self, id: u32) -> SeriesRef {
+        SeriesRef {
+            id: id.into(),
+            generation: self.generation,
+        }
+    }
+
+    fn find(&self, index: &Index, pages: &[Option<Arc<Page>>], labels: &Labels) -> Option<u32> {
+        index.find(labels, |id| {
+            let (page, slot) = place(id);
+            let Some(Some(page)) = pages.get(page) else {
+                return false;
+            };
+            let page = page.0.lock();
+            page.get(slot)
+                .is_some_and(|s| index.is(page.labels(s), labels))
+        })
+    }
+
+    /// The references of these series. New ones are made, and their labels logged first.
+    pub(crate) fn resolve(
+        &self,
+        labels: &[Labels],
+        wal: Option<&Wal>,
+    ) -> Result<Vec<SeriesRef>, Error> {
+        let mut refs = Vec::with_capacity(labels.len());
+        let mut missing = Vec::new();
+        {
+            let index = self.index.read();
+            let pages = self.pages.read();
+            for (row, l) in labels.iter().enumerate() {
+                let found = self.find(&index, &pages, l);
+                if found.is_none() {
+                    missing.push(row);
+                }
+                refs.push(self.reference(found.unwrap_or(0)));
+            }
+        }
+        if !missing.is_empty() {
+            self.make(labels, &missing, wal, &mut refs)?;
+        }
+        Ok(refs)
+    }
+
+    fn make(
+        &self,
+        labels: &[Labels],
+        missing: &[usize],
+        wal: Option<&Wal>,
+        refs: &mut [SeriesRef],
+    ) -> Result<(), Error> {
+        let making = &mut *self.making.lock();
+        // Somebody else may have made them meanwhile, and a row may come twice.
+        let mut new: Vec<(usize, u32)> = Vec::with_capacity(missing.len());
+        let mut twice: HashMap<&Labels, u32> = HashMap::with_capacity(missing.len());
+        {
+            let index = self.index.read();
+            let pages = self.pages.read();
+            let mut next = making.next;
+            for &row in missing {
+                let l = &labels[row];
+                let id = match twice
+                    .get(l)
+                    .copied()
+                    .or_else(|| self.find(&index, &pages, l))
+                {
+                    Some(id) => id,
+                    None => {
+                        let id = u32::try_from(next).map_err(|_| {
+                            Error::Limit(
+                                "4294967295 series were made: restart to count anew".into(),
+                            )
+                        })?;
+                        next += 1;
+                        twice.insert(l, id);
+                        new.push((row, id));
+                        id
+                    }
+                };
+                refs[row] = self.reference(id);
+            }
+        }
+        if let Some(wal) = wal {
+            let records = &mut making.records;
+            records.clear();
+            for &(row, id) in &new {
+                if records.open_len() > SERIES_RECORD {
+                    records.end();
+                }
+                if records.open_len() == 0 {
+                    record::begin_series(records.out());
+                }
+                let pairs: Vec<_> = labels[row].iter().collect();
+                record::put_series(records.out(), id.into(), pairs.into_iter());
+            }
+            records.end();
+            wal.append(records)?;
+        }
+        for part in new.chunks(MADE_AT_ONCE) {
+            let index = &mut *self.index.write();
+            let pages = &mut *self.pages.write();
+            for &(row, id) in part {
+                put(index, pages, &labels[row], id, &mut making.pairs);
+            }
+        }
+        if let Some(&(_, id)) = new.last() {
+            making.next = u64::from(id) + 1;
+        }
+        self.stats.series.add(new.len() as i64);
+        self.stats.series_created.add(new.len() as u64);
+        Ok(())
+    }
+
+    /// The number of a series that the log gives; the one that it has already if the labels are
+    /// known. None if the log's number does not fit.
+    pub(crate) fn make_as(&self, labels: &Labels, id: u64) -> Option<u32> {
+        let making = &mut *self.making.lock();
+        let mut index = self.index.write();
+        let mut pages = self.pages.write();
+        if let Some(found) = self.find(&index, &pages, labels) {
+            return Some(found);
+        }
+        let taken = |id: u32| {
+            let (page, slot) = place(id);
+            matches!(pages.get(page), Some(Some(p)) if p.0.lock().get(slot).is_some())
+        };
+        // Another number if the log gives one number to two series, or one that is too large.
+        let id = match u32::try_from(id) {
+            Ok(id) if id != u32::MAX && !taken(id) => id,
+            _ => u32::try_from(making.next).ok()?,
+        };
+        put(&mut index, &mut pages, labels, id, &mut making.pairs);
+        making.next = making.next.max(u64::from(id) + 1);
+        self.stats.series.inc();
+        self.stats.series_created.inc();
+        Some(id)
+    }
+
+    /// No number up to `id` is given to a new series: the log may still use it.
+    pub(crate) fn skip_numbers(&self, id: u64) {
+        let making = &mut *self.making.lock();
+        if id < u64::from(u32::MAX) {
+            making.next = making.next.max(id + 1);
+        }
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels_of(&self, id: u32) -> Option<Labels> {
+        let index = self.index.read();
+        let (page, slot) = place(id);
+        let page = Arc::clone(self.pages.read().get(page)?.as_ref()?);
+        let page = page.0.lock();
+        Some(index.labels(page.labels(page.get(slot)?)))
+    }
+
+    /// Whether a series exists.
+    pub(crate) fn has(&self, id: u64) -> bool {
+        let Ok(id) = u32::try_from(id) else {
+            return false;
+        };
+        let (page, slot) = place(id);
+        let page = self.pages.read().get(page).cloned().flatten();
+        page.is_some_and(|p| p.0.lock().get(slot).is_some())
+    }
+
+    /// Bytes of memory that the head holds, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let pages = self.pages.read();
+        let pages: usize = pages.iter().flatten().map(|p| p.0.lock().bytes()).sum();
+        pages + self.index.read().bytes()
+    }
+}
+
+fn put(
+    index: &mut Index,
+    pages: &mut Vec<Option<Arc<Page>>>,
+    labels: &Labels,
+    id: u32,
+    pairs: &mut Vec<u32>,
+) {
+    pairs.clear();
+    let (page, slot) = place(id);
+    if pages.len() <= page {
+        pages.resize(page + 1, None);
+    }
+    index.insert(labels, id, pairs);
+    pages[page]
+        .get_or_insert_default()
+        .0
+        .lock()
+        .insert(slot, pairs);
+}

@@ -1,0 +1,121 @@
+//! Dropping what lies in blocks by now, and the series that have nothing left.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::Millis;
+
+use super::Head;
+use super::page::PAGE;
+
+/// What a garbage collection dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// The numbers of the series that went, ascending.
+    pub(crate) series: Vec<u32>,
+    /// How many chunks went.
+    pub(crate) chunks: usize,
+}
+
+impl Head {
+    /// Drops the chunks that end before `before` and the series that then have none (but not those
+    /// that were made since the last time). Nothing before `before` is taken any more.
+    pub(crate) fn collect(&self, before: Millis) -> Collected {
+        let timer = self.stats.head_gc.clone();
+        let started = std::time::Instant::now();
+        self.raise_min_valid(before);
+        let mut collected = Collected::default();
+        let mut candidates: Vec<u32> = Vec::new();
+        let count = self.pages.read().len();
+        for number in 0..count {
+            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+                continue;
+            };
+            let page = &mut *page.0.lock();
+            for slot in 0..page.series.len() {
+                collected.chunks += page.truncate(slot, before);
+                let Some(Some(series)) = page.series.get_mut(slot) else {
+                    continue;
+                };
+                let young = std::mem::take(&mut series.young);
+                if series.is_empty() && !young {
+                    candidates.push(number as u32 * PAGE + slot as u32);
+                }
+            }
+        }
+        if !candidates.is_empty() {
+            self.remove(&candidates, &mut collected);
+        }
+        self.skip_gap(before);
+        self.stats.chunks.add(-(collected.chunks as i64));
+        self.stats.chunks_removed.add(collected.chunks as u64);
+        timer.observe_duration(started.elapsed());
+        collected
+    }
+
+    fn remove(&self, candidates: &[u32], collected: &mut Collected) {
+        let _closed = self.gate.write();
+        let mut index = self.index.write();
+        let mut pages = self.pages.write();
+        let mut gone = Vec::with_capacity(candidates.len());
+        let mut touched = Vec::new();
+        for &id in candidates {
+            let (number, slot) = super::place(id);
+            let Some(Some(page)) = pages.get(number) else {
+                continue;
+            };
+            let mut page = page.0.lock();
+            let Some(series) = page.get(slot).filter(|s| s.is_empty()) else {
+                continue;
+            };
+            let pairs = page.labels(series);
+            gone.push((id, index.hash_of(pairs)));
+            touched.extend_from_slice(pairs);
+            page.remove(slot);
+        }
+        index.remove(&gone, touched);
+        // The last page may still get series.
+        let last = pages.len().saturating_sub(1);
+        for page in pages.iter_mut().take(last) {
+            if page.as_ref().is_some_and(|p| p.0.lock().is_empty()) {
+                *page = None;
+            }
+        }
+        self.stats.series.add(-(gone.len() as i64));
+        self.stats.series_removed.add(gone.len() as u64);
+        collected.series = gone.into_iter().map(|g| g.0).collect();
+    }
+
+    /// After a long silence (or a clock that jumped) the oldest sample is far from `before`.
+    fn skip_gap(&self, before: Millis) {
+        let far = |min: Millis| min.saturating_sub(before) > self.options.chunk_range;
+        if self.oldest().is_some_and(far) {
+            let _closed = self.gate.write();
+            if let Some(min) = self.oldest() {
+                self.min.store(min, Ordering::Release);
+                self.tell_range();
+            }
+        } else if self.oldest().is_none() {
+            let _closed = self.gate.write();
+            if self.oldest().is_none() {
+                self.min.store(Millis::MAX, Ordering::Release);
+                self.max.store(Millis::MIN, Ordering::Release);
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Millis> {
+        let pages: Vec<Arc<_>> = self.pages.read().iter().flatten().cloned().collect();
+        pages
+            .iter()
+            .filter_map(|p| {
+                let page = p.0.lock();
+                page.series
+                    .iter()
+                    .flatten()
+                    .filter_map(|s| s.first_ts())
+                    .min()
+            })
+            .min()
+    }
+}

@@ -1,0 +1,419 @@
+//! Reading series of the head: labels as symbols of the query, chunks shared or copied.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use model::source::Aggregate;
+use model::{
+    ChunkRef, Cursor, Encoding, Millis, Reservation, Scope, Select, SeriesBatch, SourceError,
+    Statistics, Symbol, Symbols,
+};
+use parking_lot::MutexGuard;
+
+use super::index::{Index, PairId};
+use super::page::{Inner, Page, Seen, SeenBytes};
+use super::{Head, Snapshot, place};
+
+/// Label pairs of the head as symbols of a query; each pair is interned once.
+#[derive(Default)]
+pub(crate) struct PairSymbols {
+    known: HashMap<PairId, (Symbol, Symbol), numbers::Fast>,
+    removals: u64,
+}
+
+mod numbers {
+    //! Pair numbers are small and dense: a multiplication spreads them well enough.
+    use std::hash::{BuildHasher, Hasher};
+
+    #[derive(Clone, Copy, Default)]
+    pub(super) struct Fast;
+    pub(super) struct FastHasher(u64);
+
+    impl BuildHasher for Fast {
+        type Hasher = FastHasher;
+        fn build_hasher(&self) -> FastHasher {
+            FastHasher(0)
+        }
+    }
+
+    impl Hasher for FastHasher {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            for &b in bytes {
+                self.write_u32(b.into());
+            }
+        }
+        fn write_u32(&mut self, n: u32) {
+            let mixed = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 = mixed ^ (mixed >> 32);
+        }
+    }
+}
+
+impl PairSymbols {
+    /// Call with the index locked, before the first [`PairSymbols::get`] under that lock: numbers
+    /// of pairs that went may have been given to others since.
+    pub(crate) fn refresh(&mut self, index: &Index) {
+        if self.removals != index.removals() {
+            self.removals = index.removals();
+            self.known.clear();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(
+        &mut self,
+        pair: PairId,
+        index: &Index,
+        symbols: &Symbols,
+    ) -> (Symbol, Symbol) {
+        *self.known.entry(pair).or_insert_with(|| {
+            let (name, value) = index.pair(pair);
+            (symbols.intern(name), symbols.intern(value))
+        })
+    }
+}
+
+/// Puts chunks of the head into a batch: finished ones shared, the others copied into one buffer.
+#[derive(Default)]
+pub(crate) struct ChunkWriter {
+    copied: Vec<u8>,
+    copy_buffer: u32,
+    /// Page of `shared`.
+    page: usize,
+    /// Blobs of that page that are in the batch already, with their buffer.
+    shared: Vec<(u16, u32)>,
+}
+
+impl ChunkWriter {
+    /// Begins a batch.
+    pub(crate) fn begin(&mut self, batch: &mut SeriesBatch) {
+        self.copied.clear();
+        self.shared.clear();
+        self.copy_buffer = batch.buffers.len() as u32;
+        batch.buffers.push(Bytes::new());
+    }
+
+    /// Adds what a query may see of a series; false if that is nothing.
+    pub(crate) fn add(
+        &mut self,
+        batch: &mut SeriesBatch,
+        (number, page): (usize, &Inner),
+        slot: usize,
+        range: (Millis, Millis),
+        snapshot: &Snapshot,
+        skip_chunks: bool,
+    ) -> bool {
+        if self.page != number {
+            self.page = number;
+            self.shared.clear();
+        }
+        let SeriesBatch {
+            chunks, buffers, ..
+        } = batch;
+        page.see(slot, range, Some(snapshot), |seen| {
+            if !skip_chunks {
+                let (buffer, offset, len) = self.place(page, &seen, buffers);
+                chunks.push(ChunkRef {
+                    min: seen.min,
+                    max: seen.max,
+                    encoding: Encoding::XOR,
+                    aggregate: Aggregate::Raw,
+                    lane: 0,
+                    buffer,
+                    offset,
+                    len,
+                });
+            }
+        })
+    }
+
+    fn place(
+        &mut self,
+        page: &Inner,
+        seen: &Seen<'_>,
+        buffers: &mut Vec<Bytes>,
+    ) -> (u32, u32, u32) {
+        let start = self.copied.len() as u32;
+        match seen.bytes {
+            SeenBytes::Shared(blob, offset, len) => {
+                let known = self.shared.iter().find(|s| s.0 == blob).map(|s| s.1);
+                let buffer = known.unwrap_or_else(|| {
+                    buffers.push(page.blob(blob));
+                    let buffer = (buffers.len() - 1) as u32;
+                    self.shared.push((blob, buffer));
+                    buffer
+                });
+                return (buffer, offset, len.into());
+            }
+            SeenBytes::Copy(bytes) => self.copied.extend_from_slice(bytes),
+            SeenBytes::Cut(bytes, count) => {
+                self.copied.extend_from_slice(&count.to_be_bytes());
+                self.copied
+                    .extend_from_slice(bytes.get(2..).unwrap_or_default());
+            }
+        }
+        (self.copy_buffer, start, self.copied.len() as u32 - start)
+    }
+
+    /// Ends a batch; how many bytes were copied.
+    pub(crate) fn end(&mut self, batch: &mut SeriesBatch) -> usize {
+        let copied = std::mem::take(&mut self.copied);
+        let len = copied.len();
+        // The next batch will be about as large.
+        self.copied = Vec::with_capacity(len);
+        if let Some(buffer) = batch.buffers.get_mut(self.copy_buffer as usize) {
+            *buffer = copied.into();
+        }
+        len
+    }
+}
+
+/// What a batch's own vectors hold, in bytes.
+pub(crate) fn batch_bytes(batch: &SeriesBatch) -> u64 {
+    (batch.series.len() * size_of::<model::SeriesEntry>()
+        + batch.labels.len() * size_of::<(Symbol, Symbol)>()
+        + batch.chunks.len() * size_of::<ChunkRef>()
+        + batch.buffers.len() * size_of::<Bytes>()) as u64
+}
+
+/// Sets the memory of a finished batch aside, and counts it.
+pub(crate) fn account(
+    batch: &mut SeriesBatch,
+    scope: &Scope,
+    copied: usize,
+) -> Result<(), SourceError> {
+    let bytes = batch_bytes(batch) + copied as u64;
+    let reservation: Reservation = scope.budget.reserve("series", bytes)?;
+    batch.reservation = Some(reservation);
+    Statistics::add(&scope.statistics.series, batch.len() as u64);
+    Ok(())
+}
+
+/// Series of the head, in the order of the numbers that it is given.
+pub(crate) struct HeadCursor {
+    pub(crate) head: Arc<Head>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Keeps what the query sees from being dropped.
+    pub(crate) pin: Option<Arc<crate::db::Layout>>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) select: Arc<Select>,
+    /// The select's range, cut to what the head is asked for.
+    pub(crate) range: (Millis, Millis),
+    pub(crate) ids: std::vec::IntoIter<u32>,
+    pub(crate) batch_series: usize,
+    pub(crate) symbols: PairSymbols,
+    pub(crate) chunks: ChunkWriter,
+    /// Memory of the numbers.
+    pub(crate) held: Option<Arc<Reservation>>,
+}
+
+impl HeadCursor {
+    /// Whether a label is shown.
+    fn shows(&self, name: &str) -> bool {
+        let without = match &self.select.order {
+            model::Order::Any => &[][..],
+            model::Order::ByLabels { without } => without,
+        };
+        self.select.hints.projection.keeps(name) && without.iter().all(|w| **w != *name)
+    }
+
+    fn fill(&mut self, batch: &mut SeriesBatch) {
+        let head = Arc::clone(&self.head);
+        let index = head.index.read();
+        let pages = head.pages.read();
+        self.symbols.refresh(&index);
+        let everything = matches!(self.select.hints.projection, model::Projection::All)
+            && match &self.select.order {
+                model::Order::Any => true,
+                model::Order::ByLabels { without } => without.is_empty(),
+            };
+        let mut held: Option<(usize, MutexGuard<'_, Inner>)> = None;
+        while batch.len() < self.batch_series {
+            let Some(id) = self.ids.next() else { break };
+            let (number, slot) = place(id);
+            if held.as_ref().is_none_or(|h| h.0 != number) {
+                held = None;
+                let Some(Some(page)) = pages.get(number) else {
+                    continue;
+                };
+                held = Some((number, lock(page)));
+            }
+            let Some((_, page)) = &held else { continue };
+            let Some(series) = page.get(slot) else {
+                continue;
+            };
+            let skip = self.select.skip_chunks;
+            let seen = self.chunks.add(
+                batch,
+                (number, page),
+                slot,
+                self.range,
+                &self.snapshot,
+                skip,
+            );
+            if !seen {
+                continue;
+            }
+            for &pair in page.labels(series) {
+                if everything || self.shows(index.pair(pair).0) {
+                    let symbols = self.symbols.get(pair, &index, &self.scope.symbols);
+                    batch.labels.push(symbols);
+                }
+            }
+            batch.finish_series();
+        }
+    }
+}
+
+fn lock(page: &Page) -> MutexGuard<'_, Inner> {
+    page.0.lock()
+}
+
+impl Cursor for HeadCursor {
+    fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
+        self.scope.check()?;
+        let mut batch = SeriesBatch::default();
+        self.chunks.begin(&mut batch);
+        self.fill(&mut batch);
+        if batch.is_empty() {
+            self.held = None;
+            self.pin = None;
+            return Ok(None);
+        }
+        let copied = self.chunks.end(&mut batch);
+        account(&mut batch, &self.scope, copied)?;
+        Ok(Some(batch))
+    }
+}
+
+impl Head {
+    /// Those of `ids` whose shown labels belong to the shard that is asked for.
+    pub(crate) fn keep_shard(&self, ids: &mut Vec<u32>, select: &Select) {
+        let Some(shard) = &select.hints.shard else {
+            return;
+        };
+        let without: &[model::Str] = match &select.order {
+            model::Order::Any => &[],
+            model::Order::ByLabels { without } => without,
+        };
+        let index = self.index.read();
+        let pages = self.pages.read();
+        let mut scratch = Vec::new();
+        ids.retain(|&id| {
+            let (number, slot) = place(id);
+            let Some(Some(page)) = pages.get(number) else {
+                return false;
+            };
+            let page = page.0.lock();
+            page.get(slot).is_some_and(|series| {
+                let labels = page.labels(series).iter().map(|&p| index.pair(p));
+                let shown = labels.filter(|(n, _)| without.iter().all(|w| **w != **n));
+                shard.owns(shown, &mut scratch)
+            })
+        });
+    }
+
+    /// Adds the label names of those of `ids` that have a sample in `range`, or their values of
+    /// label `name`.
+    pub(crate) fn names_of(
+        &self,
+        ids: &[u32],
+        range: (Millis, Millis),
+        snapshot: &Snapshot,
+        name: Option<&str>,
+        found: &mut std::collections::BTreeSet<String>,
+    ) {
+        let mut seen: std::collections::HashSet<PairId> = Default::default();
+        for part in ids.chunks(512) {
+            let index = self.index.read();
+            let pages = self.pages.read();
+            for &id in part {
+                let (number, slot) = place(id);
+                let Some(Some(page)) = pages.get(number) else {
+                    continue;
+                };
+                let page = page.0.lock();
+                if !page.see(slot, range, Some(snapshot), |_| {}) {
+                    continue;
+                }
+                let Some(series) = page.get(slot) else {
+                    continue;
+                };
+                for &pair in page.labels(series) {
+                    let (n, v) = index.pair(pair);
+                    let wanted = match name {
+                        None => n,
+                        Some(name) if name == n => v,
+                        Some(_) => continue,
+                    };
+                    // A pair's number may be used for another pair in the next part.
+                    if seen.insert(pair) && !found.contains(wanted) {
+                        found.insert(wanted.to_owned());
+                    }
+                }
+            }
+            seen.clear();
+        }
+    }
+
+    /// Calls `each` with the number and the labels of those of `ids` of which the snapshot sees a
+    /// sample in `range`.
+    pub(crate) fn entries(
+        &self,
+        ids: &[u32],
+        range: (Millis, Millis),
+        snapshot: &Snapshot,
+        symbols: &Symbols,
+        cache: &mut PairSymbols,
+        mut each: impl FnMut(u32, &[(Symbol, Symbol)]),
+    ) {
+        let mut labels = Vec::new();
+        for part in ids.chunks(512) {
+            let index = self.index.read();
+            let pages = self.pages.read();
+            cache.refresh(&index);
+            for &id in part {
+                let (number, slot) = place(id);
+                let Some(Some(page)) = pages.get(number) else {
+                    continue;
+                };
+                let page = page.0.lock();
+                let Some(series) = page.get(slot) else {
+                    continue;
+                };
+                if !page.see(slot, range, Some(snapshot), |_| {}) {
+                    continue;
+                }
+                labels.clear();
+                labels.extend(
+                    page.labels(series)
+                        .iter()
+                        .map(|&p| cache.get(p, &index, symbols)),
+                );
+                drop(page);
+                each(id, &labels);
+            }
+        }
+    }
+
+    /// Adds the chunks of one series to a batch.
+    pub(crate) fn add_chunks(
+        &self,
+        id: u32,
+        range: (Millis, Millis),
+        snapshot: &Snapshot,
+        writer: &mut ChunkWriter,
+        batch: &mut SeriesBatch,
+    ) {
+        let (number, slot) = place(id);
+        let page = self.pages.read().get(number).cloned().flatten();
+        if let Some(page) = page {
+            let page = page.0.lock();
+            writer.add(batch, (number, &page), slot, range, snapshot, false);
+        }
+    }
+}

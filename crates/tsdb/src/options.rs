@@ -1,0 +1,155 @@
+//! How a database is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Millis;
+use model::time::{Clock, WallClock};
+use ulid::Ulid;
+
+use crate::fs::{Fs, OsFs};
+use crate::wal::WalOptions;
+use crate::{Error, Progress, Stats};
+
+/// Whether a block must not be deleted or compacted yet: it has not been shipped.
+pub type Hold = Arc<dyn Fn(Ulid) -> bool + Send + Sync>;
+/// Hears how far the replay is.
+pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+const HOUR: Millis = 3_600_000;
+const DAY: Millis = 24 * HOUR;
+
+/// How a database is opened and kept.
+#[derive(Clone)]
+pub struct Options {
+    /// The write-ahead log.
+    pub wal: WalOptions,
+    /// Length of the blocks that are cut from the head, ms: 2 h unless a test is in a hurry.
+    pub min_block: Millis,
+    /// Length up to which local blocks are merged, ms; `min_block` turns merging off, as shipping
+    /// wants it. None: a tenth of the retention time, at most 31 days.
+    pub max_block: Option<Millis>,
+    /// Blocks older than this are deleted, ms; 0 keeps them for ever.
+    pub retention_time: Millis,
+    /// The oldest blocks are deleted while everything together has more bytes; 0 is no limit.
+    pub retention_bytes: u64,
+    /// Samples later than now plus this are refused, ms. None takes any time (tests, backfilling).
+    pub future_limit: Option<Millis>,
+    /// Take the lock file.
+    pub lock: bool,
+    /// How often a thread of the database does [`Db::maintain`](crate::Db::maintain); none: never.
+    pub maintain_every: Option<Duration>,
+    /// How long maintenance waits for queries that still read what it wants to drop, before it
+    /// leaves that to its next round.
+    pub patience: Duration,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Which blocks must stay.
+    pub hold: Option<Hold>,
+    /// Where it counts.
+    pub stats: Arc<Stats>,
+    /// Hears how far the replay is.
+    pub progress: Option<OnProgress>,
+    /// Files of the log.
+    pub fs: Arc<dyn Fs>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            wal: WalOptions::default(),
+            min_block: 2 * HOUR,
+            max_block: None,
+            retention_time: 15 * DAY,
+            retention_bytes: 0,
+            future_limit: Some(10 * 60_000),
+            lock: true,
+            maintain_every: Some(Duration::from_secs(60)),
+            patience: Duration::from_secs(30),
+            clock: Arc::new(WallClock),
+            hold: None,
+            stats: Arc::default(),
+            progress: None,
+            fs: Arc::new(OsFs),
+        }
+    }
+}
+
+impl Options {
+    /// For tests and tools: any timestamp is taken, nothing happens by itself, nothing is deleted.
+    pub fn quiet() -> Self {
+        Self {
+            future_limit: None,
+            maintain_every: None,
+            retention_time: 0,
+            ..Self::default()
+        }
+    }
+
+    /// The lengths that blocks may have, ascending: `min_block` and its multiples by three up to
+    /// `max_block` (`ExponentialBlockRanges` and `validateOpts` of Prometheus).
+    pub fn ranges(&self) -> Vec<Millis> {
+        let max = self.max_block.unwrap_or(match self.retention_time {
+            0 => 31 * DAY,
+            time => (time / 10).min(31 * DAY),
+        });
+        let mut ranges = vec![self.min_block];
+        let mut next = self.min_block.saturating_mul(3);
+        while next <= max && ranges.len() < 10 {
+            ranges.push(next);
+            next = next.saturating_mul(3);
+        }
+        ranges
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.min_block <= 0 {
+            return Err(Error::Invalid(format!(
+                "the block duration must be positive, not {} ms",
+                self.min_block
+            )));
+        }
+        if self.max_block.is_some_and(|max| max < self.min_block) {
+            return Err(Error::Invalid(
+                "the maximum block duration must not be below the minimum".into(),
+            ));
+        }
+        if self.retention_time < 0 {
+            return Err(Error::Invalid(
+                "the retention time must not be negative".into(),
+            ));
+        }
+        if self.wal.segment_size < crate::wal::PAGE as u64
+            || !self
+                .wal
+                .segment_size
+                .is_multiple_of(crate::wal::PAGE as u64)
+        {
+            return Err(Error::Invalid(
+                "the WAL segment size must be a multiple of 32 KiB".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_grow_by_three() {
+        let o = Options::default();
+        assert_eq!(o.ranges(), [2 * HOUR, 6 * HOUR, 18 * HOUR]);
+        let o = Options {
+            max_block: Some(2 * HOUR),
+            ..o
+        };
+        assert_eq!(o.ranges(), [2 * HOUR]);
+        let o = Options {
+            min_block: 3 * HOUR,
+            ..o
+        };
+        assert!(o.check().is_err());
+    }
+}

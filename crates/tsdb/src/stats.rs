@@ -1,0 +1,321 @@
+//! What the database counts about itself, under Prometheus' names.
+
+use metrics::{Counter, Error, Gauge, Histogram, Registry, Summary};
+
+/// The instruments of one database.
+pub struct Stats {
+    /// Series that were created.
+    pub series_created: Counter,
+    /// Series that were dropped by garbage collection.
+    pub series_removed: Counter,
+    /// Asked for by a reference that no longer exists.
+    pub series_not_found: Counter,
+    /// Series in the head.
+    pub series: Gauge,
+    /// Chunks in the head.
+    pub chunks: Gauge,
+    /// Chunks that were begun.
+    pub chunks_created: Counter,
+    /// Chunks that were dropped.
+    pub chunks_removed: Counter,
+    /// Float samples taken.
+    pub samples_appended: Counter,
+    /// Rejected: older than the series' newest.
+    pub out_of_order: Counter,
+    /// Rejected: before what the head takes.
+    pub out_of_bound: Counter,
+    /// Rejected: too far in the future.
+    pub far_future: Counter,
+    /// Rejected: another value at the same time.
+    pub duplicates: Counter,
+    /// Batches being appended.
+    pub active_appenders: Gauge,
+    /// Oldest sample, ms.
+    pub head_min: Gauge,
+    /// Newest sample, ms.
+    pub head_max: Gauge,
+    /// Rounds of garbage collection.
+    pub head_gc: Summary,
+    /// Head truncations.
+    pub head_truncations: Counter,
+    /// Head truncations that failed.
+    pub head_truncations_failed: Counter,
+    /// Time of one fsync of the log, seconds.
+    pub wal_fsync: Summary,
+    /// Pages that were completed.
+    pub wal_pages: Counter,
+    /// Bytes given to the kernel.
+    pub wal_record_bytes: Counter,
+    /// Truncations of the log.
+    pub wal_truncations: Counter,
+    /// Truncations that failed.
+    pub wal_truncations_failed: Counter,
+    /// Time of one truncation, seconds.
+    pub wal_truncate: Summary,
+    /// Damaged segments that were met.
+    pub wal_corruptions: Counter,
+    /// Writes that failed.
+    pub wal_writes_failed: Counter,
+    /// The segment that is written to.
+    pub wal_segment: Gauge,
+    /// Bytes of all segments and checkpoints.
+    pub wal_bytes: Gauge,
+    /// Checkpoints written.
+    pub checkpoints: Counter,
+    /// Checkpoints that failed.
+    pub checkpoints_failed: Counter,
+    /// Checkpoints deleted.
+    pub checkpoint_deletions: Counter,
+    /// Checkpoints that could not be deleted.
+    pub checkpoint_deletions_failed: Counter,
+    /// Samples in the log whose series is not.
+    pub replay_unknown_refs: Counter,
+    /// Histogram samples in the log, which are not kept yet.
+    pub replay_histograms_skipped: Counter,
+    /// Time of the replay, seconds.
+    pub replay_seconds: metrics::FloatGauge,
+    /// Compactions (head cuts included).
+    pub compactions: Counter,
+    /// Compactions that failed.
+    pub compactions_failed: Counter,
+    /// Rounds in which there was something to do.
+    pub compactions_triggered: Counter,
+    /// Time of one compaction, seconds.
+    pub compaction_seconds: Histogram,
+    /// Blocks loaded.
+    pub blocks: Gauge,
+    /// Bytes of the blocks.
+    pub blocks_bytes: Gauge,
+    /// Oldest timestamp stored, ms.
+    pub lowest: Gauge,
+    /// Reloads of the list of blocks.
+    pub reloads: Counter,
+    /// Reloads that failed.
+    pub reloads_failed: Counter,
+    /// Blocks deleted because they are too old.
+    pub time_retentions: Counter,
+    /// Blocks deleted because there were too many bytes.
+    pub size_retentions: Counter,
+    /// The limit of the latter.
+    pub retention_limit_bytes: Gauge,
+    /// Clean starts: 0 means the last stop was not clean.
+    pub clean_start: Gauge,
+}
+
+impl Stats {
+    /// Registers every instrument.
+    pub fn new(r: &Registry) -> Result<Self, Error> {
+        let quantiles: &[f64] = &[0.5, 0.9, 0.99];
+        let float = |name, help| Ok::<_, Error>(r.counters(name, help, ["type"])?.with(&["float"]));
+        Ok(Self {
+            series_created: r.counter(
+                "prometheus_tsdb_head_series_created_total",
+                "Total number of series created in the head",
+            )?,
+            series_removed: r.counter(
+                "prometheus_tsdb_head_series_removed_total",
+                "Total number of series removed in the head",
+            )?,
+            series_not_found: r.counter(
+                "prometheus_tsdb_head_series_not_found_total",
+                "Total number of requests for series that were not found.",
+            )?,
+            series: r.gauge(
+                "prometheus_tsdb_head_series",
+                "Total number of series in the head block.",
+            )?,
+            chunks: r.gauge(
+                "prometheus_tsdb_head_chunks",
+                "Total number of chunks in the head block.",
+            )?,
+            chunks_created: r.counter(
+                "prometheus_tsdb_head_chunks_created_total",
+                "Total number of chunks created in the head",
+            )?,
+            chunks_removed: r.counter(
+                "prometheus_tsdb_head_chunks_removed_total",
+                "Total number of chunks removed in the head",
+            )?,
+            samples_appended: float(
+                "prometheus_tsdb_head_samples_appended_total",
+                "Total number of appended samples.",
+            )?,
+            out_of_order: float(
+                "prometheus_tsdb_out_of_order_samples_total",
+                "Total number of out of order samples ingestion failed attempts due to out of order being disabled.",
+            )?,
+            out_of_bound: float(
+                "prometheus_tsdb_out_of_bound_samples_total",
+                "Total number of out of bound samples ingestion failed attempts with out of order support disabled.",
+            )?,
+            far_future: float(
+                "prometheus_tsdb_far_future_samples_total",
+                "Total number of samples refused because their time was too far in the future.",
+            )?,
+            duplicates: float(
+                "prometheus_tsdb_duplicate_samples_total",
+                "Total number of samples refused because another value was there at that time.",
+            )?,
+            active_appenders: r.gauge(
+                "prometheus_tsdb_head_active_appenders",
+                "Number of currently active appender transactions",
+            )?,
+            head_min: r.gauge(
+                "prometheus_tsdb_head_min_time",
+                "Minimum time bound of the head block. The unit is decided by the library consumer.",
+            )?,
+            head_max: r.gauge(
+                "prometheus_tsdb_head_max_time",
+                "Maximum timestamp of the head block. The unit is decided by the library consumer.",
+            )?,
+            head_gc: r.summary(
+                "prometheus_tsdb_head_gc_duration_seconds",
+                "Runtime of garbage collection in the head block.",
+                &[],
+            )?,
+            head_truncations: r.counter(
+                "prometheus_tsdb_head_truncations_total",
+                "Total number of head truncations attempted.",
+            )?,
+            head_truncations_failed: r.counter(
+                "prometheus_tsdb_head_truncations_failed_total",
+                "Total number of head truncations that failed.",
+            )?,
+            wal_fsync: r.summary(
+                "prometheus_tsdb_wal_fsync_duration_seconds",
+                "Duration of write log fsync.",
+                quantiles,
+            )?,
+            wal_pages: r.counter(
+                "prometheus_tsdb_wal_completed_pages_total",
+                "Total number of completed pages.",
+            )?,
+            wal_record_bytes: r.counter(
+                "prometheus_tsdb_wal_record_bytes_written_total",
+                "Total number of bytes written to the write log.",
+            )?,
+            wal_truncations: r.counter(
+                "prometheus_tsdb_wal_truncations_total",
+                "Total number of write log truncations attempted.",
+            )?,
+            wal_truncations_failed: r.counter(
+                "prometheus_tsdb_wal_truncations_failed_total",
+                "Total number of write log truncations that failed.",
+            )?,
+            wal_truncate: r.summary(
+                "prometheus_tsdb_wal_truncate_duration_seconds",
+                "Duration of WAL truncation.",
+                &[],
+            )?,
+            wal_corruptions: r.counter(
+                "prometheus_tsdb_wal_corruptions_total",
+                "Total number of WAL corruptions.",
+            )?,
+            wal_writes_failed: r.counter(
+                "prometheus_tsdb_wal_writes_failed_total",
+                "Total number of write log writes that failed.",
+            )?,
+            wal_segment: r.gauge(
+                "prometheus_tsdb_wal_segment_current",
+                "Write log segment index that TSDB is currently writing to.",
+            )?,
+            wal_bytes: r.gauge(
+                "prometheus_tsdb_wal_storage_size_bytes",
+                "Size of the write log directory.",
+            )?,
+            checkpoints: r.counter(
+                "prometheus_tsdb_checkpoint_creations_total",
+                "Total number of checkpoint creations attempted.",
+            )?,
+            checkpoints_failed: r.counter(
+                "prometheus_tsdb_checkpoint_creations_failed_total",
+                "Total number of checkpoint creations that failed.",
+            )?,
+            checkpoint_deletions: r.counter(
+                "prometheus_tsdb_checkpoint_deletions_total",
+                "Total number of checkpoint deletions attempted.",
+            )?,
+            checkpoint_deletions_failed: r.counter(
+                "prometheus_tsdb_checkpoint_deletions_failed_total",
+                "Total number of checkpoint deletions that failed.",
+            )?,
+            replay_unknown_refs: r
+                .counters(
+                    "prometheus_tsdb_wal_replay_unknown_refs_total",
+                    "Total number of unknown series references encountered during WAL replay.",
+                    ["type"],
+                )?
+                .with(&["samples"]),
+            replay_histograms_skipped: r.counter(
+                "prometheus_tsdb_wal_replay_histogram_records_skipped_total",
+                "Total number of native histogram records in the log that were not kept.",
+            )?,
+            replay_seconds: r.float_gauge(
+                "prometheus_tsdb_data_replay_duration_seconds",
+                "Time taken to replay the data on disk.",
+            )?,
+            compactions: r.counter(
+                "prometheus_tsdb_compactions_total",
+                "Total number of compactions that were executed for the partition.",
+            )?,
+            compactions_failed: r.counter(
+                "prometheus_tsdb_compactions_failed_total",
+                "Total number of compactions that failed for the partition.",
+            )?,
+            compactions_triggered: r.counter(
+                "prometheus_tsdb_compactions_triggered_total",
+                "Total number of triggered compactions for the partition.",
+            )?,
+            compaction_seconds: r.histogram(
+                "prometheus_tsdb_compaction_duration_seconds",
+                "Duration of compaction runs",
+                &metrics::exponential_buckets(1.0, 2.0, 14),
+            )?,
+            blocks: r.gauge(
+                "prometheus_tsdb_blocks_loaded",
+                "Number of currently loaded data blocks",
+            )?,
+            blocks_bytes: r.gauge(
+                "prometheus_tsdb_storage_blocks_bytes",
+                "The number of bytes that are currently used for local storage by all blocks.",
+            )?,
+            lowest: r.gauge(
+                "prometheus_tsdb_lowest_timestamp",
+                "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
+            )?,
+            reloads: r.counter(
+                "prometheus_tsdb_reloads_total",
+                "Number of times the database reloaded block data from disk.",
+            )?,
+            reloads_failed: r.counter(
+                "prometheus_tsdb_reloads_failures_total",
+                "Number of times the database failed to reloadBlocks block data from disk.",
+            )?,
+            time_retentions: r.counter(
+                "prometheus_tsdb_time_retentions_total",
+                "The number of times that blocks were deleted because the maximum time limit was exceeded.",
+            )?,
+            size_retentions: r.counter(
+                "prometheus_tsdb_size_retentions_total",
+                "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
+            )?,
+            retention_limit_bytes: r.gauge(
+                "prometheus_tsdb_retention_limit_bytes",
+                "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled",
+            )?,
+            clean_start: r.gauge(
+                "prometheus_tsdb_clean_start",
+                "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
+            )?,
+        })
+    }
+}
+
+impl Default for Stats {
+    /// Instruments that nobody reads, for tools and tests.
+    fn default() -> Self {
+        Self::new(&Registry::new()).unwrap_or_else(|e| {
+            unreachable!("names are valid and unique in an empty registry: {e}")
+        })
+    }
+}

@@ -1,0 +1,376 @@
+//! The write-ahead log, in Prometheus' format: `wal/NNNNNNNN` segments of framed [records](record)
+//! and `wal/checkpoint.NNNNNNNN` folders that replace the segments up to that number.
+//!
+//! A batch becomes one `write(2)`: when [`Wal::append`] returns, the kernel has it, and it survives
+//! the death of the process. The disk has it once [`Wal::sync`] ran, which a background thread
+//! calls every second ([`SyncMode::Interval`]) or each append waits for ([`SyncMode::Always`]; one
+//! fsync serves everybody who waits).
+
+pub mod checkpoint;
+mod page;
+mod reader;
+pub mod record;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use page::{Compression, PAGE};
+pub use reader::{ReadError, SegmentReader};
+
+pub(crate) use page::Compressor;
+
+use crate::fs::{Fs, LogFile, sync_dir};
+use crate::{Error, Stats};
+
+/// When the log is made power-safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// On a background thread, at most this long after a write.
+    Interval(Duration),
+    /// Before an append is acknowledged.
+    Always,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// How records are compressed.
+    pub compression: Compression,
+    /// Bytes after which a new segment begins.
+    pub segment_size: u64,
+    /// When it is made power-safe.
+    pub sync: SyncMode,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            segment_size: 128 << 20,
+            sync: SyncMode::Interval(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Records that are appended together; keeps its memory.
+pub(crate) struct Records {
+    raw: Vec<u8>,
+    ends: Vec<usize>,
+    packed: Vec<u8>,
+    packed_ends: Vec<(usize, u8)>,
+    compressor: Compressor,
+}
+
+impl Records {
+    pub(crate) fn new(compression: Compression) -> Self {
+        Self {
+            raw: Vec::new(),
+            ends: Vec::new(),
+            packed: Vec::new(),
+            packed_ends: Vec::new(),
+            compressor: Compressor::new(compression),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.raw.clear();
+        self.ends.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of the record being written; call [`Records::end`] after it.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.raw
+    }
+
+    /// Bytes of the record that has not ended yet.
+    pub(crate) fn open_len(&self) -> usize {
+        self.raw.len() - self.ends.last().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn end(&mut self) {
+        if self.open_len() > 0 {
+            self.ends.push(self.raw.len());
+        }
+    }
+
+    fn pack(&mut self) {
+        self.packed.clear();
+        self.packed_ends.clear();
+        let mut start = 0;
+        for &end in &self.ends {
+            let flag = self
+                .compressor
+                .compress(&self.raw[start..end], &mut self.packed);
+            self.packed_ends.push((self.packed.len(), flag));
+            start = end;
+        }
+    }
+}
+
+/// The writing end of the log.
+pub struct Wal {
+    dir: PathBuf,
+    fs: Arc<dyn Fs>,
+    options: WalOptions,
+    stats: Arc<Stats>,
+    active: Mutex<Active>,
+    syncing: Mutex<()>,
+    synced: AtomicU64,
+}
+
+struct Active {
+    file: Arc<dyn LogFile>,
+    number: u64,
+    len: u64,
+    out: Vec<u8>,
+    /// Finished segments that have not been synced.
+    unsynced: Vec<Arc<dyn LogFile>>,
+    /// A half-written record may lie at the end: nothing may follow it in this segment.
+    spoiled: bool,
+    /// Counts appends, for group commit.
+    appends: u64,
+}
+
+impl Wal {
+    /// Begins a new segment behind those that are there. Read those first.
+    pub fn open(
+        dir: &Path,
+        options: WalOptions,
+        fs: Arc<dyn Fs>,
+        stats: Arc<Stats>,
+    ) -> Result<Self, Error> {
+        std::fs::create_dir_all(dir).map_err(Error::io("creating", dir))?;
+        let next = |n: Option<u64>| n.map_or(0, |n| n + 1);
+        let number = next(segments(dir)?.last().map(|s| s.0))
+            .max(next(checkpoint::latest(dir)?.map(|c| c.0)));
+        let file = create(&*fs, dir, number)?;
+        stats.wal_segment.set(number as i64);
+        Ok(Self {
+            dir: dir.to_owned(),
+            fs,
+            options,
+            stats,
+            active: Mutex::new(Active {
+                file,
+                number,
+                len: 0,
+                out: Vec::new(),
+                unsynced: Vec::new(),
+                spoiled: false,
+                appends: 0,
+            }),
+            syncing: Mutex::new(()),
+            synced: AtomicU64::new(0),
+        })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn options(&self) -> &WalOptions {
+        &self.options
+    }
+
+    /// The segment that is written to.
+    pub fn segment(&self) -> u64 {
+        self.active.lock().number
+    }
+
+    /// Gives the records to the kernel in one write; all of them or none. With
+    /// [`SyncMode::Always`] they are on the disk when this returns.
+    pub(crate) fn append(&self, records: &mut Records) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        records.pack();
+        let ticket = self.write(records)?;
+        if self.options.sync == SyncMode::Always {
+            self.sync_up_to(ticket)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, records: &Records) -> Result<u64, Error> {
+        let active = &mut *self.active.lock();
+        let bound: usize =
+            page::framed_bound(records.packed.len()) + records.packed_ends.len() * 2 * page::HEADER;
+        if active.spoiled
+            || (active.len > 0 && active.len + bound as u64 > self.options.segment_size)
+        {
+            self.rotate_locked(active)?;
+        }
+        active.out.clear();
+        let mut used = (active.len % PAGE as u64) as usize;
+        let mut start = 0;
+        for &(end, flag) in &records.packed_ends {
+            page::frame(
+                &records.packed[start..end],
+                flag,
+                &mut used,
+                &mut active.out,
+            );
+            start = end;
+        }
+        if let Err(e) = active.file.append(&active.out) {
+            self.stats.wal_writes_failed.inc();
+            // Nothing of the batch may stay: neither on replay nor in the next record's way.
+            active.spoiled = active.file.truncate(active.len).is_err();
+            let path = self.dir.join(segment_name(active.number));
+            return Err(Error::io("writing", &path)(e));
+        }
+        let before = active.len / PAGE as u64;
+        active.len += active.out.len() as u64;
+        self.stats.wal_pages.add(active.len / PAGE as u64 - before);
+        self.stats.wal_record_bytes.add(active.out.len() as u64);
+        if active.out.capacity() > 4 << 20 {
+            active.out = Vec::new();
+        }
+        active.appends += 1;
+        Ok(active.appends)
+    }
+
+    fn rotate_locked(&self, active: &mut Active) -> Result<(), Error> {
+        let number = active.number + 1;
+        let file = create(&*self.fs, &self.dir, number)?;
+        let old = std::mem::replace(&mut active.file, file);
+        active.unsynced.push(old);
+        active.number = number;
+        active.len = 0;
+        active.spoiled = false;
+        self.stats.wal_segment.set(number as i64);
+        Ok(())
+    }
+
+    /// Begins a new segment; the answer is the number of the one that ended.
+    pub fn rotate(&self) -> Result<u64, Error> {
+        let mut active = self.active.lock();
+        self.rotate_locked(&mut active)?;
+        Ok(active.number - 1)
+    }
+
+    /// Makes everything that was appended so far power-safe.
+    pub fn sync(&self) -> Result<(), Error> {
+        let ticket = self.active.lock().appends;
+        self.sync_up_to(ticket)
+    }
+
+    fn sync_up_to(&self, ticket: u64) -> Result<(), Error> {
+        if self.synced.load(Ordering::Acquire) >= ticket {
+            return Ok(());
+        }
+        // Whoever waits here is served by the fsync of the one before, if that began late enough.
+        let _turn = self.syncing.lock();
+        if self.synced.load(Ordering::Acquire) >= ticket {
+            return Ok(());
+        }
+        let (mut files, upto, number) = {
+            let mut active = self.active.lock();
+            let mut files = std::mem::take(&mut active.unsynced);
+            files.push(Arc::clone(&active.file));
+            (files, active.appends, active.number)
+        };
+        let timer = self.stats.wal_fsync.clone();
+        let started = std::time::Instant::now();
+        while let Some(file) = files.first() {
+            if let Err(e) = file.sync() {
+                self.stats.wal_writes_failed.inc();
+                files.pop(); // the active one is still known
+                self.active.lock().unsynced.extend(files);
+                let path = self.dir.join(segment_name(number));
+                return Err(Error::io("syncing", &path)(e));
+            }
+            files.remove(0);
+        }
+        timer.observe_duration(started.elapsed());
+        self.synced.store(upto, Ordering::Release);
+        Ok(())
+    }
+
+    /// Deletes the segments up to and including `last`, oldest first.
+    pub(crate) fn delete_segments(&self, last: u64) -> Result<(), Error> {
+        for (number, path) in segments(&self.dir)? {
+            if number <= last {
+                std::fs::remove_file(&path).map_err(Error::io("removing", &path))?;
+            }
+        }
+        sync_dir(&self.dir).map_err(Error::io("syncing", &self.dir))
+    }
+}
+
+fn create(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Arc<dyn LogFile>, Error> {
+    let path = dir.join(segment_name(number));
+    let file = fs.create(&path).map_err(Error::io("creating", &path))?;
+    sync_dir(dir).map_err(Error::io("syncing", dir))?;
+    Ok(file)
+}
+
+/// The file name of a segment.
+pub fn segment_name(number: u64) -> String {
+    format!("{number:08}")
+}
+
+/// The segments of a folder, ascending; other files are passed over.
+pub fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) => return Err(Error::io("listing", dir)(e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("listing", dir))?;
+        let name = entry.file_name();
+        if let Some(name) = name.to_str()
+            && name.len() >= 8
+            && name.bytes().all(|b| b.is_ascii_digit())
+            && let Ok(number) = name.parse()
+        {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Sets what lies behind `good` bytes of a segment aside, as `NNNNNNNN.bad` (`.bad.1`, ...)
+/// unless `keep` is false, and cuts the segment there.
+pub fn set_aside(path: &Path, good: u64, keep: bool) -> Result<(), Error> {
+    use std::io::{Read, Seek, SeekFrom};
+    let err = || Error::io("repairing", path);
+    let mut file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(err())?;
+    if keep {
+        let mut bad = path.with_extension("bad");
+        let mut n = 0;
+        while bad.exists() {
+            n += 1;
+            bad = path.with_extension(format!("bad.{n}"));
+        }
+        file.seek(SeekFrom::Start(good)).map_err(err())?;
+        let mut copy = std::fs::File::create_new(&bad).map_err(Error::io("creating", &bad))?;
+        std::io::copy(&mut (&mut file).take(u64::MAX), &mut copy).map_err(err())?;
+        copy.sync_all().map_err(Error::io("syncing", &bad))?;
+    }
+    file.set_len(good).map_err(err())?;
+    file.sync_all().map_err(err())?;
+    match path.parent() {
+        Some(dir) => sync_dir(dir).map_err(Error::io("syncing", dir)),
+        None => Ok(()),
+    }
+}
