@@ -6,13 +6,28 @@
 //!
 //! Useful for: finished steps from an expression. Not useful for: HTTP, JSON, storage.
 
+mod annotations;
+mod arith;
 pub mod ast;
+mod buckets;
+mod engine;
+mod exec;
 pub mod features;
 pub mod functions;
+mod functions_map;
+mod gate;
+mod grid;
+mod kernels;
+mod labels_fn;
+mod numbers;
 pub mod parse;
+mod plan;
 pub mod prettify;
 mod print;
 pub mod testlang;
+mod timer;
 pub mod value;
 
+pub use engine::{Engine, EngineOptions};
+pub use exec::operator::Description;
 pub use value::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};

@@ -1,6 +1,7 @@
 //! Tests of the whole room: Prometheus' conformance corpora and properties.
 
 mod corpus;
+mod engine;
 mod parser;
 mod roundtrip;
 mod scripts;

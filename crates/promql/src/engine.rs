@@ -1,0 +1,443 @@
+//! The engine: expressions in, finished steps out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
+use model::{BoxFuture, Budget, Cancel, Millis, Scope, Source, Statistics, Symbols};
+
+use crate::ast::{Expr, ValueType};
+use crate::exec::context::{Context, of_source};
+use crate::exec::operator::Description;
+use crate::exec::pipe::Pipe;
+use crate::exec::result;
+use crate::exec::scalar::ScalarOp;
+use crate::exec::selects::Selects;
+use crate::features::Features;
+use crate::gate::Gate;
+use crate::grid::{Grid, Window};
+use crate::kernels::Param;
+use crate::parse::parse;
+use crate::plan::build::{Query, build};
+use crate::plan::hints::Around;
+use crate::plan::lower::Lowering;
+use crate::plan::{Root, Selector};
+use crate::timer::Timer;
+use crate::value::{
+    Evaluator, InstantQuery, QueryError, QueryOptions, QueryResult, RangeQuery, RangeSeries, Value,
+};
+
+/// How an [`Engine`] evaluates. The defaults are Prometheus'.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// How far back an instant selector looks, ms.
+    pub lookback: Millis,
+    /// How long a query may take, waiting for its turn included.
+    pub timeout: Duration,
+    /// How many samples a query may hold at once.
+    pub max_samples: u64,
+    /// How many queries run at once; others wait.
+    pub max_concurrency: usize,
+    /// The step of a subquery that has none, by its range, both ms.
+    pub subquery_step: Arc<dyn Fn(Millis) -> Millis + Send + Sync>,
+    /// Which optional parts of the language are on.
+    pub features: Features,
+    /// `promql-delayed-name-removal`: metric names are dropped at the very end.
+    pub delayed_name_removal: bool,
+    /// The memory of all queries together.
+    pub memory: Arc<Budget>,
+    /// The memory of one query, bytes.
+    pub query_memory: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback: 300_000,
+            timeout: Duration::from_secs(120),
+            max_samples: 50_000_000,
+            max_concurrency: 20,
+            subquery_step: Arc::new(|_| 60_000),
+            features: Features::default(),
+            delayed_name_removal: false,
+            memory: Budget::new("all queries", u64::MAX),
+            query_memory: u64::MAX,
+        }
+    }
+}
+
+/// Evaluates PromQL over a [`Source`].
+///
+/// It needs no runtime of its own: whoever polls its futures drives I/O, and everything that
+/// computes runs on the pool. Nothing on the pool ever waits.
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Arc<dyn Source>,
+    options: EngineOptions,
+    pool: Arc<rayon::ThreadPool>,
+    gate: Arc<Gate>,
+    timer: Timer,
+}
+
+/// When to evaluate.
+#[derive(Clone, Copy)]
+struct When {
+    start: Millis,
+    end: Millis,
+    /// `None` for an instant query.
+    step: Option<Millis>,
+}
+
+impl When {
+    fn grid(&self) -> Grid {
+        match self.step {
+            Some(step) => Grid::range(self.start, self.end, step),
+            None => Grid::instant(self.start),
+        }
+    }
+}
+
+/// A query ready to run.
+struct Prepared {
+    physical: Physical,
+    lowering: Lowering,
+    grid: Grid,
+}
+
+enum Physical {
+    Vector(Pipe),
+    Scalar(ScalarOp),
+    String(String),
+    Samples(usize, Window),
+    Subquery(Pipe),
+}
+
+impl Engine {
+    /// An engine over `source` that computes on `pool`.
+    pub fn new(
+        source: Arc<dyn Source>,
+        options: EngineOptions,
+        pool: Arc<rayon::ThreadPool>,
+    ) -> Self {
+        let gate = Gate::new(options.max_concurrency.max(1));
+        let inner = Inner {
+            source,
+            options,
+            pool,
+            gate: Arc::new(gate),
+            timer: Timer::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    /// The operators that would answer a query, without running it. `step` is `None` for an
+    /// instant query at `start`.
+    pub fn explain(
+        &self,
+        expr: &str,
+        start: Millis,
+        end: Millis,
+        step: Option<Millis>,
+    ) -> Result<Description, QueryError> {
+        let when = When { start, end, step };
+        let expr = self.inner.parse(expr, when)?;
+        let options = QueryOptions::default();
+        let prepared = self.inner.prepare(&expr, when, &options)?;
+        Ok(prepared.physical.describe())
+    }
+
+    /// Evaluates a tree at one time. `text` is what annotations point into.
+    pub fn instant_tree(
+        &self,
+        expr: Expr,
+        text: &str,
+        ts: Millis,
+        options: QueryOptions,
+    ) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let when = When {
+            start: ts,
+            end: ts,
+            step: None,
+        };
+        self.evaluate(Ok(expr), text, when, options)
+    }
+
+    /// Evaluates a tree on a grid. `text` is what annotations point into.
+    pub fn range_tree(
+        &self,
+        expr: Expr,
+        text: &str,
+        (start, end, step): (Millis, Millis, Millis),
+        options: QueryOptions,
+    ) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let when = When {
+            start,
+            end,
+            step: Some(step),
+        };
+        let expr = check_range(&expr, when).map(|()| expr);
+        self.evaluate(expr, text, when, options)
+    }
+
+    fn evaluate(
+        &self,
+        expr: Result<Expr, QueryError>,
+        text: &str,
+        when: When,
+        options: QueryOptions,
+    ) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let (inner, text) = (Arc::clone(&self.inner), text.to_owned());
+        async move { inner.evaluate(expr?, &text, when, options).await }.boxed()
+    }
+}
+
+impl Evaluator for Engine {
+    fn instant(&self, query: InstantQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let when = When {
+            start: query.ts,
+            end: query.ts,
+            step: None,
+        };
+        let expr = self.inner.parse(&query.expr, when);
+        self.evaluate(expr, &query.expr, when, query.options)
+    }
+
+    fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let when = When {
+            start: query.start,
+            end: query.end,
+            step: Some(query.step),
+        };
+        let expr = self.inner.parse(&query.expr, when);
+        self.evaluate(expr, &query.expr, when, query.options)
+    }
+}
+
+fn check_range(expr: &Expr, when: When) -> Result<(), QueryError> {
+    let Some(step) = when.step else {
+        return Ok(());
+    };
+    let bad = |text: String| Err(QueryError::BadData(text));
+    if step <= 0 {
+        return bad("zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned());
+    }
+    match expr.value_type() {
+        ValueType::Vector | ValueType::Scalar => Ok(()),
+        other => bad(format!(
+            "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+            other.documented()
+        )),
+    }
+}
+
+impl Inner {
+    fn parse(&self, text: &str, when: When) -> Result<Expr, QueryError> {
+        let expr =
+            parse(text, &self.options.features).map_err(|e| QueryError::BadData(e.to_string()))?;
+        check_range(&expr, when)?;
+        Ok(expr)
+    }
+
+    fn prepare(
+        &self,
+        expr: &Expr,
+        when: When,
+        options: &QueryOptions,
+    ) -> Result<Prepared, QueryError> {
+        let query = Query {
+            start: when.start,
+            end: when.end,
+            step: when.step.unwrap_or(0),
+            lookback: options.lookback.unwrap_or(self.options.lookback),
+            subquery_step: Arc::clone(&self.options.subquery_step),
+        };
+        let mut root = build(expr, &query)?;
+        root.optimize();
+        let grid = when.grid();
+        let mut lowering = Lowering::new(self.options.delayed_name_removal);
+        let around = Around::default();
+        let physical = match &root {
+            Root::Vector(node) => Physical::Vector(lowering.node(node, grid, &around)),
+            Root::Scalar(scalar) => Physical::Scalar(lowering.scalar(scalar, grid)),
+            Root::String(text) => Physical::String(text.clone()),
+            Root::Samples(selector) => {
+                let (question, _) = lowering.ask(selector, &grid, true, &around);
+                Physical::Samples(question, Selector::window(selector))
+            }
+            Root::Subquery(subquery) => {
+                let inner = subquery.grid(&grid);
+                Physical::Subquery(lowering.node(&subquery.inner, inner, &around))
+            }
+        };
+        Ok(Prepared {
+            physical,
+            lowering,
+            grid,
+        })
+    }
+
+    async fn evaluate(
+        self: Arc<Self>,
+        expr: Expr,
+        text: &str,
+        when: When,
+        options: QueryOptions,
+    ) -> Result<QueryResult, QueryError> {
+        let timeout = options.timeout.unwrap_or(self.options.timeout);
+        let deadline = Instant::now().checked_add(timeout);
+        let turn = {
+            let stop = self.stopped(deadline, &options.cancel, "query queue");
+            match select(self.gate.enter().boxed(), stop).await {
+                Either::Left((turn, _)) => turn,
+                Either::Right((e, _)) => return Err(e),
+            }
+        };
+        let prepared = self.prepare(&expr, when, &options)?;
+        // Dropping this future ends the query's jobs, too.
+        let cancel = Cancel::default();
+        let _ends = cancel.on_drop();
+        let budget = self
+            .options
+            .memory
+            .child("one query", self.options.query_memory);
+        let scope = Arc::new(Scope {
+            range: prepared.lowering.range(),
+            tenant: options.tenant.clone(),
+            deadline,
+            cancel,
+            budget,
+            partial_response: options.partial_response,
+            symbols: Arc::<Symbols>::default(),
+            statistics: Statistics::default(),
+        });
+        let work = self.run(prepared, Arc::clone(&scope), text, when);
+        let stop = self.stopped(deadline, &options.cancel, "expression evaluation");
+        let result = match select(work.boxed(), stop).await {
+            Either::Left((result, _)) => result,
+            Either::Right((e, _)) => Err(e),
+        };
+        drop(turn);
+        let (value, warnings, infos) = result?;
+        Ok(QueryResult {
+            value,
+            warnings,
+            infos,
+            scope: Some(scope),
+        })
+    }
+
+    /// Finishes when the query is cancelled or late.
+    fn stopped(
+        &self,
+        deadline: Option<Instant>,
+        cancel: &Cancel,
+        during: &'static str,
+    ) -> BoxFuture<'static, QueryError> {
+        let cancelled = cancel.cancelled();
+        let late = self.timer.at(deadline);
+        async move {
+            match select(cancelled.boxed(), late.boxed()).await {
+                Either::Left(_) => QueryError::Canceled(during),
+                Either::Right(_) => QueryError::Timeout(during),
+            }
+        }
+        .boxed()
+    }
+
+    async fn run(
+        &self,
+        prepared: Prepared,
+        scope: Arc<Scope>,
+        text: &str,
+        when: When,
+    ) -> Result<(Value, Vec<model::Str>, Vec<model::Str>), QueryError> {
+        let Prepared {
+            physical,
+            lowering,
+            grid,
+        } = prepared;
+        let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
+        let selects = Selects::new(Arc::from(view), lowering.questions);
+        let cx = Arc::new(Context::new(
+            scope,
+            selects,
+            Arc::clone(&self.pool),
+            self.options.max_samples,
+            self.options.delayed_name_removal,
+        ));
+        let instant = when.step.is_none();
+        let value = match physical {
+            Physical::String(text) => Value::String(when.start, text),
+            Physical::Scalar(scalar) => {
+                let param = scalar.eval(&cx, &grid).await?;
+                if instant {
+                    Value::Scalar(when.start, param.at(0))
+                } else {
+                    Value::Matrix(scalar_series(&cx, &param, &grid)?)
+                }
+            }
+            Physical::Vector(pipe) if instant => {
+                Value::Vector(result::vector(&cx, pipe.blocks(&cx), when.start).await?)
+            }
+            Physical::Vector(pipe) => {
+                Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), grid).await?)
+            }
+            Physical::Samples(question, window) => {
+                Value::Matrix(result::samples(&cx, question, window, grid).await?)
+            }
+            Physical::Subquery(pipe) => {
+                let inner = pipe.grid;
+                Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), inner).await?)
+            }
+        };
+        let mut said = cx.take_annotations();
+        said.merge(lowering.annotations);
+        let (warnings, infos) = if said.is_empty() {
+            Default::default()
+        } else {
+            said.texts(text)
+        };
+        Ok((value, warnings, infos))
+    }
+}
+
+/// A scalar on a grid: one series without labels.
+fn scalar_series(cx: &Context, param: &Param, grid: &Grid) -> Result<Vec<RangeSeries>, QueryError> {
+    let _held = cx.hold(grid.count, grid.count.saturating_mul(16))?;
+    if grid.count == 0 {
+        return Ok(Vec::new());
+    }
+    Ok(vec![RangeSeries {
+        labels: Default::default(),
+        ts: (0..grid.count).map(|i| grid.at(i)).collect(),
+        values: (0..grid.count).map(|i| param.at(i)).collect(),
+    }])
+}
+
+impl Physical {
+    fn describe(&self) -> Description {
+        match self {
+            Physical::Vector(pipe) | Physical::Subquery(pipe) => pipe.describe(),
+            Physical::Scalar(scalar) => {
+                Description::new("Scalar", false, "steps x 8 B").over(scalar.children())
+            }
+            Physical::String(_) => Description::new("String", true, "nothing"),
+            Physical::Samples(_, window) => Description::new(
+                format!("Samples range={}ms", window.range),
+                false,
+                "samples x 16 B",
+            ),
+        }
+    }
+}

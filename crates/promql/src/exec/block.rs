@@ -1,0 +1,263 @@
+//! Finished series: what operators exchange.
+//!
+//! A [`Row`] is one series on a grid, in memory that is reused; a [`Block`] is many of them, with
+//! labels in one list and values in one matrix. The pieces of one series may come as several rows
+//! with equal labels, as long as no step is present twice: whoever needs whole series gathers them.
+//!
+//! Histograms will stand beside the floats in a column of their own.
+
+use model::{Symbol, Symbols};
+
+use super::context::Held;
+
+/// A label as symbols of the query's table.
+pub(crate) type Pair = (Symbol, Symbol);
+
+/// One series on a grid.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Row {
+    /// Ascending by the name's text.
+    pub(crate) labels: Vec<Pair>,
+    /// Whether the metric name is to be dropped at the end (delayed name removal).
+    pub(crate) drop_name: bool,
+    /// One value a step; meaningless where the step is not present.
+    pub(crate) values: Vec<f64>,
+    /// Bit `i % 64` of word `i / 64`: whether step `i` is present.
+    pub(crate) bits: Vec<u64>,
+}
+
+impl Row {
+    /// Makes it an empty series of `steps` steps.
+    pub(crate) fn reset(&mut self, steps: usize) {
+        self.labels.clear();
+        self.drop_name = false;
+        self.values.resize(steps, 0.0);
+        self.bits.clear();
+        self.bits.resize(words(steps), 0);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bits.iter().all(|w| *w == 0)
+    }
+
+    pub(crate) fn get(&self, name: Symbol) -> Symbol {
+        value_of(&self.labels, name)
+    }
+
+    /// Sets a label; the empty value removes it.
+    pub(crate) fn set(&mut self, name: Symbol, value: Symbol, symbols: &Symbols) {
+        set_label(&mut self.labels, name, value, symbols);
+    }
+
+    pub(crate) fn as_ref(&self) -> RowRef<'_> {
+        RowRef {
+            labels: &self.labels,
+            drop_name: self.drop_name,
+            values: &self.values,
+            bits: &self.bits,
+        }
+    }
+}
+
+/// The value of `name`, or the empty string's symbol.
+pub(crate) fn value_of(labels: &[Pair], name: Symbol) -> Symbol {
+    labels
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map_or(Symbol::EMPTY, |(_, v)| *v)
+}
+
+/// Sets a label in a list that ascends by name; the empty value removes it.
+pub(crate) fn set_label(labels: &mut Vec<Pair>, name: Symbol, value: Symbol, symbols: &Symbols) {
+    let place = labels.iter().position(|(n, _)| *n == name);
+    match place {
+        Some(i) if value == Symbol::EMPTY => {
+            labels.remove(i);
+        }
+        Some(i) => labels[i].1 = value,
+        None if value == Symbol::EMPTY => {}
+        None => {
+            let text = symbols.get(name);
+            let i = labels.partition_point(|(n, _)| symbols.get(*n) < text);
+            labels.insert(i, (name, value));
+        }
+    }
+}
+
+/// Words of presence bits for so many steps.
+pub(crate) fn words(steps: usize) -> usize {
+    steps.div_ceil(64)
+}
+
+/// The bits of word `w` that stand for steps.
+#[inline(always)]
+pub(crate) fn full(steps: usize, w: usize) -> u64 {
+    let rest = steps - w * 64;
+    if rest >= 64 { !0 } else { (1 << rest) - 1 }
+}
+
+#[inline(always)]
+pub(crate) fn is_set(bits: &[u64], i: usize) -> bool {
+    bits[i >> 6] >> (i & 63) & 1 == 1
+}
+
+/// Calls `f` with each step that is present.
+#[inline(always)]
+pub(crate) fn each_set(bits: &[u64], mut f: impl FnMut(usize)) {
+    for (w, &word) in bits.iter().enumerate() {
+        let mut rest = word;
+        while rest != 0 {
+            f(w * 64 + rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+    }
+}
+
+/// How many steps are present.
+pub(crate) fn count(bits: &[u64]) -> usize {
+    bits.iter().map(|w| w.count_ones() as usize).sum()
+}
+
+/// The first step in both, if any.
+pub(crate) fn first_common(a: &[u64], b: &[u64]) -> Option<usize> {
+    a.iter().zip(b).enumerate().find_map(|(w, (x, y))| {
+        let both = x & y;
+        (both != 0).then(|| w * 64 + both.trailing_zeros() as usize)
+    })
+}
+
+pub(crate) fn unite(into: &mut [u64], bits: &[u64]) {
+    for (a, b) in into.iter_mut().zip(bits) {
+        *a |= b;
+    }
+}
+
+/// A row of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowRef<'a> {
+    pub(crate) labels: &'a [Pair],
+    pub(crate) drop_name: bool,
+    pub(crate) values: &'a [f64],
+    pub(crate) bits: &'a [u64],
+}
+
+impl RowRef<'_> {
+    /// Copies it into `row`.
+    pub(crate) fn copy_to(&self, row: &mut Row) {
+        row.labels.clear();
+        row.labels.extend_from_slice(self.labels);
+        row.drop_name = self.drop_name;
+        row.values.clear();
+        row.values.extend_from_slice(self.values);
+        row.bits.clear();
+        row.bits.extend_from_slice(self.bits);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    labels_end: u32,
+    drop_name: bool,
+}
+
+/// Many series on one grid.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    steps: usize,
+    heads: Vec<Head>,
+    labels: Vec<Pair>,
+    values: Vec<f64>,
+    bits: Vec<u64>,
+    /// Samples and bytes, given back on drop.
+    pub(crate) held: Option<Held>,
+}
+
+impl Block {
+    pub(crate) fn new(steps: usize) -> Self {
+        Self {
+            steps,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, row: RowRef<'_>) {
+        self.labels.extend_from_slice(row.labels);
+        self.heads.push(Head {
+            labels_end: self.labels.len() as u32,
+            drop_name: row.drop_name,
+        });
+        self.values.extend_from_slice(row.values);
+        self.bits.extend_from_slice(row.bits);
+    }
+
+    pub(crate) fn row(&self, i: usize) -> RowRef<'_> {
+        let start = match i {
+            0 => 0,
+            _ => self.heads[i - 1].labels_end as usize,
+        };
+        let words = words(self.steps);
+        RowRef {
+            labels: &self.labels[start..self.heads[i].labels_end as usize],
+            drop_name: self.heads[i].drop_name,
+            values: &self.values[i * self.steps..(i + 1) * self.steps],
+            bits: &self.bits[i * words..(i + 1) * words],
+        }
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = RowRef<'_>> {
+        (0..self.len()).map(|i| self.row(i))
+    }
+
+    /// Samples present.
+    pub(crate) fn samples(&self) -> usize {
+        count(&self.bits)
+    }
+
+    /// Bytes of its lists.
+    pub(crate) fn bytes(&self) -> usize {
+        self.heads.capacity() * size_of::<Head>()
+            + self.labels.capacity() * size_of::<Pair>()
+            + (self.values.capacity() + self.bits.capacity()) * 8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_went_in() {
+        let symbols = Symbols::default();
+        let mut row = Row::default();
+        let mut block = Block::new(70);
+        for i in 0..3usize {
+            row.reset(70);
+            row.set(
+                symbols.intern("b"),
+                symbols.intern(&i.to_string()),
+                &symbols,
+            );
+            row.set(symbols.intern("a"), symbols.intern("x"), &symbols);
+            row.values[69] = i as f64;
+            row.bits[1] |= 1 << 5;
+            block.push(row.as_ref());
+        }
+        assert_eq!((block.len(), block.samples()), (3, 3));
+        let got = block.row(2);
+        assert_eq!(symbols.labels(got.labels).to_string(), r#"{a="x", b="2"}"#);
+        assert!(is_set(got.bits, 69) && !is_set(got.bits, 68));
+        assert_eq!(got.values[69], 2.0);
+        assert_eq!(full(70, 1), 0b11_1111);
+        assert_eq!(first_common(got.bits, &[0, 1 << 5]), Some(69));
+        row.set(symbols.intern("a"), Symbol::EMPTY, &symbols);
+        assert_eq!(row.labels.len(), 1);
+    }
+}

@@ -1,0 +1,189 @@
+//! Aggregations that need to see values side by side: `quantile`, `count_values`.
+
+use std::sync::Arc;
+
+use futures_util::stream::TryStreamExt as _;
+use hashbrown::HashMap;
+
+use super::block::{Block, Row, each_set};
+use super::context::{Context, Held};
+use super::index::LabelIndex;
+use super::operator::{Blocks, Description, Operator, blocking, fold};
+use super::pipe::Pipe;
+use crate::grid::Grid;
+
+/// `quantile(q, input) by (labels)`: columns of all series, then values sorted step by step.
+pub(crate) struct Quantile {
+    pub(crate) q: super::scalar::ScalarOp,
+    pub(crate) q_span: crate::ast::Span,
+    pub(crate) key: super::aggregate::Grouping,
+    pub(crate) input: Pipe,
+    pub(crate) grid: Grid,
+}
+
+impl Operator for Quantile {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        blocking(async move {
+            let steps = self.grid.count;
+            let q = self.q.eval(&cx, &self.grid).await?;
+            // The checks look at the extremes over all steps, so each is said once.
+            let (mut min, mut max, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, false);
+            for v in q.iter(steps) {
+                nan |= v.is_nan();
+                min = crate::numbers::go_min(min, v);
+                max = crate::numbers::go_max(max, v);
+            }
+            let span = self.q_span;
+            cx.say(|a| {
+                if nan {
+                    a.invalid_quantile(f64::NAN, span);
+                }
+                if max > 1.0 {
+                    a.invalid_quantile(max, span);
+                }
+                if min < 0.0 {
+                    a.invalid_quantile(min, span);
+                }
+            });
+            let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
+            let key = self.key.key(&cx);
+            let block = cx
+                .run(move |cx| {
+                    let mut groups = LabelIndex::default();
+                    let mut members: Vec<(bool, Vec<super::block::RowRef<'_>>)> = Vec::new();
+                    let mut labels = Vec::new();
+                    for row in blocks.iter().flat_map(Block::rows) {
+                        key.of(row.labels, &mut labels);
+                        let (g, new) = groups.intern(&labels);
+                        if new {
+                            members.push((false, Vec::new()));
+                        }
+                        members[g].0 |= row.drop_name;
+                        members[g].1.push(row);
+                    }
+                    let mut out = Block::new(steps);
+                    let mut row = Row::default();
+                    let mut values = Vec::new();
+                    for (g, (drop_name, rows)) in members.iter().enumerate() {
+                        row.reset(steps);
+                        row.labels.extend_from_slice(groups.labels(g));
+                        row.drop_name = *drop_name;
+                        for i in 0..steps {
+                            values.clear();
+                            values.extend(
+                                rows.iter()
+                                    .filter(|r| super::block::is_set(r.bits, i))
+                                    .map(|r| r.values[i]),
+                            );
+                            if values.is_empty() {
+                                continue;
+                            }
+                            values.sort_unstable_by(crate::numbers::nan_first);
+                            row.values[i] = crate::numbers::quantile_of_sorted(q.at(i), &values);
+                            row.bits[i >> 6] |= 1 << (i & 63);
+                        }
+                        out.push(row.as_ref());
+                        cx.check()?;
+                    }
+                    cx.hold_block(out)
+                })
+                .await?;
+            Ok(vec![block])
+        })
+    }
+
+    fn describe(&self) -> Description {
+        Description::new(
+            format!("Quantile {}", self.key),
+            false,
+            "series x steps x 8 B",
+        )
+        .over(self.q.children())
+        .over([self.input.describe()])
+    }
+}
+
+/// `count_values("label", input) by (labels)`
+pub(crate) struct CountValues {
+    pub(crate) label: model::Str,
+    pub(crate) key: super::aggregate::Grouping,
+    pub(crate) input: Pipe,
+}
+
+#[derive(Default)]
+struct Counted {
+    index: LabelIndex,
+    rows: Vec<Row>,
+    texts: HashMap<u64, model::Symbol>,
+    held: Option<Held>,
+}
+
+impl Operator for CountValues {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        blocking(async move {
+            let steps = self.input.grid.count;
+            let mut key = self.key.clone();
+            if !key.without {
+                key.labels.push(model::Str::clone(&self.label));
+            }
+            let key = key.key(&cx);
+            let label = cx.scope.symbols.intern(&self.label);
+            let input = self.input.blocks(&cx);
+            let counted = fold(&cx, input, Counted::default(), move |cx, state, block| {
+                let symbols = &cx.scope.symbols;
+                let (mut labels, mut group) = (Vec::new(), Vec::new());
+                for row in block.rows() {
+                    each_set(row.bits, |i| {
+                        let v = row.values[i];
+                        let text = *state
+                            .texts
+                            .entry(v.to_bits())
+                            .or_insert_with(|| symbols.intern(&crate::numbers::format_f(v)));
+                        labels.clear();
+                        labels.extend_from_slice(row.labels);
+                        super::block::set_label(&mut labels, label, text, symbols);
+                        key.of(&labels, &mut group);
+                        let (g, new) = state.index.intern(&group);
+                        if new {
+                            let mut row = Row::default();
+                            row.reset(steps);
+                            row.labels.extend_from_slice(&group);
+                            state.rows.push(row);
+                        }
+                        let row = &mut state.rows[g];
+                        let bit = 1 << (i & 63);
+                        if row.bits[i >> 6] & bit == 0 {
+                            row.values[i] = 0.0;
+                            row.bits[i >> 6] |= bit;
+                        }
+                        row.values[i] += 1.0;
+                    });
+                }
+                let bytes = state.index.bytes() + state.rows.len() * (steps * 9 + 100);
+                match &mut state.held {
+                    Some(held) => held.resize(cx, state.rows.len() as u64, bytes as u64),
+                    None => {
+                        state.held = Some(cx.hold(state.rows.len(), bytes)?);
+                        Ok(())
+                    }
+                }
+            })
+            .await?;
+            let block = cx
+                .run(move |cx| {
+                    let mut out = Block::new(steps);
+                    for row in &counted.rows {
+                        out.push(row.as_ref());
+                    }
+                    cx.hold_block(out)
+                })
+                .await?;
+            Ok(vec![block])
+        })
+    }
+
+    fn describe(&self) -> Description {
+        let name = format!("CountValues[{}] {}", self.label, self.key);
+        Description::new(name, false, "groups x values x steps x 8 B").over([self.input.describe()])
+    }
+}

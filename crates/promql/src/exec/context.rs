@@ -1,0 +1,234 @@
+//! What all operators of a query share: scope, data, CPU pool, limits, what is to be said.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_channel::oneshot;
+use model::{Kind, METRIC_NAME, OverBudget, Reservation, Scope, SourceError, Stopped, Symbol};
+use parking_lot::Mutex;
+
+use super::block::{Block, Pair};
+use super::selects::Selects;
+use crate::annotations::Annotations;
+use crate::value::QueryError;
+
+/// The error of a query that would hold too many samples.
+pub(crate) const TOO_MANY_SAMPLES: &str =
+    "query processing would load too many samples into memory in query execution";
+
+/// The error of two series that became equal.
+pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
+
+const EVALUATION: &str = "expression evaluation";
+
+/// One query while it runs.
+pub(crate) struct Context {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) selects: Selects,
+    pub(crate) pool: Arc<rayon::ThreadPool>,
+    /// Jobs one operator may have under way.
+    pub(crate) credits: usize,
+    /// Whether metric names are dropped only at the end.
+    pub(crate) delayed_names: bool,
+    pub(crate) samples: Arc<Samples>,
+    annotations: Mutex<Annotations>,
+    kept: Mutex<Vec<Held>>,
+    metadata: [Symbol; 3],
+}
+
+/// Samples held at once, against `query.max-samples`.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    live: AtomicU64,
+    limit: u64,
+}
+
+/// Samples and bytes that are held; given back on drop.
+#[derive(Debug)]
+pub(crate) struct Held {
+    samples: u64,
+    counter: Arc<Samples>,
+    bytes: Reservation,
+}
+
+impl Held {
+    /// Changes what is held.
+    pub(crate) fn resize(
+        &mut self,
+        cx: &Context,
+        samples: u64,
+        bytes: u64,
+    ) -> Result<(), QueryError> {
+        self.bytes.resize("series", bytes).map_err(over_budget)?;
+        if samples > self.samples {
+            cx.take_samples(samples - self.samples)?;
+        } else {
+            let less = self.samples - samples;
+            self.counter.live.fetch_sub(less, Ordering::Relaxed);
+        }
+        self.samples = samples;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.counter.live.fetch_sub(self.samples, Ordering::Relaxed);
+    }
+}
+
+impl Context {
+    pub(crate) fn new(
+        scope: Arc<Scope>,
+        selects: Selects,
+        pool: Arc<rayon::ThreadPool>,
+        max_samples: u64,
+        delayed_names: bool,
+    ) -> Self {
+        let metadata = [METRIC_NAME, "__type__", "__unit__"].map(|n| scope.symbols.intern(n));
+        Self {
+            credits: pool.current_num_threads() + 1,
+            scope,
+            selects,
+            pool,
+            delayed_names,
+            samples: Arc::new(Samples {
+                live: AtomicU64::new(0),
+                limit: max_samples,
+            }),
+            annotations: Mutex::default(),
+            kept: Mutex::default(),
+            metadata,
+        }
+    }
+
+    /// Ends the query once it was cancelled or is late.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        self.scope.check().map_err(stopped)
+    }
+
+    /// Runs `job` on the CPU pool. Jobs never wait: they get all they need.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: impl FnOnce(&Arc<Context>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        self.check()?;
+        let (done, result) = oneshot::channel();
+        let cx = Arc::clone(self);
+        self.pool.spawn_fifo(move || {
+            let result = cx.check().and_then(|()| {
+                catch_unwind(AssertUnwindSafe(|| job(&cx)))
+                    .unwrap_or_else(|_| Err(QueryError::Internal("a query operator failed".into())))
+            });
+            drop(cx);
+            // Whoever asked may have gone.
+            let _ = done.send(result);
+        });
+        result
+            .await
+            .unwrap_or_else(|_| Err(QueryError::Internal("a query job was lost".into())))
+    }
+
+    fn take_samples(&self, n: u64) -> Result<(), QueryError> {
+        let live = self.samples.live.fetch_add(n, Ordering::Relaxed) + n;
+        let peak = &self.scope.statistics.peak_samples;
+        peak.fetch_max(live, Ordering::Relaxed);
+        if live > self.samples.limit {
+            self.samples.live.fetch_sub(n, Ordering::Relaxed);
+            return Err(QueryError::Execution(TOO_MANY_SAMPLES.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Counts samples and bytes as held.
+    pub(crate) fn hold(&self, samples: usize, bytes: usize) -> Result<Held, QueryError> {
+        let bytes = self
+            .scope
+            .budget
+            .reserve("series", bytes as u64)
+            .map_err(over_budget)?;
+        self.take_samples(samples as u64)?;
+        Ok(Held {
+            samples: samples as u64,
+            counter: Arc::clone(&self.samples),
+            bytes,
+        })
+    }
+
+    /// Counts the rows that an operator's jobs work on; refuses grids that no row fits.
+    pub(crate) fn hold_rows(&self, steps: usize) -> Result<Held, QueryError> {
+        const MOST: u64 = 1 << 26;
+        if steps as u64 > self.samples.limit.clamp(MOST, 1 << 32) {
+            return Err(execution(TOO_MANY_SAMPLES));
+        }
+        self.hold(0, self.credits.saturating_mul(steps.saturating_mul(9)))
+    }
+
+    /// Counts what the block holds.
+    pub(crate) fn hold_block(&self, mut block: Block) -> Result<Block, QueryError> {
+        block.held = Some(self.hold(block.samples(), block.bytes())?);
+        Ok(block)
+    }
+
+    /// Holds something until the query ends.
+    pub(crate) fn keep(&self, held: Held) {
+        self.kept.lock().push(held);
+    }
+
+    /// Says something.
+    pub(crate) fn say(&self, what: impl FnOnce(&mut Annotations)) {
+        what(&mut self.annotations.lock());
+    }
+
+    pub(crate) fn take_annotations(&self) -> Annotations {
+        std::mem::take(&mut *self.annotations.lock())
+    }
+
+    /// Whether the label belongs to the metric's schema: its name, type and unit.
+    pub(crate) fn is_metadata(&self, name: Symbol) -> bool {
+        self.metadata.contains(&name)
+    }
+
+    pub(crate) fn name_symbol(&self) -> Symbol {
+        self.metadata[0]
+    }
+
+    /// Removes name, type and unit.
+    pub(crate) fn drop_metadata(&self, labels: &mut Vec<Pair>) {
+        labels.retain(|(n, _)| !self.is_metadata(*n));
+    }
+
+    /// The text of the labels, for error messages.
+    pub(crate) fn text(&self, labels: &[Pair]) -> String {
+        self.scope.symbols.labels(labels).to_string()
+    }
+}
+
+pub(crate) fn stopped(e: Stopped) -> QueryError {
+    match e {
+        Stopped::Cancelled => QueryError::Canceled(EVALUATION),
+        Stopped::Deadline => QueryError::Timeout(EVALUATION),
+    }
+}
+
+pub(crate) fn over_budget(e: OverBudget) -> QueryError {
+    QueryError::Execution(e.to_string())
+}
+
+pub(crate) fn execution(text: impl Into<String>) -> QueryError {
+    QueryError::Execution(text.into())
+}
+
+/// What a failure of a source means for the query.
+pub(crate) fn of_source(e: SourceError) -> QueryError {
+    match e.kind {
+        Kind::Cancelled => QueryError::Canceled(EVALUATION),
+        Kind::Timeout => QueryError::Timeout(EVALUATION),
+        Kind::Unavailable => QueryError::Unavailable(e.message),
+        Kind::Internal => QueryError::Internal(e.message),
+        Kind::NotFound | Kind::Invalid | Kind::Limit | Kind::Corrupt => {
+            QueryError::Execution(format!("expanding series: {}", e.message))
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Series that are not read: `absent`, `vector`.
+
+use std::sync::Arc;
+
+use super::block::{Block, Row, words};
+use super::context::Context;
+use super::operator::{Blocks, Description, Operator, blocking, fold};
+use super::pipe::Pipe;
+use crate::grid::Grid;
+
+/// `absent` and `absent_over_time`: 1 where no series has a value.
+pub(crate) struct Absent {
+    pub(crate) labels: model::Labels,
+    /// Whether the name counts as dropped (it never is there; the flag travels on).
+    pub(crate) drops_name: bool,
+    pub(crate) input: Pipe,
+    pub(crate) grid: Grid,
+}
+
+impl Operator for Absent {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        blocking(async move {
+            let steps = self.grid.count;
+            let state = vec![0u64; words(steps)];
+            let bits = fold(&cx, self.input.blocks(&cx), state, |_, bits, block| {
+                super::stage::presence(bits, &block);
+                Ok(())
+            })
+            .await?;
+            let mut row = Row::default();
+            row.reset(steps);
+            cx.scope
+                .symbols
+                .intern_labels(&self.labels, &mut row.labels);
+            row.drop_name = self.drops_name && cx.delayed_names;
+            for (w, word) in row.bits.iter_mut().enumerate() {
+                *word = !bits[w] & super::block::full(steps, w);
+            }
+            if row.is_empty() {
+                return Ok(Vec::new());
+            }
+            row.values.fill(1.0);
+            let mut block = Block::new(steps);
+            block.push(row.as_ref());
+            Ok(vec![cx.hold_block(block)?])
+        })
+    }
+
+    fn describe(&self) -> Description {
+        Description::new("Absent", false, "steps / 8 B").over([self.input.describe()])
+    }
+}
+
+/// `vector(scalar)`: one series without labels.
+pub(crate) struct Vector {
+    pub(crate) scalar: super::scalar::ScalarOp,
+    pub(crate) grid: Grid,
+}
+
+impl Operator for Vector {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        blocking(async move {
+            let steps = self.grid.count;
+            let param = self.scalar.eval(&cx, &self.grid).await?;
+            let mut row = Row::default();
+            row.reset(steps);
+            for i in 0..steps {
+                row.values[i] = param.at(i);
+            }
+            for (w, word) in row.bits.iter_mut().enumerate() {
+                *word = super::block::full(steps, w);
+            }
+            let mut block = Block::new(steps);
+            if steps > 0 {
+                block.push(row.as_ref());
+            }
+            Ok(vec![cx.hold_block(block)?])
+        })
+    }
+
+    fn describe(&self) -> Description {
+        Description::new("Vector", true, "steps x 8 B").over(self.scalar.children())
+    }
+}

@@ -1,0 +1,366 @@
+//! `topk`, `bottomk`, `limitk`, `limit_ratio`: some series of each group and step.
+
+use std::sync::Arc;
+
+use super::aggregate::Grouping;
+use super::block::{Block, Row, each_set, words};
+use super::context::{Context, Held, execution};
+use super::index::{Key, LabelIndex};
+use super::operator::{Blocks, Description, Operator, blocking, fold};
+use super::pipe::Pipe;
+use super::scalar::ScalarOp;
+use crate::ast::Span;
+use crate::grid::Grid;
+use crate::kernels::Param;
+use crate::numbers::{format_g, go_max, go_min};
+use crate::value::QueryError;
+
+/// Which series of a group stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    Topk,
+    Bottomk,
+    Limitk,
+}
+
+/// `pick(k, input) by (labels)`. A heap of k values a group and step; series that never get into
+/// one leave nothing behind.
+pub(crate) struct TopK {
+    pub(crate) pick: Pick,
+    pub(crate) k: ScalarOp,
+    pub(crate) key: Grouping,
+    pub(crate) input: Pipe,
+    pub(crate) grid: Grid,
+}
+
+/// The least and the greatest of a parameter, and whether one is NaN, as Prometheus checks them.
+fn extremes(param: &Param, steps: usize) -> (f64, f64, bool) {
+    let (mut min, mut max, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, false);
+    for v in param.iter(steps) {
+        nan |= v.is_nan();
+        min = go_min(min, v);
+        max = go_max(max, v);
+    }
+    (min, max, nan)
+}
+
+const TOO_LARGE: f64 = 9_223_372_036_854_775_807.0;
+
+/// k at every step; none if no step wants a series.
+fn checked_k(k: &Param, steps: usize) -> Result<Option<Vec<usize>>, QueryError> {
+    let (min, max, nan) = extremes(k, steps);
+    if max < 1.0 {
+        return Ok(None);
+    }
+    if nan {
+        return Err(execution("Parameter value is NaN"));
+    }
+    if min <= -TOO_LARGE {
+        let v = format_g(min);
+        return Err(execution(format!("Scalar value {v} underflows int64")));
+    }
+    if max >= TOO_LARGE {
+        let v = format_g(max);
+        return Err(execution(format!("Scalar value {v} overflows int64")));
+    }
+    Ok(Some(
+        (0..steps)
+            .map(|i| k.at(i).clamp(0.0, f64::from(u32::MAX)) as usize)
+            .collect(),
+    ))
+}
+
+/// What `limit_ratio` refuses or warns of.
+pub(crate) fn check_ratio(
+    cx: &Context,
+    ratio: &Param,
+    steps: usize,
+    span: Span,
+) -> Result<(), QueryError> {
+    let (min, max, nan) = extremes(ratio, steps);
+    if max == 0.0 && min == 0.0 {
+        return Ok(());
+    }
+    if nan {
+        return Err(execution("Ratio value is NaN"));
+    }
+    if max > 1.0 {
+        cx.say(|a| a.invalid_ratio(max, 1.0, span));
+    }
+    if min < -1.0 {
+        cx.say(|a| a.invalid_ratio(min, -1.0, span));
+    }
+    Ok(())
+}
+
+/// Whether a series whose hash lies at `offset` of [0, 1) is among the `ratio` that stays; a
+/// negative ratio keeps the others.
+pub(crate) fn in_ratio(ratio: f64, offset: f64) -> bool {
+    let ratio = ratio.clamp(-1.0, 1.0);
+    if ratio == 0.0 {
+        false
+    } else if ratio > 0.0 {
+        offset < ratio
+    } else {
+        offset >= 1.0 + ratio
+    }
+}
+
+/// A value and the number of its series.
+type Entry = (f64, u32);
+
+struct State {
+    k: Vec<usize>,
+    pick: Pick,
+    groups: LabelIndex,
+    /// Heap of group g at step s: number `g * steps + s`.
+    heaps: Vec<Vec<Entry>>,
+    series: LabelIndex,
+    drop_name: Vec<bool>,
+    held: Held,
+    entries: usize,
+}
+
+impl Operator for TopK {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        blocking(async move {
+            let steps = self.grid.count;
+            let k = self.k.eval(&cx, &self.grid).await?;
+            let Some(k) = checked_k(&k, steps)? else {
+                return Ok(Vec::new());
+            };
+            let mut state = State {
+                k,
+                pick: self.pick,
+                groups: LabelIndex::default(),
+                heaps: Vec::new(),
+                series: LabelIndex::default(),
+                drop_name: Vec::new(),
+                held: cx.hold(0, 0)?,
+                entries: 0,
+            };
+            let key = self.key.key(&cx);
+            if self.pick == Pick::Limitk {
+                // The first k in the order of labels: all have to be seen.
+                let mut rows = super::gather::sorted_rows(&cx, self.input.blocks(&cx)).await?;
+                state = cx
+                    .run(move |cx| {
+                        for block in rows.drain(..) {
+                            state.add(cx, &key, &block)?;
+                        }
+                        Ok(state)
+                    })
+                    .await?;
+            } else {
+                state = fold(
+                    &cx,
+                    self.input.blocks(&cx),
+                    state,
+                    move |cx, state, block| state.add(cx, &key, &block),
+                )
+                .await?;
+            }
+            let block = cx.run(move |cx| cx.hold_block(state.finish(steps))).await?;
+            Ok(vec![block])
+        })
+    }
+
+    fn describe(&self) -> Description {
+        let name = format!("{:?} {}", self.pick, self.key);
+        Description::new(name, false, "groups x steps x k x 16 B")
+            .over(self.k.children())
+            .over([self.input.describe()])
+    }
+}
+
+impl State {
+    fn add(&mut self, cx: &Context, key: &Key, block: &Block) -> Result<(), QueryError> {
+        let mut labels = Vec::new();
+        let steps = self.k.len();
+        for row in block.rows() {
+            key.of(row.labels, &mut labels);
+            let (group, new) = self.groups.intern(&labels);
+            if new {
+                self.heaps.resize_with((group + 1) * steps, Vec::new);
+            }
+            let mut number = None;
+            let State {
+                k,
+                pick,
+                heaps,
+                series,
+                drop_name,
+                entries,
+                ..
+            } = self;
+            each_set(row.bits, |i| {
+                let heap = &mut heaps[group * steps + i];
+                let (k, v) = (k[i], row.values[i]);
+                let enters = heap.len() < k
+                    || heap.first().is_some_and(|&(least, _)| match pick {
+                        Pick::Topk => least < v || (least.is_nan() && !v.is_nan()),
+                        Pick::Bottomk => least > v || (least.is_nan() && !v.is_nan()),
+                        Pick::Limitk => false,
+                    });
+                if !enters || k == 0 {
+                    return;
+                }
+                let number = *number.get_or_insert_with(|| {
+                    let (n, new) = series.intern(row.labels);
+                    if new {
+                        drop_name.push(row.drop_name);
+                    }
+                    n as u32
+                });
+                if heap.len() < k {
+                    heap.push((v, number));
+                    *entries += 1;
+                    if *pick != Pick::Limitk {
+                        up(heap, *pick);
+                    }
+                } else {
+                    heap[0] = (v, number);
+                    down(heap, *pick);
+                }
+            });
+        }
+        let bytes = self.entries * size_of::<Entry>()
+            + self.heaps.len() * size_of::<Vec<Entry>>()
+            + self.series.bytes();
+        self.held.resize(cx, self.entries as u64, bytes as u64)
+    }
+
+    /// The survivors. At one step: best first, group after group.
+    fn finish(mut self, steps: usize) -> Block {
+        let mut block = Block::new(steps);
+        let mut row = Row::default();
+        if steps == 1 {
+            for heap in &mut self.heaps {
+                match self.pick {
+                    Pick::Topk => heap.sort_by(|a, b| order(b.0, a.0)),
+                    Pick::Bottomk => heap.sort_by(|a, b| order(-a.0, -b.0).reverse()),
+                    Pick::Limitk => {}
+                }
+                for &(v, number) in heap.iter() {
+                    row.reset(1);
+                    row.labels
+                        .extend_from_slice(self.series.labels(number as usize));
+                    row.drop_name = self.drop_name[number as usize];
+                    row.values[0] = v;
+                    row.bits[0] = 1;
+                    block.push(row.as_ref());
+                }
+            }
+            return block;
+        }
+        // Turn heaps into series: count, then fill.
+        let n = self.series.len();
+        let words = words(steps);
+        let mut values = vec![0.0; n * steps];
+        let mut bits = vec![0u64; n * words];
+        for (at, heap) in self.heaps.iter().enumerate() {
+            let i = at % steps;
+            for &(v, number) in heap {
+                values[number as usize * steps + i] = v;
+                bits[number as usize * words + (i >> 6)] |= 1 << (i & 63);
+            }
+        }
+        for number in 0..n {
+            let bits = &bits[number * words..(number + 1) * words];
+            if bits.iter().any(|w| *w != 0) {
+                block.push(super::block::RowRef {
+                    labels: self.series.labels(number),
+                    drop_name: self.drop_name[number],
+                    values: &values[number * steps..(number + 1) * steps],
+                    bits,
+                });
+            }
+        }
+        block
+    }
+}
+
+/// Ascending, NaN first.
+fn order(a: f64, b: f64) -> std::cmp::Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => std::cmp::Ordering::Equal,
+        (true, false) => std::cmp::Ordering::Less,
+        (false, true) => std::cmp::Ordering::Greater,
+        (false, false) => a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal),
+    }
+}
+
+/// Whether `a` must stand above `b`: the one to give way first is the root. As in Prometheus, NaN
+/// is below everything.
+fn above(a: f64, b: f64, pick: Pick) -> bool {
+    a.is_nan()
+        || match pick {
+            Pick::Topk | Pick::Limitk => a < b,
+            Pick::Bottomk => a > b,
+        }
+}
+
+/// Moves the last entry up to its place. The steps are those of Go's `container/heap`, so that of
+/// equal values the same ones survive.
+fn up(heap: &mut [Entry], pick: Pick) {
+    let mut at = heap.len() - 1;
+    while at > 0 {
+        let parent = (at - 1) / 2;
+        if !above(heap[at].0, heap[parent].0, pick) {
+            break;
+        }
+        heap.swap(at, parent);
+        at = parent;
+    }
+}
+
+/// Moves the first entry down to its place.
+fn down(heap: &mut [Entry], pick: Pick) {
+    let mut at = 0;
+    loop {
+        let mut child = 2 * at + 1;
+        if child >= heap.len() {
+            break;
+        }
+        if child + 1 < heap.len() && above(heap[child + 1].0, heap[child].0, pick) {
+            child += 1;
+        }
+        if !above(heap[child].0, heap[at].0, pick) {
+            break;
+        }
+        heap.swap(at, child);
+        at = child;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_heap_gives_way_first() {
+        let mut heap: Vec<Entry> = Vec::new();
+        for (i, v) in [5.0, 1.0, f64::NAN, 3.0].into_iter().enumerate() {
+            heap.push((v, i as u32));
+            up(&mut heap, Pick::Topk);
+        }
+        assert!(heap[0].0.is_nan());
+        heap[0] = (9.0, 9);
+        down(&mut heap, Pick::Topk);
+        assert_eq!(heap[0].0, 1.0);
+        let mut values: Vec<f64> = heap.iter().map(|e| e.0).collect();
+        values.sort_by(|a, b| order(*b, *a));
+        assert_eq!(values, [9.0, 5.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn ratios_are_complements() {
+        for offset in [0.0, 0.3, 0.7, 0.999] {
+            assert!(in_ratio(0.4, offset) != in_ratio(-0.6, offset));
+            assert!(in_ratio(1.5, offset) && in_ratio(-1.0, offset) && !in_ratio(0.0, offset));
+        }
+        assert!(checked_k(&Param::Const(0.5), 1).unwrap().is_none());
+        assert!(checked_k(&Param::Const(f64::NAN), 1).is_err());
+        assert!(checked_k(&Param::Const(1e30), 1).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! What every operator can do: yield blocks of series, and say what it is.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use model::BoxStream;
+
+use super::block::Block;
+use super::context::Context;
+use crate::value::QueryError;
+
+/// Blocks in an order that depends on the data alone, never on the number of threads.
+pub(crate) type Blocks = BoxStream<'static, Result<Block, QueryError>>;
+
+/// A step of the physical plan.
+pub(crate) trait Operator: Send + Sync {
+    /// Starts it. Nothing runs until the stream is polled.
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks;
+
+    /// What it is, for `explain`.
+    fn describe(&self) -> Description;
+}
+
+/// An operator as `explain` shows it.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Its name and parameters.
+    pub name: String,
+    /// Whether series leave it while others still enter.
+    pub streams: bool,
+    /// What it holds, as a formula.
+    pub memory: &'static str,
+    /// Where its series come from.
+    pub children: Vec<Description>,
+}
+
+impl Description {
+    pub(crate) fn new(name: impl Into<String>, streams: bool, memory: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            streams,
+            memory,
+            children: Vec::new(),
+        }
+    }
+
+    pub(crate) fn over(mut self, children: impl IntoIterator<Item = Description>) -> Self {
+        self.children.extend(children);
+        self
+    }
+
+    fn write(&self, depth: usize, out: &mut String) {
+        let how = if self.streams { "streams" } else { "blocks" };
+        for _ in 0..depth {
+            out.push_str("  ");
+        }
+        out.push_str(&self.name);
+        out.push_str(&format!("  [{how}; {}]\n", self.memory));
+        for child in &self.children {
+            child.write(depth + 1, out);
+        }
+    }
+}
+
+/// One line an operator, children indented below it.
+impl std::fmt::Display for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = String::new();
+        self.write(0, &mut out);
+        f.write_str(&out)
+    }
+}
+
+/// The blocks that `all` yields once it is done.
+pub(crate) fn blocking(
+    all: impl Future<Output = Result<Vec<Block>, QueryError>> + Send + 'static,
+) -> Blocks {
+    stream::once(all)
+        .map_ok(|blocks| stream::iter(blocks).map(Ok))
+        .try_flatten()
+        .boxed()
+}
+
+/// Hands every block of `input` to `each` on the CPU pool, in order, with a state that travels
+/// along; yields the state.
+pub(crate) async fn fold<S: Send + 'static>(
+    cx: &Arc<Context>,
+    mut input: Blocks,
+    mut state: S,
+    each: impl Fn(&Arc<Context>, &mut S, Block) -> Result<(), QueryError> + Clone + Send + 'static,
+) -> Result<S, QueryError> {
+    while let Some(block) = input.next().await {
+        let block = block?;
+        let each = each.clone();
+        state = cx
+            .run(move |cx| {
+                each(cx, &mut state, block)?;
+                Ok(state)
+            })
+            .await?;
+    }
+    Ok(state)
+}

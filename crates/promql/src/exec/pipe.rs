@@ -1,0 +1,261 @@
+//! Rows from a source through stages: everything that happens to one series alone.
+//!
+//! A pipe is what one CPU job does: take a batch, decode each series once into reusable columns,
+//! run the kernel, apply the stages, hand the row on. The next operator (an aggregation, say)
+//! works inside the same job, so rows between them are never stored.
+
+use std::sync::Arc;
+
+use chunk::{Columns, SeriesDecoder};
+use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use model::{BoxStream, SeriesBatch, Statistics};
+
+use super::block::{Block, Row};
+use super::context::{Context, Held, execution};
+use super::operator::{Blocks, Description, Operator};
+use super::scan::{ReadyScan, Scan};
+use super::stage::{ReadyStage, Stage};
+use super::subquery::{ReadySubquery, Subquery};
+use crate::grid::Grid;
+use crate::kernels::Scratch;
+use crate::value::QueryError;
+
+/// Where rows come from.
+#[derive(Clone)]
+pub(crate) enum Feed {
+    /// A selector and the kernel over it.
+    Scan(Scan),
+    /// A kernel over the steps of another expression.
+    Subquery(Subquery),
+    /// Another operator.
+    Rows(Arc<dyn Operator>),
+}
+
+/// Rows on a grid.
+#[derive(Clone)]
+pub(crate) struct Pipe {
+    pub(crate) feed: Feed,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) grid: Grid,
+}
+
+/// One job's input.
+pub(crate) enum Work {
+    Batch(Arc<SeriesBatch>),
+    Block(Block),
+}
+
+/// A pipe whose scalar parameters are known.
+pub(crate) struct ReadyPipe {
+    feed: ReadyFeed,
+    stages: Vec<ReadyStage>,
+    pub(crate) grid: Grid,
+    /// The memory of one row a job.
+    _rows: Held,
+}
+
+enum ReadyFeed {
+    Scan(ReadyScan),
+    Subquery(ReadySubquery),
+    Rows,
+}
+
+/// Memory of a job, reused from series to series.
+#[derive(Default)]
+pub(crate) struct JobMemory {
+    pub(crate) decoder: SeriesDecoder,
+    pub(crate) columns: Columns,
+    pub(crate) scratch: Scratch,
+}
+
+impl Pipe {
+    pub(crate) fn of(operator: impl Operator + 'static, grid: Grid) -> Self {
+        Self {
+            feed: Feed::Rows(Arc::new(operator)),
+            stages: Vec::new(),
+            grid,
+        }
+    }
+
+    pub(crate) fn then(mut self, stage: Stage) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    /// Computes scalar parameters and starts the input.
+    pub(crate) async fn start(
+        &self,
+        cx: &Arc<Context>,
+    ) -> Result<(Arc<ReadyPipe>, BoxStream<'static, Result<Work, QueryError>>), QueryError> {
+        let mut stages = Vec::with_capacity(self.stages.len());
+        for stage in &self.stages {
+            stages.push(stage.ready(cx, &self.grid).await?);
+        }
+        let (feed, works) = match &self.feed {
+            Feed::Scan(scan) => {
+                let ready = scan.ready(cx, &self.grid).await?;
+                let batches = cx.selects.read(scan.question, cx);
+                let works = batches.map(|b| b.map(Work::Batch)).boxed();
+                (ReadyFeed::Scan(ready), works)
+            }
+            Feed::Subquery(subquery) => {
+                let ready = subquery.ready(cx, &self.grid).await?;
+                let blocks = Arc::clone(&subquery.input).run(Arc::clone(cx));
+                let works = blocks.map(|b| b.map(Work::Block)).boxed();
+                (ReadyFeed::Subquery(ready), works)
+            }
+            Feed::Rows(operator) => {
+                let blocks = Arc::clone(operator).run(Arc::clone(cx));
+                (ReadyFeed::Rows, blocks.map(|b| b.map(Work::Block)).boxed())
+            }
+        };
+        let ready = ReadyPipe {
+            feed,
+            stages,
+            grid: self.grid,
+            _rows: cx.hold_rows(self.grid.count)?,
+        };
+        Ok((Arc::new(ready), works))
+    }
+
+    /// Runs `job` on each piece of input, several at once, and yields the results in order.
+    pub(crate) fn jobs<T: Send + 'static>(
+        &self,
+        cx: &Arc<Context>,
+        job: impl Fn(&Arc<Context>, &ReadyPipe, Work) -> Result<T, QueryError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    ) -> BoxStream<'static, Result<T, QueryError>> {
+        let (pipe, cx) = (self.clone(), Arc::clone(cx));
+        let started = async move {
+            let (ready, works) = pipe.start(&cx).await?;
+            let credits = cx.credits;
+            Ok::<_, QueryError>(
+                works
+                    .map(move |work| {
+                        let (cx, ready, job) = (Arc::clone(&cx), Arc::clone(&ready), job.clone());
+                        async move {
+                            let work = work?;
+                            cx.run(move |cx| job(cx, &ready, work)).await
+                        }
+                    })
+                    .buffered(credits),
+            )
+        };
+        futures_util::stream::once(started).try_flatten().boxed()
+    }
+
+    /// The rows as blocks.
+    pub(crate) fn blocks(&self, cx: &Arc<Context>) -> Blocks {
+        if let Feed::Rows(operator) = &self.feed
+            && self.stages.is_empty()
+        {
+            return Arc::clone(operator).run(Arc::clone(cx));
+        }
+        self.jobs(cx, |cx, ready, work| {
+            let mut block = Block::new(ready.grid.count);
+            ready.drive(cx, work, &mut |row| {
+                block.push(row.as_ref());
+                Ok(())
+            })?;
+            cx.hold_block(block)
+        })
+        .filter(|block| {
+            let empty = block.as_ref().is_ok_and(Block::is_empty);
+            async move { !empty }
+        })
+        .boxed()
+    }
+
+    pub(crate) fn describe(&self) -> Description {
+        let below = match &self.feed {
+            Feed::Scan(scan) => scan.describe(),
+            Feed::Subquery(subquery) => subquery.describe(),
+            Feed::Rows(operator) => operator.describe(),
+        };
+        self.stages
+            .iter()
+            .fold(below, |below, stage| stage.describe().over([below]))
+    }
+}
+
+impl Operator for Pipe {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        self.blocks(&cx)
+    }
+
+    fn describe(&self) -> Description {
+        Pipe::describe(self)
+    }
+}
+
+impl ReadyPipe {
+    /// Hands every row of `work` that has a value to `each`.
+    pub(crate) fn drive(
+        &self,
+        cx: &Arc<Context>,
+        work: Work,
+        each: &mut dyn FnMut(&mut Row) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let mut row = Row::default();
+        let mut staged = |row: &mut Row| {
+            for stage in &self.stages {
+                stage.apply(cx, row)?;
+                if row.is_empty() {
+                    return Ok(());
+                }
+            }
+            each(row)
+        };
+        match (&self.feed, work) {
+            (ReadyFeed::Scan(scan), Work::Batch(batch)) => {
+                for warning in &batch.warnings {
+                    cx.say(|a| a.of_source(warning));
+                }
+                let mut memory = JobMemory::default();
+                let (mut chunks, mut samples) = (0, 0);
+                for i in 0..batch.len() {
+                    let decoded = memory
+                        .decoder
+                        .decode(&batch, i, &scan.want, &mut memory.columns)
+                        .map_err(|e| execution(format!("expanding series: {e}")))?;
+                    chunks += decoded.chunks;
+                    samples += decoded.samples;
+                    row.reset(self.grid.count);
+                    scan.row(cx, &self.grid, batch.labels_of(i), &mut memory, &mut row);
+                    if !row.is_empty() {
+                        staged(&mut row)?;
+                    }
+                    if i % 64 == 63 {
+                        cx.check()?;
+                    }
+                }
+                let statistics = &cx.scope.statistics;
+                Statistics::add(&statistics.series, batch.len() as u64);
+                Statistics::add(&statistics.chunks, chunks);
+                Statistics::add(&statistics.samples, samples);
+            }
+            (ReadyFeed::Subquery(subquery), Work::Block(block)) => {
+                let mut memory = JobMemory::default();
+                for inner in block.rows() {
+                    row.reset(self.grid.count);
+                    subquery.row(cx, &self.grid, inner, &mut memory, &mut row);
+                    if !row.is_empty() {
+                        staged(&mut row)?;
+                    }
+                }
+            }
+            (_, Work::Block(block)) => {
+                for inner in block.rows() {
+                    inner.copy_to(&mut row);
+                    staged(&mut row)?;
+                }
+            }
+            // Only scans are fed with batches.
+            (_, Work::Batch(_)) => {}
+        }
+        Ok(())
+    }
+}

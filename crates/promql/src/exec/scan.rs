@@ -1,0 +1,248 @@
+//! A selector and the kernel over it.
+
+use std::sync::Arc;
+
+use chunk::{Dedup, Want};
+use model::source::Aggregate;
+use model::{TimeRange, is_stale};
+
+use super::block::{Pair, Row};
+use super::context::{Context, execution};
+use super::operator::Description;
+use super::pipe::JobMemory;
+use super::scalar::ScalarOp;
+use crate::ast::Span;
+use crate::grid::{Grid, Window};
+use crate::kernels::{self, Out, Param, RangeFn};
+use crate::value::QueryError;
+
+/// What is computed of each series of a selector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kernel {
+    /// The newest sample's value.
+    Instant,
+    /// The newest sample's time, in seconds.
+    InstantTime,
+    /// A function over the range.
+    Range(RangeFn),
+}
+
+/// A range function with its parameters and what it may say.
+#[derive(Clone)]
+pub(crate) struct Function {
+    pub(crate) kernel: Kernel,
+    pub(crate) params: Vec<ScalarOp>,
+    /// Where its arguments stand, for annotations.
+    pub(crate) spans: Vec<Span>,
+    /// Whether the metric name is dropped.
+    pub(crate) drops_name: bool,
+}
+
+/// Reads series and runs a kernel over them.
+#[derive(Clone)]
+pub(crate) struct Scan {
+    /// Which of the query's questions is read.
+    pub(crate) question: usize,
+    pub(crate) text: String,
+    pub(crate) window: Window,
+    /// Samples that matter.
+    pub(crate) reach: TimeRange,
+    pub(crate) function: Function,
+}
+
+pub(crate) struct ReadyScan {
+    pub(crate) want: Want,
+    window: Window,
+    function: ReadyFunction,
+}
+
+/// A function whose parameters are known.
+pub(crate) struct ReadyFunction {
+    kernel: Kernel,
+    params: Vec<Param>,
+    span: Span,
+    drops_name: bool,
+}
+
+impl Function {
+    pub(crate) async fn ready(
+        &self,
+        cx: &Arc<Context>,
+        grid: &Grid,
+    ) -> Result<ReadyFunction, QueryError> {
+        let mut params = Vec::with_capacity(self.params.len());
+        for param in &self.params {
+            params.push(param.eval(cx, grid).await?);
+        }
+        let ready = ReadyFunction {
+            kernel: self.kernel,
+            params,
+            span: self.spans.first().copied().unwrap_or_default(),
+            drops_name: self.drops_name,
+        };
+        ready.check(grid)?;
+        Ok(ready)
+    }
+}
+
+impl ReadyFunction {
+    /// Parameters that no series can be computed with.
+    fn check(&self, grid: &Grid) -> Result<(), QueryError> {
+        if self.kernel != Kernel::Range(RangeFn::DoubleExponentialSmoothing) {
+            return Ok(());
+        }
+        for (param, name, short) in self
+            .params
+            .iter()
+            .zip([("smoothing", "sf"), ("trend", "tf")])
+            .map(|(p, (name, short))| (p, name, short))
+        {
+            // Written so that NaN passes, as it does in Prometheus.
+            if let Some(bad) = param.iter(grid.count).find(|v| *v <= 0.0 || *v >= 1.0) {
+                return Err(execution(format!(
+                    "invalid {name} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs it over columns without stale markers (instant kernels want them) into `row`, whose
+    /// labels are the input's.
+    pub(crate) fn run(
+        &self,
+        cx: &Context,
+        grid: &Grid,
+        window: &Window,
+        memory: &mut JobMemory,
+        row: &mut Row,
+    ) {
+        let JobMemory {
+            columns, scratch, ..
+        } = memory;
+        let mut out = Out {
+            values: &mut row.values,
+            bits: &mut row.bits,
+        };
+        match self.kernel {
+            Kernel::Instant | Kernel::InstantTime => {
+                let times = self.kernel == Kernel::InstantTime;
+                kernels::instant::select(
+                    &columns.ts,
+                    &columns.values,
+                    grid,
+                    window,
+                    times,
+                    &mut out,
+                );
+            }
+            Kernel::Range(func) => {
+                let cols = (&columns.ts[..], &columns.values[..]);
+                kernels::run(func, &self.params, cols, grid, window, scratch, &mut out);
+                if !row.is_empty() {
+                    self.annotate(func, cx, grid, row);
+                }
+            }
+        }
+        if self.drops_name {
+            if cx.delayed_names {
+                row.drop_name = true;
+            } else {
+                cx.drop_metadata(&mut row.labels);
+            }
+        }
+    }
+
+    fn annotate(&self, func: RangeFn, cx: &Context, grid: &Grid, row: &Row) {
+        match func {
+            RangeFn::Rate | RangeFn::Increase => {
+                let name = cx.scope.symbols.get(row.get(cx.name_symbol()));
+                let counter = ["_total", "_sum", "_count", "_bucket"];
+                if !name.is_empty() && !counter.iter().any(|end| name.ends_with(end)) {
+                    cx.say(|a| a.possible_non_counter(name, self.span));
+                }
+            }
+            RangeFn::Quantile => {
+                for q in self.params.iter().flat_map(|p| p.iter(grid.count)) {
+                    if !(0.0..=1.0).contains(&q) {
+                        cx.say(|a| a.invalid_quantile(q, self.span));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Scan {
+    pub(crate) async fn ready(
+        &self,
+        cx: &Arc<Context>,
+        grid: &Grid,
+    ) -> Result<ReadyScan, QueryError> {
+        let counter = matches!(
+            self.function.kernel,
+            Kernel::Range(RangeFn::Rate | RangeFn::Increase | RangeFn::Irate | RangeFn::Resets)
+        );
+        Ok(ReadyScan {
+            want: Want {
+                range: self.reach,
+                aggregate: Aggregate::Raw,
+                dedup: Dedup::Penalty { counter },
+            },
+            window: self.window,
+            function: self.function.ready(cx, grid).await?,
+        })
+    }
+
+    pub(crate) fn describe(&self) -> Description {
+        let kernel = match self.function.kernel {
+            Kernel::Instant => "instant".to_owned(),
+            Kernel::InstantTime => "timestamp".to_owned(),
+            Kernel::Range(f) => f.name().to_owned(),
+        };
+        Description::new(
+            format!("Scan[{kernel}] {}", self.text),
+            true,
+            "credits x (batch + columns of one series)",
+        )
+    }
+}
+
+impl ReadyScan {
+    /// The row of the series whose columns `memory` holds.
+    pub(crate) fn row(
+        &self,
+        cx: &Context,
+        grid: &Grid,
+        labels: &[Pair],
+        memory: &mut JobMemory,
+        row: &mut Row,
+    ) {
+        if memory.columns.is_empty() {
+            return;
+        }
+        if matches!(self.function.kernel, Kernel::Range(_)) {
+            drop_stale(&mut memory.columns);
+        }
+        row.labels.extend_from_slice(labels);
+        self.function.run(cx, grid, &self.window, memory, row);
+    }
+}
+
+/// Removes stale markers.
+pub(crate) fn drop_stale(columns: &mut chunk::Columns) {
+    let Some(first) = columns.values.iter().position(|v| is_stale(*v)) else {
+        return;
+    };
+    let mut to = first;
+    for from in first..columns.values.len() {
+        let v = columns.values[from];
+        if !is_stale(v) {
+            columns.values[to] = v;
+            columns.ts[to] = columns.ts[from];
+            to += 1;
+        }
+    }
+    columns.truncate(to);
+}

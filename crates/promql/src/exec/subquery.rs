@@ -1,0 +1,77 @@
+//! A range function over the steps of an inner expression.
+
+use std::sync::Arc;
+
+use super::block::Row;
+use super::block::{RowRef, each_set};
+use super::context::Context;
+use super::operator::{Description, Operator};
+use super::pipe::JobMemory;
+use super::scan::{Function, Kernel, ReadyFunction};
+use crate::grid::{Grid, Window};
+use crate::value::QueryError;
+
+/// Feeds the rows of `input`, which lie on a grid of their own, to a range kernel. Rows must be
+/// whole series.
+#[derive(Clone)]
+pub(crate) struct Subquery {
+    pub(crate) input: Arc<dyn Operator>,
+    pub(crate) inner: Grid,
+    pub(crate) window: Window,
+    pub(crate) function: Function,
+}
+
+pub(crate) struct ReadySubquery {
+    inner: Grid,
+    window: Window,
+    function: ReadyFunction,
+}
+
+impl Subquery {
+    pub(crate) async fn ready(
+        &self,
+        cx: &Arc<Context>,
+        grid: &Grid,
+    ) -> Result<ReadySubquery, QueryError> {
+        Ok(ReadySubquery {
+            inner: self.inner,
+            window: self.window,
+            function: self.function.ready(cx, grid).await?,
+        })
+    }
+
+    pub(crate) fn describe(&self) -> Description {
+        let kernel = match self.function.kernel {
+            Kernel::Range(f) => f.name().to_owned(),
+            Kernel::Instant | Kernel::InstantTime => "instant".to_owned(),
+        };
+        Description::new(
+            format!(
+                "Subquery[{kernel}] range={}ms step={}ms",
+                self.window.range, self.inner.step
+            ),
+            true,
+            "credits x block",
+        )
+        .over([self.input.describe()])
+    }
+}
+
+impl ReadySubquery {
+    pub(crate) fn row(
+        &self,
+        cx: &Context,
+        grid: &Grid,
+        inner: RowRef<'_>,
+        memory: &mut JobMemory,
+        row: &mut Row,
+    ) {
+        memory.columns.clear();
+        each_set(inner.bits, |i| {
+            memory.columns.push(self.inner.at(i), inner.values[i]);
+        });
+        row.labels.extend_from_slice(inner.labels);
+        row.drop_name = inner.drop_name;
+        self.function.run(cx, grid, &self.window, memory, row);
+    }
+}

@@ -1,0 +1,570 @@
+//! From syntax tree to plan: times, durations and arguments resolved.
+
+use std::sync::Arc;
+
+use model::regex::Regex;
+use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Millis, Str};
+
+use super::{Map, Node, Over, Root, Scalar, Selector, Subquery};
+use crate::ast::{
+    At, Binary, BinaryOp, Call, Duration, DurationExpr, DurationKind, Expr, ExprKind,
+    MatrixSelector, RangeExtension, Span, StringLiteral, TimeShift, UnaryOp, ValueType,
+    VectorSelector,
+};
+use crate::exec::aggregate::Grouping;
+use crate::exec::scan::Kernel;
+use crate::exec::sort::SortBy;
+use crate::kernels::RangeFn;
+use crate::labels_fn::{LabelJoin, LabelReplace};
+use crate::numbers::{go_max, go_min};
+use crate::value::QueryError;
+use crate::{arith, functions_map};
+
+/// What the whole query knows.
+#[derive(Clone)]
+pub(crate) struct Query {
+    /// First and last step, ms.
+    pub(crate) start: Millis,
+    pub(crate) end: Millis,
+    /// Distance of steps, ms; 0 for an instant query.
+    pub(crate) step: Millis,
+    /// How far an instant selector looks back, ms.
+    pub(crate) lookback: Millis,
+    /// The step of a subquery of this range that has none.
+    pub(crate) subquery_step: Arc<dyn Fn(Millis) -> Millis + Send + Sync>,
+}
+
+type Built<T> = Result<T, QueryError>;
+
+fn failed<T>(text: impl Into<String>) -> Built<T> {
+    Err(QueryError::Execution(text.into()))
+}
+
+/// What is written but not built yet.
+fn missing<T>(name: &str) -> Built<T> {
+    failed(format!("not implemented: {name}"))
+}
+
+fn unparen(mut expr: &Expr) -> &Expr {
+    while let ExprKind::Paren(inner) = &expr.kind {
+        expr = inner;
+    }
+    expr
+}
+
+/// The plan of a whole expression.
+pub(crate) fn build(expr: &Expr, query: &Query) -> Built<Root> {
+    let inner = unparen(expr);
+    Ok(match expr.value_type() {
+        ValueType::Vector => Root::Vector(query.node(inner)?),
+        ValueType::Scalar => Root::Scalar(query.scalar(inner)?),
+        ValueType::String => match &inner.kind {
+            ExprKind::String(text) => Root::String(text.as_str().to_owned()),
+            _ => return failed("unexpected string expression"),
+        },
+        ValueType::Matrix => match &inner.kind {
+            ExprKind::Matrix(m) => Root::Samples(query.range_selector(m)?),
+            ExprKind::Subquery(s) => Root::Subquery(query.subquery(s)?),
+            _ => return failed("unexpected range vector expression"),
+        },
+    })
+}
+
+impl Query {
+    fn node(&self, expr: &Expr) -> Built<Node> {
+        match &expr.kind {
+            ExprKind::Paren(inner) => self.node(inner),
+            ExprKind::Vector(selector) => {
+                let selector = self.selector(selector, self.lookback)?;
+                Ok(Node::Select(selector, Kernel::Instant))
+            }
+            ExprKind::Unary(op, inner) => {
+                let node = self.node(inner)?;
+                Ok(match op {
+                    UnaryOp::Plus => node,
+                    UnaryOp::Minus => Node::Map(Box::new(node), Map::Value("-", |v| -v)),
+                })
+            }
+            ExprKind::Call(call) => self.call(call, expr.span),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate),
+            ExprKind::Binary(binary) => self.binary(binary),
+            ExprKind::Number(_)
+            | ExprKind::String(_)
+            | ExprKind::Matrix(_)
+            | ExprKind::Subquery(_) => failed("expected an instant vector"),
+        }
+    }
+
+    fn selector(&self, selector: &VectorSelector, range: Millis) -> Built<Selector> {
+        match selector.extension {
+            Some(RangeExtension::Anchored) => return missing("anchored"),
+            Some(RangeExtension::Smoothed) => return missing("smoothed"),
+            None => {}
+        }
+        let (offset, at) = self.shift(&selector.at)?;
+        Ok(Selector {
+            matchers: selector.matchers.clone(),
+            range,
+            offset,
+            at,
+        })
+    }
+
+    fn shift(&self, shift: &TimeShift) -> Built<(Millis, Option<Millis>)> {
+        let offset = match &shift.offset {
+            Some(offset) => self.duration(offset, true)?,
+            None => 0,
+        };
+        let at = shift.at.map(|at| match at {
+            At::Time(t) => t,
+            At::Start => self.start,
+            At::End => self.end,
+        });
+        Ok((offset, at))
+    }
+
+    fn range_selector(&self, matrix: &MatrixSelector) -> Built<Selector> {
+        let range = self.duration(&matrix.range, false)?;
+        self.selector(&matrix.selector, range)
+    }
+
+    fn subquery(&self, subquery: &crate::ast::Subquery) -> Built<Subquery> {
+        let range = self.duration(&subquery.range, false)?;
+        let step = match &subquery.step {
+            Some(step) => self.duration(step, false)?,
+            None => 0,
+        };
+        let step = if step == 0 {
+            (self.subquery_step)(range)
+        } else {
+            step
+        };
+        let (offset, at) = self.shift(&subquery.at)?;
+        let inner = unparen(&subquery.expr);
+        let inner = match inner.value_type() {
+            ValueType::Scalar => Node::Vector(self.scalar(inner)?),
+            _ => self.node(inner)?,
+        };
+        Ok(Subquery {
+            inner,
+            range,
+            step,
+            offset,
+            at,
+        })
+    }
+
+    fn duration(&self, duration: &Duration, may_be_negative: bool) -> Built<Millis> {
+        let expr = match duration {
+            Duration::Known(ms) => return Ok(*ms),
+            Duration::Expr(expr) => expr,
+        };
+        let seconds = self.seconds(expr)?;
+        let Span { start, end } = expr.span;
+        let wrong = |what: &str| failed(format!("{start}:{end}: {what}"));
+        if !seconds.is_finite() {
+            return wrong("duration is NaN or infinite");
+        }
+        if seconds <= 0.0 && !may_be_negative {
+            return wrong("duration must be greater than 0");
+        }
+        // Go keeps durations as nanoseconds in 63 bits.
+        if seconds.abs() > 9_223_372_036.854_775 {
+            return wrong("duration is out of range");
+        }
+        Ok((seconds * 1000.0) as Millis)
+    }
+
+    fn seconds(&self, expr: &DurationExpr) -> Built<f64> {
+        let Span { start, end } = expr.span;
+        Ok(match &expr.kind {
+            DurationKind::Literal(number) => number.value,
+            DurationKind::Step => self.step as f64 / 1000.0,
+            DurationKind::Range => self.end.saturating_sub(self.start) as f64 / 1000.0,
+            DurationKind::MinOf(a, b) => go_min(self.seconds(a)?, self.seconds(b)?),
+            DurationKind::MaxOf(a, b) => go_max(self.seconds(a)?, self.seconds(b)?),
+            DurationKind::Unary(UnaryOp::Plus, a) => self.seconds(a)?,
+            DurationKind::Unary(UnaryOp::Minus, a) => -self.seconds(a)?,
+            DurationKind::Binary(op, a, b) => {
+                let (a, b) = (self.seconds(a)?, self.seconds(b)?);
+                match op {
+                    BinaryOp::Div if b == 0.0 => {
+                        return failed(format!("{start}:{end}: division by zero"));
+                    }
+                    BinaryOp::Mod if b == 0.0 => {
+                        return failed(format!("{start}:{end}: modulo by zero"));
+                    }
+                    _ => arith::scalar_function(*op)(a, b),
+                }
+            }
+        })
+    }
+
+    fn scalar(&self, expr: &Expr) -> Built<Scalar> {
+        match &expr.kind {
+            ExprKind::Paren(inner) => self.scalar(inner),
+            ExprKind::Number(number) => Ok(Scalar::Const(number.value)),
+            ExprKind::Unary(op, inner) => {
+                let inner = self.scalar(inner)?;
+                Ok(match op {
+                    UnaryOp::Plus => inner,
+                    UnaryOp::Minus => Scalar::Neg(Box::new(inner)),
+                })
+            }
+            ExprKind::Binary(binary) => {
+                let sides = (self.scalar(&binary.lhs)?, self.scalar(&binary.rhs)?);
+                Ok(Scalar::Binary(binary.op, Box::new(sides)))
+            }
+            ExprKind::Call(call) => {
+                let pair = || -> Built<Box<(Scalar, Scalar)>> {
+                    Ok(Box::new((
+                        self.scalar_arg(call, 0)?,
+                        self.scalar_arg(call, 1)?,
+                    )))
+                };
+                let seconds = |ms: Millis| Scalar::Const(ms as f64 / 1000.0);
+                match call.func.name {
+                    "time" => Ok(Scalar::Time),
+                    "pi" => Ok(Scalar::Const(std::f64::consts::PI)),
+                    "scalar" => Ok(Scalar::Of(Box::new(self.node_arg(call, 0)?))),
+                    "max_of" => Ok(Scalar::Max(pair()?)),
+                    "min_of" => Ok(Scalar::Min(pair()?)),
+                    "start" => Ok(seconds(self.start)),
+                    "end" => Ok(seconds(self.end)),
+                    "range" => Ok(seconds(self.end.saturating_sub(self.start))),
+                    "step" if self.start == self.end => Ok(Scalar::Const(0.0)),
+                    "step" => Ok(seconds(self.step)),
+                    name => missing(name),
+                }
+            }
+            _ => failed("expected a scalar"),
+        }
+    }
+
+    fn arg<'a>(&self, call: &'a Call, i: usize) -> Built<&'a Expr> {
+        match call.args.get(i) {
+            Some(arg) => Ok(unparen(arg)),
+            // The parser counts arguments.
+            None => failed(format!("{} needs more arguments", call.func.name)),
+        }
+    }
+
+    fn scalar_arg(&self, call: &Call, i: usize) -> Built<Scalar> {
+        self.scalar(self.arg(call, i)?)
+    }
+
+    fn node_arg(&self, call: &Call, i: usize) -> Built<Node> {
+        self.node(self.arg(call, i)?)
+    }
+
+    fn string_arg<'a>(&self, call: &'a Call, i: usize) -> Built<&'a StringLiteral> {
+        match &self.arg(call, i)?.kind {
+            ExprKind::String(text) => Ok(text),
+            _ => failed(format!("{} needs a string", call.func.name)),
+        }
+    }
+
+    fn call(&self, call: &Call, span: Span) -> Built<Node> {
+        let name = call.func.name;
+        if let Some(f) = functions_map::value_function(name) {
+            let input = match call.args.first() {
+                Some(_) => self.node_arg(call, 0)?,
+                // The functions of time take the evaluation's own.
+                None => Node::Vector(Scalar::Time),
+            };
+            return Ok(Node::Map(Box::new(input), Map::Value(name, f)));
+        }
+        let map = |input: Node, map: Map| Ok(Node::Map(Box::new(input), map));
+        match name {
+            "clamp" => {
+                let (min, max) = (self.scalar_arg(call, 1)?, self.scalar_arg(call, 2)?);
+                map(self.node_arg(call, 0)?, Map::Clamp(min, max))
+            }
+            "clamp_min" => {
+                let (min, max) = (self.scalar_arg(call, 1)?, Scalar::Const(f64::INFINITY));
+                map(self.node_arg(call, 0)?, Map::Clamp(min, max))
+            }
+            "clamp_max" => {
+                let (min, max) = (Scalar::Const(f64::NEG_INFINITY), self.scalar_arg(call, 1)?);
+                map(self.node_arg(call, 0)?, Map::Clamp(min, max))
+            }
+            "round" => {
+                let to = match call.args.get(1) {
+                    Some(_) => self.scalar_arg(call, 1)?,
+                    None => Scalar::Const(1.0),
+                };
+                map(self.node_arg(call, 0)?, Map::Round(to))
+            }
+            "timestamp" => match &self.arg(call, 0)?.kind {
+                ExprKind::Vector(selector) => {
+                    let selector = self.selector(selector, self.lookback)?;
+                    Ok(Node::Select(selector, Kernel::InstantTime))
+                }
+                _ => map(self.node_arg(call, 0)?, Map::StepTime),
+            },
+            "vector" => Ok(Node::Vector(self.scalar_arg(call, 0)?)),
+            "absent" => {
+                let arg = self.arg(call, 0)?;
+                Ok(Node::Absent {
+                    labels: absent_labels(arg),
+                    drops_name: false,
+                    input: Box::new(self.node(arg)?),
+                })
+            }
+            "sort" | "sort_desc" => Ok(Node::Sort {
+                by: SortBy::Value {
+                    descending: name == "sort_desc",
+                },
+                input: Box::new(self.node_arg(call, 0)?),
+                span,
+            }),
+            "sort_by_label" | "sort_by_label_desc" => {
+                let names = (1..call.args.len())
+                    .map(|i| Ok(Str::from(self.string_arg(call, i)?.as_str())))
+                    .collect::<Built<_>>()?;
+                Ok(Node::Sort {
+                    by: SortBy::Labels {
+                        names,
+                        descending: name == "sort_by_label_desc",
+                    },
+                    input: Box::new(self.node_arg(call, 0)?),
+                    span,
+                })
+            }
+            "label_replace" => self.label_replace(call),
+            "label_join" => self.label_join(call),
+            "histogram_quantile" => Ok(Node::HistogramQuantile {
+                quantiles: vec![(self.scalar_arg(call, 0)?, self.arg(call, 0)?.span)],
+                label: None,
+                input: Box::new(self.node_arg(call, 1)?),
+                span: self.arg(call, 1)?.span,
+            }),
+            "histogram_quantiles" => {
+                let quantiles = (2..call.args.len())
+                    .map(|i| Ok((self.scalar_arg(call, i)?, self.arg(call, i)?.span)))
+                    .collect::<Built<_>>()?;
+                Ok(Node::HistogramQuantile {
+                    quantiles,
+                    label: Some(self.string_arg(call, 1)?.as_str().into()),
+                    input: Box::new(self.node_arg(call, 0)?),
+                    span: self.arg(call, 0)?.span,
+                })
+            }
+            "histogram_fraction" => Ok(Node::HistogramFraction {
+                lower: self.scalar_arg(call, 0)?,
+                upper: self.scalar_arg(call, 1)?,
+                input: Box::new(self.node_arg(call, 2)?),
+                span: self.arg(call, 2)?.span,
+            }),
+            _ => match RangeFn::named(name) {
+                Some(func) => self.range_function(call, func),
+                None => missing(name),
+            },
+        }
+    }
+
+    fn range_function(&self, call: &Call, func: RangeFn) -> Built<Node> {
+        let mut over = None;
+        let mut params = Vec::new();
+        for arg in call.args.iter().map(unparen) {
+            match &arg.kind {
+                ExprKind::Matrix(matrix) => {
+                    over = Some((Over::Selector(self.range_selector(matrix)?), arg));
+                }
+                ExprKind::Subquery(subquery) => {
+                    let subquery = Box::new(self.subquery(subquery)?);
+                    over = Some((Over::Subquery(subquery), arg));
+                }
+                _ => params.push(self.scalar(arg)?),
+            }
+        }
+        let Some((over, arg)) = over else {
+            return failed(format!("{} needs a range vector", call.func.name));
+        };
+        // Annotations name the first argument.
+        let span = self.arg(call, 0)?.span;
+        let node = Node::Range {
+            func,
+            over,
+            params,
+            span,
+            drops_name: !func.keeps_name(),
+        };
+        if call.func.name != "absent_over_time" {
+            return Ok(node);
+        }
+        // Names are of no use below.
+        let Node::Range {
+            func,
+            over,
+            params,
+            span,
+            ..
+        } = node
+        else {
+            return Ok(node);
+        };
+        Ok(Node::Absent {
+            labels: absent_labels(arg),
+            drops_name: true,
+            input: Box::new(Node::Range {
+                func,
+                over,
+                params,
+                span,
+                drops_name: false,
+            }),
+        })
+    }
+
+    fn label_replace(&self, call: &Call) -> Built<Node> {
+        let text = |i| self.string_arg(call, i);
+        let (dst, replacement, src, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
+        let Ok(regex) = Regex::anchored(pattern) else {
+            return failed(format!(
+                "invalid regular expression in label_replace(): {}",
+                pattern.as_str()
+            ));
+        };
+        if !is_label_name(dst) {
+            return failed(format!(
+                "invalid destination label name in label_replace(): {}",
+                dst.as_str()
+            ));
+        }
+        let replace = LabelReplace {
+            dst: dst.as_str().into(),
+            src: src.as_str().into(),
+            replacement: replacement.as_str().to_owned(),
+            regex,
+        };
+        let input = Box::new(self.node_arg(call, 0)?);
+        Ok(Node::Map(input, Map::LabelReplace(Arc::new(replace))))
+    }
+
+    fn label_join(&self, call: &Call) -> Built<Node> {
+        let (dst, separator) = (self.string_arg(call, 1)?, self.string_arg(call, 2)?);
+        let mut src = Vec::new();
+        for i in 3..call.args.len() {
+            let name = self.string_arg(call, i)?;
+            if !is_label_name(name) {
+                return failed(format!(
+                    "invalid source label name in label_join(): {}",
+                    name.as_str()
+                ));
+            }
+            src.push(Str::from(name.as_str()));
+        }
+        if !is_label_name(dst) {
+            return failed(format!(
+                "invalid destination label name in label_join(): {}",
+                dst.as_str()
+            ));
+        }
+        let join = LabelJoin {
+            dst: dst.as_str().into(),
+            separator: separator.as_str().to_owned(),
+            src,
+        };
+        let input = Box::new(self.node_arg(call, 0)?);
+        Ok(Node::Map(input, Map::LabelJoin(Arc::new(join))))
+    }
+
+    fn aggregate(&self, aggregate: &crate::ast::Aggregate) -> Built<Node> {
+        use crate::ast::AggregateOp::CountValues;
+        let mut label = None;
+        let mut param = None;
+        if let Some(expr) = &aggregate.param {
+            let expr = unparen(expr);
+            match &expr.kind {
+                ExprKind::String(text) if aggregate.op == CountValues => {
+                    if !is_label_name(text) {
+                        let mut quoted = String::new();
+                        // Writing to a String cannot fail.
+                        let _ = model::labels::write_quoted(&mut quoted, text);
+                        return failed(format!("invalid label name {quoted}"));
+                    }
+                    label = Some(Str::from(text.as_str()));
+                }
+                _ => param = Some((self.scalar(expr)?, expr.span)),
+            }
+        }
+        Ok(Node::Aggregate {
+            op: aggregate.op,
+            grouping: Grouping {
+                without: aggregate.grouping.without,
+                labels: aggregate.grouping.labels.clone(),
+            },
+            input: Box::new(self.node(&aggregate.expr)?),
+            param,
+            label,
+        })
+    }
+
+    fn binary(&self, binary: &Binary) -> Built<Node> {
+        if matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+            return missing(binary.op.as_str());
+        }
+        let scalar_left = binary.lhs.value_type() == ValueType::Scalar;
+        let scalar_right = binary.rhs.value_type() == ValueType::Scalar;
+        if scalar_left || scalar_right {
+            let (vector, scalar) = if scalar_left {
+                (&binary.rhs, &binary.lhs)
+            } else {
+                (&binary.lhs, &binary.rhs)
+            };
+            let map = Map::Scalar {
+                op: binary.op,
+                scalar: self.scalar(scalar)?,
+                swapped: scalar_left,
+                bool_modifier: binary.bool_modifier,
+            };
+            return Ok(Node::Map(Box::new(self.node(vector)?), map));
+        }
+        let sides = Box::new((self.node(&binary.lhs)?, self.node(&binary.rhs)?));
+        let matching = binary.matching.clone().unwrap_or_default();
+        Ok(if binary.op.is_set() {
+            Node::Set {
+                op: binary.op,
+                matching,
+                sides,
+            }
+        } else {
+            Node::Join {
+                op: binary.op,
+                bool_modifier: binary.bool_modifier,
+                matching,
+                sides,
+            }
+        })
+    }
+}
+
+fn is_label_name(name: &StringLiteral) -> bool {
+    name.is_utf8() && !name.is_empty()
+}
+
+/// The labels of `absent(arg)`: what the selector asks to be equal, unless a label is asked about
+/// twice.
+fn absent_labels(arg: &Expr) -> Labels {
+    let matchers: &[Matcher] = match &arg.kind {
+        ExprKind::Vector(selector) => &selector.matchers,
+        ExprKind::Matrix(matrix) => &matrix.selector.matchers,
+        _ => &[],
+    };
+    let mut labels = LabelsBuilder::default();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in matchers {
+        let name = &*matcher.name;
+        if name == METRIC_NAME {
+            continue;
+        }
+        if matcher.op == MatchOp::Equal && !seen.contains(&name) {
+            labels.set(name, &*matcher.value);
+            seen.push(name);
+        } else {
+            labels.remove(name);
+        }
+    }
+    labels.build()
+}

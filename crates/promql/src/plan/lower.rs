@@ -1,0 +1,566 @@
+//! From plan to operators: every part gets the grid it is evaluated on.
+
+use std::sync::Arc;
+
+use model::source::Aggregate as Column;
+use model::{Hints, METRIC_NAME, MatchOp, Order, Projection, Select, TimeRange};
+
+use super::hints::Around;
+use super::{Map, Node, Over, Scalar, Selector, Subquery, shared};
+use crate::annotations::Annotations;
+use crate::arith::changes_schema;
+use crate::ast::{AggregateOp, BinaryOp, Cardinality, Matching, Span};
+use crate::exec::aggregate::{Aggregate, Grouping, Op};
+use crate::exec::collect::{CountValues, Quantile};
+use crate::exec::gather::{Gather, Unique};
+use crate::exec::generate::{Absent, Vector};
+use crate::exec::histogram::{Histogram, Of};
+use crate::exec::join::Join;
+use crate::exec::limit::{Pick, TopK};
+use crate::exec::pipe::{Feed, Pipe};
+use crate::exec::scalar::ScalarOp;
+use crate::exec::scan::{Function, Kernel, Scan};
+use crate::exec::selects::Question;
+use crate::exec::set::Set;
+use crate::exec::sort::Sort;
+use crate::exec::stage::Stage;
+use crate::exec::subquery;
+use crate::grid::{Grid, Window};
+
+/// Makes operators, and the list of questions they ask.
+pub(crate) struct Lowering {
+    pub(crate) questions: Vec<Question>,
+    pub(crate) annotations: Annotations,
+    delayed_names: bool,
+}
+
+impl Lowering {
+    pub(crate) fn new(delayed_names: bool) -> Self {
+        Self {
+            questions: Vec::new(),
+            annotations: Annotations::default(),
+            delayed_names,
+        }
+    }
+
+    /// The range that all questions together ask for.
+    pub(crate) fn range(&self) -> TimeRange {
+        self.questions
+            .iter()
+            .fold(TimeRange::EMPTY, |all, q| all.union(q.select.range))
+    }
+
+    /// Asks for a selector's series; the answer is the question's number and the reach.
+    pub(crate) fn ask(
+        &mut self,
+        selector: &Selector,
+        grid: &Grid,
+        range_hint: bool,
+        around: &Around,
+    ) -> (usize, TimeRange) {
+        let reach = selector.window().reach(grid);
+        let mut select = Select::new(selector.matchers.clone(), reach);
+        select.order = Order::Any;
+        select.aggregates = Column::Raw as u8;
+        select.hints = Hints {
+            func: around.func.clone(),
+            range: if range_hint { selector.range } else { 0 },
+            step: if grid.count > 1 { grid.step } else { 0 },
+            grouping: around.grouping.clone(),
+            projection: around.projection.clone(),
+            shard: None,
+            limit: 0,
+        };
+        (shared::ask(&mut self.questions, select), reach)
+    }
+
+    /// The operators of `node` on `grid`.
+    pub(crate) fn node(&mut self, node: &Node, grid: Grid, around: &Around) -> Pipe {
+        match node {
+            Node::Select(selector, kernel) => {
+                let function = Function {
+                    kernel: *kernel,
+                    params: Vec::new(),
+                    spans: Vec::new(),
+                    drops_name: *kernel == Kernel::InstantTime,
+                };
+                let unique = *kernel == Kernel::Instant || one_name(node);
+                let around = self.comparable(around, unique);
+                let pipe = self.scan(selector, function, grid, &around);
+                self.unique(pipe, unique, false)
+            }
+            Node::Range {
+                func,
+                over,
+                params,
+                span,
+                drops_name,
+            } => {
+                let function = Function {
+                    kernel: Kernel::Range(*func),
+                    params: params.iter().map(|p| self.scalar(p, grid)).collect(),
+                    spans: vec![*span],
+                    drops_name: *drops_name,
+                };
+                let unique = !drops_name || one_name(node);
+                let pipe = match over {
+                    Over::Selector(selector) => {
+                        let mut around = self.comparable(around, unique);
+                        around.func = Some(func.name().into());
+                        self.scan(selector, function, grid, &around)
+                    }
+                    Over::Subquery(subquery) => self.subquery(subquery, function, grid),
+                };
+                self.unique(pipe, unique, true)
+            }
+            Node::Map(input, map) => self.map(node, input, map, grid, around),
+            Node::Vector(scalar) => {
+                let scalar = self.scalar(scalar, grid);
+                Pipe::of(Vector { scalar, grid }, grid)
+            }
+            Node::Aggregate {
+                op,
+                grouping,
+                input,
+                param,
+                label,
+            } => {
+                let input = self.node(input, grid, &Around::aggregate(*op, grouping));
+                let param = param
+                    .as_ref()
+                    .map(|(s, span)| (self.scalar(s, grid), *span));
+                aggregate(*op, grouping, input, param, label.clone(), grid)
+            }
+            Node::Join {
+                op,
+                bool_modifier,
+                matching,
+                sides,
+            } => {
+                let none = Around::default();
+                let join = Join {
+                    op: *op,
+                    bool_modifier: *bool_modifier,
+                    matching: matching.clone(),
+                    lhs: self.node(&sides.0, grid, &none),
+                    rhs: self.node(&sides.1, grid, &none),
+                };
+                let unique = results_differ(*op, matching, &sides.0, &sides.1);
+                self.unique_always(Pipe::of(join, grid), unique)
+            }
+            Node::Set {
+                op,
+                matching,
+                sides,
+            } => {
+                let none = Around::default();
+                let set = Set {
+                    op: *op,
+                    matching: matching.clone(),
+                    lhs: self.node(&sides.0, grid, &none),
+                    rhs: self.node(&sides.1, grid, &none),
+                };
+                Pipe::of(set, grid)
+            }
+            Node::Absent {
+                labels,
+                drops_name,
+                input,
+            } => {
+                let input = self.node(input, grid, &Around::default());
+                let absent = Absent {
+                    labels: labels.clone(),
+                    drops_name: *drops_name,
+                    input,
+                    grid,
+                };
+                Pipe::of(absent, grid)
+            }
+            Node::Sort { by, input, span } => {
+                let input = self.node(input, grid, &Around::default());
+                if grid.count > 1 {
+                    self.annotations.sort_in_range_query(*span);
+                    return input;
+                }
+                Pipe::of(
+                    Sort {
+                        by: by.clone(),
+                        input,
+                    },
+                    grid,
+                )
+            }
+            Node::HistogramQuantile {
+                quantiles,
+                label,
+                input,
+                span,
+            } => {
+                let of = Of::Quantiles(
+                    quantiles
+                        .iter()
+                        .map(|(q, span)| (self.scalar(q, grid), *span))
+                        .collect(),
+                    label.clone(),
+                );
+                self.histogram(of, input, *span, grid)
+            }
+            Node::HistogramFraction {
+                lower,
+                upper,
+                input,
+                span,
+            } => {
+                let of = Of::Fraction(self.scalar(lower, grid), self.scalar(upper, grid));
+                self.histogram(of, input, *span, grid)
+            }
+            Node::Invariant(inner) => {
+                if grid.count <= 1 {
+                    return self.node(inner, grid, around);
+                }
+                let once = self.node(inner, grid.first(), around);
+                Pipe {
+                    feed: Feed::Rows(Arc::new(once)),
+                    stages: vec![Stage::Repeat(grid.count)],
+                    grid,
+                }
+            }
+        }
+    }
+
+    fn scan(
+        &mut self,
+        selector: &Selector,
+        function: Function,
+        grid: Grid,
+        around: &Around,
+    ) -> Pipe {
+        let range = matches!(function.kernel, Kernel::Range(_));
+        let (question, reach) = self.ask(selector, &grid, range, around);
+        let scan = Scan {
+            question,
+            text: selector.to_string(),
+            window: selector.window(),
+            reach,
+            function,
+        };
+        Pipe {
+            feed: Feed::Scan(scan),
+            stages: Vec::new(),
+            grid,
+        }
+    }
+
+    fn subquery(&mut self, subquery: &Subquery, function: Function, grid: Grid) -> Pipe {
+        let inner = subquery.grid(&grid);
+        let mut input = self.node(&subquery.inner, inner, &Around::default());
+        if in_pieces(&subquery.inner) {
+            input = Pipe::of(Gather { input }, inner);
+        }
+        let feed = subquery::Subquery {
+            input: Arc::new(input),
+            inner,
+            window: Window {
+                range: subquery.range,
+                offset: subquery.offset,
+                at: subquery.at,
+            },
+            function,
+        };
+        Pipe {
+            feed: Feed::Subquery(feed),
+            stages: Vec::new(),
+            grid,
+        }
+    }
+
+    fn map(&mut self, node: &Node, input: &Node, map: &Map, grid: Grid, around: &Around) -> Pipe {
+        let known = one_name(input);
+        let around = self.comparable(&around.below(node), known);
+        let below = self.node(input, grid, &around);
+        let (stage, drops_name) = match map {
+            Map::Value(name, f) => (Stage::Value(name, *f), true),
+            Map::Clamp(a, b) => (
+                Stage::Clamp(self.scalar(a, grid), self.scalar(b, grid)),
+                true,
+            ),
+            Map::Round(s) => (Stage::Round(self.scalar(s, grid)), true),
+            Map::StepTime => (Stage::StepTime, true),
+            Map::Scalar {
+                op,
+                scalar,
+                swapped,
+                bool_modifier,
+            } => {
+                let stage = Stage::Scalar {
+                    op: *op,
+                    scalar: self.scalar(scalar, grid),
+                    swapped: *swapped,
+                    bool_modifier: *bool_modifier,
+                };
+                (stage, changes_schema(*op) || *bool_modifier)
+            }
+            Map::LabelReplace(f) => {
+                let pipe = below.then(Stage::LabelReplace(Arc::clone(f)));
+                return self.unique_always(pipe, false);
+            }
+            Map::LabelJoin(f) => {
+                let pipe = below.then(Stage::LabelJoin(Arc::clone(f)));
+                return self.unique_always(pipe, false);
+            }
+        };
+        let pipe = below.then(stage);
+        self.unique(pipe, !drops_name || known, false)
+    }
+
+    /// Where series will be compared, all of their labels are wanted.
+    fn comparable(&self, around: &Around, unique: bool) -> Around {
+        let mut around = around.clone();
+        if !unique && !self.delayed_names {
+            around.projection = Projection::All;
+        }
+        around
+    }
+
+    fn histogram(&mut self, of: Of, input: &Node, span: Span, grid: Grid) -> Pipe {
+        let unique = one_name(input);
+        let input = self.node(input, grid, &Around::default());
+        let histogram = Histogram {
+            of,
+            input,
+            span,
+            grid,
+        };
+        self.unique(Pipe::of(histogram, grid), unique, false)
+    }
+
+    /// Checks that dropping names made no two series equal, unless that is known. With delayed
+    /// removal names are still there, and the result is checked.
+    fn unique(&self, pipe: Pipe, known: bool, strict: bool) -> Pipe {
+        if known || self.delayed_names {
+            return pipe;
+        }
+        let grid = pipe.grid;
+        let input = pipe;
+        Pipe::of(Unique { input, strict }, grid)
+    }
+
+    fn unique_always(&self, pipe: Pipe, known: bool) -> Pipe {
+        if known {
+            return pipe;
+        }
+        let grid = pipe.grid;
+        let unique = Unique {
+            input: pipe,
+            strict: false,
+        };
+        Pipe::of(unique, grid)
+    }
+
+    /// The operators of a scalar on `grid`.
+    pub(crate) fn scalar(&mut self, scalar: &Scalar, grid: Grid) -> ScalarOp {
+        match scalar {
+            Scalar::Const(v) => ScalarOp::Const(*v),
+            Scalar::Time => ScalarOp::Time,
+            Scalar::Of(node) => ScalarOp::Of(Arc::new(self.node(node, grid, &Around::default()))),
+            Scalar::Neg(a) => ScalarOp::Neg(Arc::new(self.scalar(a, grid))),
+            Scalar::Binary(op, ab) => {
+                let (a, b) = self.pair(ab, grid);
+                ScalarOp::Binary(*op, a, b)
+            }
+            Scalar::Max(ab) => {
+                let (a, b) = self.pair(ab, grid);
+                ScalarOp::Max(a, b)
+            }
+            Scalar::Min(ab) => {
+                let (a, b) = self.pair(ab, grid);
+                ScalarOp::Min(a, b)
+            }
+        }
+    }
+
+    fn pair(&mut self, ab: &(Scalar, Scalar), grid: Grid) -> (Arc<ScalarOp>, Arc<ScalarOp>) {
+        let a = Arc::new(self.scalar(&ab.0, grid));
+        (a, Arc::new(self.scalar(&ab.1, grid)))
+    }
+}
+
+fn aggregate(
+    op: AggregateOp,
+    grouping: &Grouping,
+    input: Pipe,
+    param: Option<(ScalarOp, Span)>,
+    label: Option<model::Str>,
+    grid: Grid,
+) -> Pipe {
+    let key = grouping.clone();
+    // The parser gives a parameter to each operation that has one.
+    let (param, span) = param.unwrap_or((ScalarOp::Const(f64::NAN), Span::default()));
+    let reduce = |op, key, input| Pipe::of(Aggregate { op, key, input }, grid);
+    let pick = |pick, key, input, k| {
+        Pipe::of(
+            TopK {
+                pick,
+                k,
+                key,
+                input,
+                grid,
+            },
+            grid,
+        )
+    };
+    match op {
+        AggregateOp::Sum => reduce(Op::Sum, key, input),
+        AggregateOp::Avg => reduce(Op::Avg, key, input),
+        AggregateOp::Count => reduce(Op::Count, key, input),
+        AggregateOp::Min => reduce(Op::Min, key, input),
+        AggregateOp::Max => reduce(Op::Max, key, input),
+        AggregateOp::Group => reduce(Op::Group, key, input),
+        AggregateOp::Stddev => reduce(Op::Stddev, key, input),
+        AggregateOp::Stdvar => reduce(Op::Stdvar, key, input),
+        AggregateOp::Topk => pick(Pick::Topk, key, input, param),
+        AggregateOp::Bottomk => pick(Pick::Bottomk, key, input, param),
+        AggregateOp::Limitk => pick(Pick::Limitk, key, input, param),
+        AggregateOp::LimitRatio => input.then(Stage::Ratio(param, span)),
+        AggregateOp::Quantile => Pipe::of(
+            Quantile {
+                q: param,
+                q_span: span,
+                key,
+                input,
+                grid,
+            },
+            grid,
+        ),
+        AggregateOp::CountValues => Pipe::of(
+            CountValues {
+                label: label.unwrap_or_default(),
+                key,
+                input,
+            },
+            grid,
+        ),
+    }
+}
+
+/// Whether all series of `node` had one metric name, so that dropping it makes none equal.
+fn one_name(node: &Node) -> bool {
+    let named = |selector: &Selector| {
+        selector
+            .matchers
+            .iter()
+            .any(|m| m.op == MatchOp::Equal && &*m.name == METRIC_NAME)
+    };
+    match node {
+        Node::Select(selector, _) => named(selector),
+        Node::Range { over, .. } => match over {
+            Over::Selector(selector) => named(selector),
+            Over::Subquery(subquery) => one_name(&subquery.inner),
+        },
+        Node::Map(input, map) => map.keeps_labels() && one_name(input),
+        Node::Vector(_) | Node::Absent { .. } => true,
+        Node::Aggregate {
+            op,
+            grouping,
+            input,
+            ..
+        } => match op {
+            AggregateOp::Topk
+            | AggregateOp::Bottomk
+            | AggregateOp::Limitk
+            | AggregateOp::LimitRatio => one_name(input),
+            _ => grouping.without || !grouping.labels.iter().any(|l| &**l == METRIC_NAME),
+        },
+        Node::Set { op, sides, .. } => *op != BinaryOp::Or && one_name(&sides.0),
+        Node::Sort { input, .. } | Node::Invariant(input) => one_name(input),
+        Node::HistogramQuantile { input, .. } | Node::HistogramFraction { input, .. } => {
+            one_name(input)
+        }
+        Node::Join { .. } => false,
+    }
+}
+
+/// Whether different matches of a join surely have different results.
+fn results_differ(op: BinaryOp, matching: &Matching, lhs: &Node, rhs: &Node) -> bool {
+    let named = matching.labels.iter().any(|l| &**l == METRIC_NAME);
+    if named {
+        return !matching.on && matching.card == Cardinality::OneToOne;
+    }
+    if matching.card == Cardinality::OneToOne {
+        return true;
+    }
+    // Group modifiers keep the many side, whose series differ in labels that are matched, kept, or
+    // copied over.
+    let many = match matching.card {
+        Cardinality::OneToMany => rhs,
+        _ => lhs,
+    };
+    matching.include.is_empty() && (!changes_schema(op) || one_name(many))
+}
+
+/// Whether one series of `node` may come as several rows.
+fn in_pieces(node: &Node) -> bool {
+    match node {
+        Node::Select(..) | Node::Range { .. } | Node::Vector(_) | Node::Absent { .. } => false,
+        Node::Map(input, map) => {
+            // Dropping the name may unite series that are apart in time.
+            !map.keeps_labels() || in_pieces(input) || !one_name(input)
+        }
+        Node::Aggregate { op, input, .. } => match op {
+            AggregateOp::LimitRatio => in_pieces(input),
+            _ => false,
+        },
+        Node::Join { .. } => true,
+        Node::Set { op, sides, .. } => *op == BinaryOp::Or || in_pieces(&sides.0),
+        Node::Sort { input, .. } | Node::Invariant(input) => in_pieces(input),
+        Node::HistogramQuantile { input, .. } | Node::HistogramFraction { input, .. } => {
+            !one_name(input)
+        }
+    }
+}
+
+impl Selector {
+    pub(crate) fn window(&self) -> Window {
+        Window {
+            range: self.range,
+            offset: self.offset,
+            at: self.at,
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        write!(f, "{{{}}} range={}ms", matchers.join(","), self.range)?;
+        if self.offset != 0 {
+            write!(f, " offset={}ms", self.offset)?;
+        }
+        match self.at {
+            Some(at) => write!(f, " at={at}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Subquery {
+    /// The inner grid: absolute multiples of the step, the first strictly after the window's start.
+    pub(crate) fn grid(&self, outer: &Grid) -> Grid {
+        if outer.count == 0 {
+            return Grid { count: 0, ..*outer };
+        }
+        let (first, last) = match self.at {
+            Some(at) => (at, at),
+            None => (outer.start, outer.end()),
+        };
+        let end = last.saturating_sub(self.offset);
+        let before = first.saturating_sub(self.offset).saturating_sub(self.range);
+        let step = self.step.max(1);
+        // Division truncates towards zero, as Go's does.
+        let mut start = step.saturating_mul(before / step);
+        if start <= before {
+            start = start.saturating_add(step);
+        }
+        Grid::range(start, end, step)
+    }
+}
