@@ -1,1 +1,22 @@
-//! who is there to talk to: target groups from files, static lists, DNS, Kubernetes, ...
+//! Who is there to talk to: target groups from static lists, files, HTTP, ...
+//!
+//! [`config::Discovery`] is every discovery section that a scrape job (or an Alertmanager entry)
+//! of `prometheus.yml` may have. A mechanism that we do not run is still read and judged, so that
+//! a configuration can be checked; [`config::Discovery::unsupported`] names it.
+//!
+//! ```
+//! use discovery::config::Discovery;
+//!
+//! let job: Discovery = serde_json::from_str(
+//!     r#"{"static_configs": [{"targets": ["a:9100"], "labels": {"env": "prod"}}],
+//!         "consul_sd_configs": [{"server": "localhost:8500"}]}"#,
+//! )?;
+//! assert_eq!(job.static_configs[0].targets, ["a:9100"]);
+//! assert_eq!(job.unsupported(), ["consul_sd_configs"]);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! Useful for: finding targets, endpoints and Alertmanagers. Not useful for: talking to them
+//! (`scrape`, `rules`, `store`), or relabelling what was found (`model::relabel`).
+
+pub mod config;

@@ -1,0 +1,5 @@
+//! What the discovery sections of configuration files mean, and what comes out of running them.
+
+#![allow(clippy::unwrap_used)]
+
+mod config;
