@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_channel::oneshot;
+use model::labels::{is_legacy_label_name, write_quoted};
 use model::{Kind, METRIC_NAME, OverBudget, Reservation, Scope, SourceError, Stopped, Symbol};
 use parking_lot::Mutex;
 
@@ -199,9 +200,26 @@ impl Context {
         labels.retain(|(n, _)| !self.is_metadata(*n));
     }
 
-    /// The text of the labels, for error messages.
+    /// The text of the labels, for error messages: the name is one of them.
     pub(crate) fn text(&self, labels: &[Pair]) -> String {
-        self.scope.symbols.labels(labels).to_string()
+        let symbols = &self.scope.symbols;
+        let mut out = String::from("{");
+        for (i, (name, value)) in labels.iter().enumerate() {
+            if i > 0 {
+                out.push_str(", ");
+            }
+            let name = symbols.get(*name);
+            // Writing to a String cannot fail.
+            if is_legacy_label_name(name) {
+                out.push_str(name);
+            } else {
+                let _ = write_quoted(&mut out, name);
+            }
+            out.push('=');
+            let _ = write_quoted(&mut out, symbols.get(*value));
+        }
+        out.push('}');
+        out
     }
 }
 
@@ -230,5 +248,13 @@ pub(crate) fn of_source(e: SourceError) -> QueryError {
         Kind::NotFound | Kind::Invalid | Kind::Limit | Kind::Corrupt => {
             QueryError::Execution(format!("expanding series: {}", e.message))
         }
+    }
+}
+
+/// What a chunk that cannot be opened means for the query.
+pub(crate) fn of_chunk(e: chunk::ChunkError) -> QueryError {
+    match e {
+        chunk::ChunkError::NotImplemented(_) => execution(e.to_string()),
+        _ => execution(format!("expanding series: {e}")),
     }
 }

@@ -88,8 +88,9 @@ impl Operator for Join {
             include: intern(&m.include),
             drops_name: arith::changes_schema(self.op) || (self.bool_modifier && !cx.delayed_names),
             delayed_flag: self.bool_modifier && cx.delayed_names,
-            fill_one: if swapped { fill_left } else { fill_right },
-            fill_many: if swapped { fill_right } else { fill_left },
+            // As Prometheus has it: whichever side is the one side, `fill_right` stands in for it.
+            fill_one: fill_right,
+            fill_many: fill_left,
         });
         let (many, one) = (many.blocks(&cx), one.blocks(&cx));
         let build = {

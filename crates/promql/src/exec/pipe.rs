@@ -11,7 +11,7 @@ use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use model::{BoxStream, SeriesBatch, Statistics};
 
 use super::block::{Block, Row};
-use super::context::{Context, Held, execution};
+use super::context::{Context, Held, of_chunk};
 use super::operator::{Blocks, Description, Operator};
 use super::scan::{ReadyScan, Scan};
 use super::stage::{ReadyStage, Stage};
@@ -220,7 +220,7 @@ impl ReadyPipe {
                     let decoded = memory
                         .decoder
                         .decode(&batch, i, &scan.want, &mut memory.columns)
-                        .map_err(|e| execution(format!("expanding series: {e}")))?;
+                        .map_err(of_chunk)?;
                     chunks += decoded.chunks;
                     samples += decoded.samples;
                     row.reset(self.grid.count);

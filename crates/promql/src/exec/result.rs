@@ -8,7 +8,7 @@ use hashbrown::hash_map::Entry;
 use model::{Labels, Millis};
 
 use super::block::{Pair, RowRef, count, each_set};
-use super::context::{Context, SAME_LABELSET, execution};
+use super::context::{Context, SAME_LABELSET, execution, of_chunk};
 use super::operator::Blocks;
 use super::scan::drop_stale;
 use crate::grid::{Grid, Window};
@@ -170,7 +170,7 @@ pub(crate) async fn samples(
                     for i in 0..batch.len() {
                         decoder
                             .decode(&batch, i, &want, &mut columns)
-                            .map_err(|e| execution(format!("expanding series: {e}")))?;
+                            .map_err(of_chunk)?;
                         drop_stale(&mut columns);
                         if columns.is_empty() {
                             continue;

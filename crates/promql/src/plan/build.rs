@@ -479,9 +479,7 @@ impl Query {
             match &expr.kind {
                 ExprKind::String(text) if aggregate.op == CountValues => {
                     if !is_label_name(text) {
-                        let mut quoted = String::new();
-                        // Writing to a String cannot fail.
-                        let _ = model::labels::write_quoted(&mut quoted, text);
+                        let quoted = crate::parse::quote::quote_bytes(text.as_bytes());
                         return failed(format!("invalid label name {quoted}"));
                     }
                     label = Some(Str::from(text.as_str()));

@@ -33,7 +33,7 @@ pub fn scripts() -> Vec<(String, String)> {
     scripts
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     match std::env::var_os("EPIMETHEUS_DATA") {
         Some(path) => path.into(),
         None => concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data").into(),

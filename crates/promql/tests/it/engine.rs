@@ -175,7 +175,7 @@ fn errors_have_prometheus_texts() {
     let error = text("g * on (job) c_total{instance=~\"i[03]\"}");
     assert_eq!(
         error,
-        "found duplicate series for the match group {job=\"j0\"} on the right hand-side of the operation: [c_total{instance=\"i0\", job=\"j0\"}, c_total{instance=\"i3\", job=\"j0\"}];many-to-many matching not allowed: matching labels must be unique on one side"
+        "found duplicate series for the match group {job=\"j0\"} on the right hand-side of the operation: [{__name__=\"c_total\", instance=\"i0\", job=\"j0\"}, {__name__=\"c_total\", instance=\"i3\", job=\"j0\"}];many-to-many matching not allowed: matching labels must be unique on one side"
     );
     assert_eq!(
         text("c_total * on (job) g"),

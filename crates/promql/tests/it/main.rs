@@ -1,5 +1,6 @@
 //! Tests of the whole room: Prometheus' conformance corpora and properties.
 
+mod conformance;
 mod corpus;
 mod engine;
 mod parser;
