@@ -21,6 +21,7 @@ mod kernels;
 mod labels_fn;
 mod numbers;
 pub mod parse;
+pub mod parse_tree;
 mod plan;
 pub mod prettify;
 mod print;
