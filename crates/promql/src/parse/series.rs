@@ -13,7 +13,7 @@ use crate::ast::BinaryOp;
 use crate::features::Features;
 
 /// The most values that one description may stand for.
-pub const MAX_VALUES: usize = 10_000_000;
+pub const MAX_VALUES: usize = 1_000_000;
 
 /// A series and its values, one for each step.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,13 +110,18 @@ impl Parser<'_> {
         times: u64,
         more: impl Iterator<Item = SequenceValue>,
     ) -> Parsed<()> {
-        let room = (MAX_VALUES - values.len().min(MAX_VALUES)) as u64;
-        if times > room {
+        self.room(values, times)?;
+        values.extend(more.take(times as usize));
+        Ok(())
+    }
+
+    /// Refuses `times` more values if they would be too many.
+    fn room(&mut self, values: &[SequenceValue], times: u64) -> Parsed<()> {
+        if times > (MAX_VALUES - values.len().min(MAX_VALUES)) as u64 {
             let at = span(&self.last);
             self.report(at, format!("more than {MAX_VALUES} values in a series"));
             return Err(Abort::Reported);
         }
-        values.extend(more.take(times as usize));
         Ok(())
     }
 
@@ -204,7 +209,8 @@ impl Parser<'_> {
         let Some(increment) = increment else {
             return self.extend(values, times, std::iter::repeat(value(&present)));
         };
-        self.extend(values, 1, std::iter::once(value(&present)))?;
+        self.room(values, times)?;
+        values.push(value(&present));
         for _ in 1..times {
             let mut next = FloatHistogram::clone(&present);
             let result = if next.schema > increment.schema {
@@ -223,7 +229,7 @@ impl Parser<'_> {
                 return Err(Abort::Reported);
             }
             present = Arc::new(next);
-            self.extend(values, 1, std::iter::once(value(&present)))?;
+            values.push(value(&present));
         }
         Ok(())
     }
