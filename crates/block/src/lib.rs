@@ -34,6 +34,7 @@ pub mod disk;
 mod error;
 pub mod index;
 mod input;
+pub mod merge;
 pub mod meta;
 pub mod postings;
 pub mod read_at;

@@ -36,7 +36,7 @@ pub struct BlockSource {
 const MAX_PARTS: usize = 8;
 
 impl BlockSource {
-    /// A source over `blocks`. Where two have a sample for the same time, the one that begins
+    /// A source over `blocks`. Where two have a sample for the same time, the chunk that begins
     /// earlier wins.
     pub fn new(mut blocks: Vec<Arc<Block>>) -> Self {
         blocks.sort_by_key(|b| (b.meta().min_time, b.meta().ulid));

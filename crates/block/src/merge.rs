@@ -1,0 +1,208 @@
+//! Several blocks made one, series by series, in memory that does not grow with them.
+//!
+//! Series come out in the order of labels. Where the chunks of a series do not overlap their bytes
+//! are copied; where they do (blocks that cover the same time) their samples are united by
+//! timestamp, the block given first winning, and encoded again. Deleted samples are left out.
+//!
+//! One block alone is written again without what its tombstones delete.
+
+mod chunks;
+mod series;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{Cancel, Encoding, Millis, Stopped};
+use ulid::Ulid;
+
+use crate::index::SymbolSet;
+use crate::meta::{Compaction, Parent};
+use crate::{Block, BlockError, Chunk, Meta, Writer};
+
+use chunks::Combiner;
+use series::Head;
+
+/// The meta of a block made of others: their time, all their sources, one level up. What Thanos
+/// says is for whoever merges to say.
+pub fn meta_of(ulid: Ulid, inputs: &[&Meta]) -> Meta {
+    let min_time = inputs.iter().map(|m| m.min_time).min().unwrap_or(0);
+    let max_time = inputs.iter().map(|m| m.max_time).max().unwrap_or(0);
+    let mut sources: Vec<Ulid> = inputs
+        .iter()
+        .flat_map(|m| m.compaction.sources.iter().copied())
+        .collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let level = inputs.iter().map(|m| m.compaction.level).max().unwrap_or(0);
+    let mut hints: Vec<String> = Vec::new();
+    for hint in inputs.iter().flat_map(|m| &m.compaction.hints) {
+        if !hints.contains(hint) {
+            hints.push(hint.clone());
+        }
+    }
+    Meta {
+        min_time,
+        max_time,
+        compaction: Compaction {
+            level: level.saturating_add(1),
+            sources,
+            parents: inputs
+                .iter()
+                .map(|m| Parent {
+                    ulid: m.ulid,
+                    min_time: m.min_time,
+                    max_time: m.max_time,
+                })
+                .collect(),
+            hints,
+            ..Compaction::default()
+        },
+        ..Meta::new(ulid, model::TimeRange::new(0, 0))
+    }
+}
+
+/// Merges `blocks` into a new block in the directory `parent`, described by `meta` (see
+/// [`meta_of`]). None if no sample is left. Stops soon after `cancel`.
+pub fn merge(
+    blocks: &[Arc<Block>],
+    parent: &Path,
+    meta: Meta,
+    cancel: &Cancel,
+) -> Result<Option<Meta>, BlockError> {
+    let (mut merger, symbols) = Merger::new(blocks)?;
+    let mut writer = Writer::create(parent, meta, symbols)?;
+    let mut series = Merged::default();
+    while merger.next(&mut series)? {
+        if cancel.is_cancelled() {
+            return Err(BlockError::Stopped(Stopped::Cancelled));
+        }
+        let chunks: Vec<Chunk<'_>> = series.chunks.iter().map(MergedChunk::borrow).collect();
+        writer.add(&series.labels, &chunks)?;
+    }
+    writer.finish()
+}
+
+/// A series of the merge.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Labels as ordinals of the merged symbols, ascending by name.
+    pub labels: Vec<(u32, u32)>,
+    /// Chunks, ascending, not overlapping.
+    pub chunks: Vec<MergedChunk>,
+}
+
+/// A chunk of the merge.
+#[derive(Clone, Debug)]
+pub struct MergedChunk {
+    /// First timestamp, ms.
+    pub min: Millis,
+    /// Last timestamp, ms.
+    pub max: Millis,
+    /// How the data is encoded.
+    pub encoding: Encoding,
+    /// The encoded samples.
+    pub data: Bytes,
+}
+
+impl MergedChunk {
+    /// As the writer takes it.
+    pub fn borrow(&self) -> Chunk<'_> {
+        Chunk {
+            min: self.min,
+            max: self.max,
+            encoding: self.encoding,
+            data: &self.data,
+        }
+    }
+}
+
+/// Gives the series of some blocks one after the other.
+pub struct Merger {
+    heads: Vec<Head>,
+    combiner: Combiner,
+}
+
+impl Merger {
+    /// Begins with all series of `blocks`. Gives the symbols that their labels refer to: all that
+    /// the blocks have.
+    pub fn new(blocks: &[Arc<Block>]) -> Result<(Self, SymbolSet), BlockError> {
+        let (symbols, maps) = merge_symbols(blocks)?;
+        let heads = blocks
+            .iter()
+            .zip(maps)
+            .map(|(block, map)| Head::new(Arc::clone(block), map))
+            .collect::<Result<_, _>>()?;
+        let merger = Self {
+            heads,
+            combiner: Combiner::new(blocks),
+        };
+        Ok((merger, symbols))
+    }
+
+    /// Puts the next series with samples into `out`; false at the end.
+    pub fn next(&mut self, out: &mut Merged) -> Result<bool, BlockError> {
+        loop {
+            out.labels.clear();
+            out.chunks.clear();
+            let mut first: Option<usize> = None;
+            for i in 0..self.heads.len() {
+                let (before, rest) = self.heads.split_at_mut(i);
+                let Some(labels) = rest[0].peek()? else {
+                    continue;
+                };
+                let best = first.and_then(|f| before[f].peeked());
+                match best.map_or(Ordering::Less, |best| labels.cmp(best)) {
+                    Ordering::Less => first = Some(i),
+                    Ordering::Equal | Ordering::Greater => {}
+                }
+            }
+            let Some(labels) = first.and_then(|f| self.heads[f].peeked()) else {
+                return Ok(false);
+            };
+            out.labels.extend_from_slice(labels);
+            for (i, head) in self.heads.iter_mut().enumerate() {
+                if head.peeked() == Some(&out.labels) {
+                    self.combiner.add(i, head.chunks(), head.id());
+                    head.advance();
+                }
+            }
+            self.combiner.combine(&mut out.chunks)?;
+            if !out.chunks.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The union of the blocks' symbols, and for each block which symbol of the union each of its own
+/// is.
+fn merge_symbols(blocks: &[Arc<Block>]) -> Result<(SymbolSet, Vec<Vec<u32>>), BlockError> {
+    let mut union = SymbolSet::default();
+    let mut inputs: Vec<_> = blocks
+        .iter()
+        .map(|b| b.index().symbols().iter().peekable())
+        .collect();
+    let mut maps: Vec<Vec<u32>> = blocks
+        .iter()
+        .map(|b| Vec::with_capacity(b.index().symbols().len() as usize))
+        .collect();
+    loop {
+        let next = inputs
+            .iter_mut()
+            .filter_map(|input| input.peek().copied())
+            .min();
+        let Some(next) = next else { break };
+        let ordinal = union.len();
+        union.push(next)?;
+        for (input, map) in inputs.iter_mut().zip(&mut maps) {
+            if input.next_if(|s| *s == next).is_some() {
+                map.push(ordinal);
+            }
+        }
+    }
+    Ok((union, maps))
+}

@@ -1,0 +1,201 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use block::index::{self, Reader, Version};
+use block::merge::{merge, meta_of};
+use block::read_at::FileAt;
+use block::{Block, BlockError, BlockSource, Meta, Tombstones};
+use model::{Cancel, Matcher, Scope, Select, Source as _, TimeRange};
+use ulid::Ulid;
+
+use crate::support::{assert_same, copy_dir, data, parse_dump, read};
+
+const FLOATS: &str = "generated_by_2.42/block_floats/01M83373T6A2J79QZ1V7RA5WS6";
+const HISTOGRAMS: &str = "generated_by_2.42/block_native_histograms/01M83367ZGHEQ5SGB78Z4H1DG3";
+
+#[test]
+fn every_sample_of_a_real_block() {
+    let (Some(dir), Some(expected)) = (data(FLOATS), data("generated_by_2.42/expected")) else {
+        return;
+    };
+    let dump = std::fs::read_to_string(expected.join("block_floats.dump.txt")).unwrap();
+    let want = parse_dump(&dump);
+    let block = Arc::new(Block::open(&dir).unwrap());
+    let got = read(vec![Arc::clone(&block)]);
+    assert_same(&got, &want);
+    let stats = block.meta().stats;
+    let samples: usize = got.values().map(Vec::len).sum();
+    assert_eq!(stats.num_samples, samples as u64);
+    assert_eq!(stats.num_series, got.len() as u64);
+    // The meta is written as it was read.
+    let text = std::fs::read(dir.join("meta.json")).unwrap();
+    assert_eq!(block.meta().to_json(), text);
+    // Written again by a merge of one, it is the same, to the byte.
+    let out = tempfile::tempdir().unwrap();
+    let meta = meta_of(Ulid::generate(), &[block.meta()]);
+    let one = [Arc::clone(&block)];
+    let meta = merge(&one, out.path(), meta, &Cancel::default())
+        .unwrap()
+        .unwrap();
+    let again = out.path().join(meta.ulid.to_string());
+    assert_eq!(meta.stats.num_chunks, stats.num_chunks);
+    assert_same(&read(vec![Arc::new(Block::open(&again).unwrap())]), &want);
+    let file = |d: &Path, name: &str| std::fs::read(d.join(name)).unwrap();
+    for name in ["chunks/000001", "tombstones"] {
+        assert!(file(&again, name) == file(&dir, name), "{name} differs");
+    }
+    // The same block twice is the block.
+    let meta = meta_of(Ulid::generate(), &[block.meta(), block.meta()]);
+    let two = [Arc::clone(&block), block];
+    let meta = merge(&two, out.path(), meta, &Cancel::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(meta.stats.num_chunks, stats.num_chunks);
+}
+
+#[test]
+fn tombstones_of_a_real_block() {
+    let (Some(dir), Some(deleted), Some(expected)) = (
+        data(FLOATS),
+        data("generated_by_2.42/block_floats_tombstones"),
+        data("generated_by_2.42/expected"),
+    ) else {
+        return;
+    };
+    let dump = std::fs::read_to_string(expected.join("block_floats.dump.txt")).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(&dir, copy.path());
+    copy_dir(&deleted, copy.path());
+    let tombstones = Tombstones::read(&deleted).unwrap();
+    let bytes = std::fs::read(deleted.join("tombstones")).unwrap();
+    // Prometheus writes the series in the order of a Go map, so only the records are the same.
+    assert_eq!(tombstones.encode().len(), bytes.len());
+    assert_eq!(
+        Tombstones::decode(&tombstones.encode()).unwrap(),
+        tombstones
+    );
+    let block = Arc::new(Block::open(copy.path()).unwrap());
+    assert_eq!(block.meta().stats.num_tombstones, tombstones.len() as u64);
+
+    let mut want = parse_dump(&dump);
+    let ids = block.index().all_series().unwrap();
+    let mut removed = 0;
+    for (samples, id) in want.values_mut().zip(ids) {
+        let before = samples.len();
+        let deleted = tombstones.of(id as u64);
+        samples.retain(|s| !deleted.iter().any(|d| d.contains(s.ts)));
+        removed += before - samples.len();
+    }
+    want.retain(|_, s| !s.is_empty());
+    assert!(removed > 0);
+    let got = read(vec![Arc::clone(&block)]);
+    assert_same(&got, &want);
+    // A range query of Prometheus then had a point exactly where a sample is near; series that
+    // are gone are not in its answer.
+    let json = std::fs::read(expected.join("block_floats_with_tombstones.query_range.json"));
+    let answer: serde_json::Value = serde_json::from_slice(&json.unwrap()).unwrap();
+    for series in answer["data"]["result"].as_array().unwrap() {
+        let labels = series["metric"].as_object().unwrap();
+        let labels = model::Labels::from_pairs(
+            labels
+                .iter()
+                .map(|(n, v)| (n.as_str(), v.as_str().unwrap())),
+        );
+        assert!(got.contains_key(&labels), "{labels}");
+    }
+
+    let out = tempfile::tempdir().unwrap();
+    let meta = meta_of(Ulid::generate(), &[block.meta()]);
+    let meta = merge(&[block], out.path(), meta, &Cancel::default())
+        .unwrap()
+        .unwrap();
+    let clean = Block::open(&out.path().join(meta.ulid.to_string())).unwrap();
+    assert!(clean.tombstones().is_empty());
+    assert_same(&read(vec![Arc::new(clean)]), &want);
+}
+
+#[test]
+fn an_index_of_version_1() {
+    let Some(dir) = data("index_format_v1") else {
+        return;
+    };
+    let block = Arc::new(Block::open(&dir).unwrap());
+    assert_eq!(block.index().version(), Version::V1);
+    let got = read(vec![Arc::clone(&block)]);
+    assert_eq!(got.len() as u64, block.meta().stats.num_series);
+    let samples: usize = got.values().map(Vec::len).sum();
+    assert_eq!(samples as u64, block.meta().stats.num_samples);
+    // Matchers find what they should.
+    let scope = Scope::unbounded(TimeRange::ALL);
+    let source = BlockSource::new(vec![Arc::clone(&block)]);
+    let view = source.open(Arc::clone(&scope)).unwrap();
+    let (name, value) = got.keys().next().unwrap().iter().next().unwrap();
+    let rows = view.select(Select::new(
+        vec![Matcher::equal(name, value)],
+        TimeRange::ALL,
+    ));
+    let found = chunk::suite::collect(rows, &scope, TimeRange::ALL).unwrap();
+    let with = got.keys().filter(|l| l.get(name) == Some(value)).count();
+    assert_eq!(found.len(), with);
+    // Merged, it becomes version 2.
+    let out = tempfile::tempdir().unwrap();
+    let meta = meta_of(Ulid::generate(), &[block.meta()]);
+    let meta = merge(&[block], out.path(), meta, &Cancel::default())
+        .unwrap()
+        .unwrap();
+    let new = Block::open(&out.path().join(meta.ulid.to_string())).unwrap();
+    assert_eq!(new.index().version(), Version::V2);
+    assert_same(&read(vec![Arc::new(new)]), &got);
+}
+
+#[test]
+fn histograms_are_named_as_not_implemented() {
+    let Some(dir) = data(HISTOGRAMS) else {
+        return;
+    };
+    let block = Arc::new(Block::open(&dir).unwrap());
+    let scope = Scope::unbounded(TimeRange::ALL);
+    let view = BlockSource::new(vec![block])
+        .open(Arc::clone(&scope))
+        .unwrap();
+    let rows = view.select(Select::new(vec![], TimeRange::ALL));
+    let batches = chunk::suite::batches(rows).unwrap();
+    let mut out = chunk::Columns::default();
+    let (mut floats, mut others) = (0, 0);
+    for batch in &batches {
+        for c in &batch.chunks {
+            match chunk::decode(c.encoding, batch.bytes_of(c), &mut out) {
+                Ok(()) => floats += 1,
+                Err(e) => {
+                    assert!(e.to_string().starts_with("not implemented"), "{e}");
+                    others += 1;
+                }
+            }
+        }
+    }
+    assert_eq!((floats, others), (10, 1));
+}
+
+#[test]
+fn a_block_to_be_repaired_is_refused() {
+    let Some(dir) = data("repair_index_version/01BZJ9WJQPWHGNC2W4J9TA62KC") else {
+        return;
+    };
+    assert!(matches!(
+        Meta::read(&dir),
+        Err(BlockError::Version { version: 2, .. })
+    ));
+    // Its index says version 2 and has the references of version 1: an error, not nonsense.
+    let index = Reader::open(Arc::new(FileAt::open(&dir.join(index::FILE)).unwrap()));
+    if let Ok(index) = index {
+        let ids = index.all_series().unwrap_or_default();
+        let mut reader = index.series();
+        let (mut labels, mut chunks) = (Vec::new(), Vec::new());
+        let failed = ids.is_empty()
+            || ids.iter().any(|&id| {
+                let read = reader.decode(id, &[], TimeRange::ALL, &mut labels, &mut chunks);
+                read.is_err()
+            });
+        assert!(failed);
+    }
+}
