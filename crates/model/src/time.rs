@@ -151,9 +151,9 @@ pub fn parse_duration(text: &str) -> Result<Millis, DurationError> {
             return Err(invalid());
         }
         next_unit = place + 1;
-        let count: i64 = rest[..digits]
-            .parse()
-            .map_err(|_| DurationError::OutOfRange)?;
+        // More digits than 64 bits hold are no number to Go; fewer may still be too long a time.
+        let count: u64 = rest[..digits].parse().map_err(|_| invalid())?;
+        let count = i64::try_from(count).map_err(|_| DurationError::OutOfRange)?;
         total = count
             .checked_mul(UNITS[place].1)
             .and_then(|ms| total.checked_add(ms))

@@ -84,7 +84,7 @@ impl Display for NumberLiteral {
 /// As Go's `%q` quotes it.
 impl Display for StringLiteral {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&quote_bytes(self.as_bytes()))
+        f.write_str(&readable(quote_bytes(self.as_bytes())))
     }
 }
 
@@ -144,6 +144,16 @@ impl Display for BinaryOp {
     }
 }
 
+/// Quoted text that can be read back: the lexer takes a replacement character for broken UTF-8, as
+/// Prometheus' does, unless it is written as an escape.
+fn readable(quoted: String) -> String {
+    if quoted.contains(char::REPLACEMENT_CHARACTER) {
+        quoted.replace(char::REPLACEMENT_CHARACTER, "\\ufffd")
+    } else {
+        quoted
+    }
+}
+
 /// Name and matchers. The matcher that the name stands for is not shown again.
 fn write_series(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
     let name = selector.name.as_deref().unwrap_or("");
@@ -157,7 +167,7 @@ fn write_series(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result
                 || m.value.is_empty()
                 || &*m.value != name
         })
-        .map(ToString::to_string)
+        .map(|matcher| readable(matcher.to_string()))
         .collect();
     if matchers.is_empty() {
         return Ok(());
@@ -225,7 +235,9 @@ fn write_labels(f: &mut Formatter<'_>, labels: &[Str]) -> fmt::Result {
         if is_legacy_label_name(label) {
             f.write_str(label)?;
         } else {
-            write_quoted(f, label)?;
+            let mut quoted = String::new();
+            write_quoted(&mut quoted, label)?;
+            f.write_str(&readable(quoted))?;
         }
     }
     Ok(())
