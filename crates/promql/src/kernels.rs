@@ -5,6 +5,7 @@
 //! floating point result depends on the order of every sample in the window (`deriv`,
 //! `mad_over_time`, smoothing), each window is walked.
 
+pub(crate) mod extended;
 pub(crate) mod instant;
 pub(crate) mod over_time;
 pub(crate) mod rate;

@@ -20,6 +20,7 @@ use crate::exec::aggregate::Grouping;
 use crate::exec::scan::Kernel;
 use crate::exec::sort::SortBy;
 use crate::kernels::RangeFn;
+use crate::kernels::extended::Extension;
 use crate::labels_fn::{LabelJoin, LabelReplace};
 
 /// An expression that is a vector at each step.
@@ -94,6 +95,8 @@ pub(crate) struct Selector {
     pub(crate) range: Millis,
     pub(crate) offset: Millis,
     pub(crate) at: Option<Millis>,
+    /// `anchored` or `smoothed`; range and offset are wider already.
+    pub(crate) extension: Option<Extension>,
 }
 
 /// What a range function reads.

@@ -13,7 +13,8 @@ use super::pipe::JobMemory;
 use super::scalar::ScalarOp;
 use crate::ast::Span;
 use crate::grid::{Grid, Window};
-use crate::kernels::{self, Out, Param, RangeFn};
+use crate::kernels::extended::{self, Extension};
+use crate::kernels::{self, Cols, Out, Param, RangeFn};
 use crate::value::QueryError;
 
 /// What is computed of each series of a selector.
@@ -23,8 +24,12 @@ pub(crate) enum Kernel {
     Instant,
     /// The newest sample's time, in seconds.
     InstantTime,
+    /// The value at the step, interpolated; the window is wider by so many ms.
+    InstantSmoothed(model::Millis),
     /// A function over the range.
     Range(RangeFn),
+    /// A function over a range whose borders are found otherwise.
+    Extended(RangeFn, Extension),
 }
 
 /// A range function with its parameters and what it may say.
@@ -136,6 +141,27 @@ impl ReadyFunction {
                     &mut out,
                 );
             }
+            Kernel::InstantSmoothed(lookback) => {
+                let cols = Cols {
+                    ts: &columns.ts,
+                    values: &columns.values,
+                    grid,
+                    window,
+                };
+                extended::instant(lookback, &cols, &mut out);
+            }
+            Kernel::Extended(func, extension) => {
+                let cols = Cols {
+                    ts: &columns.ts,
+                    values: &columns.values,
+                    grid,
+                    window,
+                };
+                extended::run(func, extension, &cols, scratch, &mut out);
+                if !row.is_empty() {
+                    self.annotate(func, cx, grid, row);
+                }
+            }
             Kernel::Range(func) => {
                 let cols = (&columns.ts[..], &columns.values[..]);
                 kernels::run(func, &self.params, cols, grid, window, scratch, &mut out);
@@ -183,6 +209,7 @@ impl Scan {
         let counter = matches!(
             self.function.kernel,
             Kernel::Range(RangeFn::Rate | RangeFn::Increase | RangeFn::Irate | RangeFn::Resets)
+                | Kernel::Extended(RangeFn::Rate | RangeFn::Increase | RangeFn::Resets, _)
         );
         Ok(ReadyScan {
             want: Want {
@@ -199,7 +226,10 @@ impl Scan {
         let kernel = match self.function.kernel {
             Kernel::Instant => "instant".to_owned(),
             Kernel::InstantTime => "timestamp".to_owned(),
+            Kernel::InstantSmoothed(_) => "smoothed".to_owned(),
             Kernel::Range(f) => f.name().to_owned(),
+            Kernel::Extended(f, e) if e.smoothed => format!("smoothed {}", f.name()),
+            Kernel::Extended(f, _) => format!("anchored {}", f.name()),
         };
         Description::new(
             format!("Scan[{kernel}] {}", self.text),
@@ -222,7 +252,7 @@ impl ReadyScan {
         if memory.columns.is_empty() {
             return;
         }
-        if matches!(self.function.kernel, Kernel::Range(_)) {
+        if !matches!(self.function.kernel, Kernel::Instant | Kernel::InstantTime) {
             drop_stale(&mut memory.columns);
         }
         row.labels.extend_from_slice(labels);

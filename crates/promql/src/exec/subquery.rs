@@ -42,8 +42,8 @@ impl Subquery {
 
     pub(crate) fn describe(&self) -> Description {
         let kernel = match self.function.kernel {
-            Kernel::Range(f) => f.name().to_owned(),
-            Kernel::Instant | Kernel::InstantTime => "instant".to_owned(),
+            Kernel::Range(f) | Kernel::Extended(f, _) => f.name().to_owned(),
+            _ => "instant".to_owned(),
         };
         Description::new(
             format!(

@@ -15,6 +15,7 @@ use crate::exec::aggregate::Grouping;
 use crate::exec::scan::Kernel;
 use crate::exec::sort::SortBy;
 use crate::kernels::RangeFn;
+use crate::kernels::extended::Extension;
 use crate::labels_fn::{LabelJoin, LabelReplace};
 use crate::numbers::{go_max, go_min};
 use crate::value::QueryError;
@@ -75,8 +76,16 @@ impl Query {
         match &expr.kind {
             ExprKind::Paren(inner) => self.node(inner),
             ExprKind::Vector(selector) => {
-                let selector = self.selector(selector, self.lookback)?;
-                Ok(Node::Select(selector, Kernel::Instant))
+                // A smoothed selector looks back and forth by the lookback, which is no range.
+                let smoothed = selector.extension == Some(RangeExtension::Smoothed);
+                let range = if smoothed { 0 } else { self.lookback };
+                let selector = self.selector(selector, range)?;
+                let kernel = if smoothed {
+                    Kernel::InstantSmoothed(self.lookback)
+                } else {
+                    Kernel::Instant
+                };
+                Ok(Node::Select(selector, kernel))
             }
             ExprKind::Unary(op, inner) => {
                 let node = self.node(inner)?;
@@ -96,17 +105,26 @@ impl Query {
     }
 
     fn selector(&self, selector: &VectorSelector, range: Millis) -> Built<Selector> {
-        match selector.extension {
-            Some(RangeExtension::Anchored) => return missing("anchored"),
-            Some(RangeExtension::Smoothed) => return missing("smoothed"),
-            None => {}
+        let (mut offset, at) = self.shift(&selector.at)?;
+        let mut range = range;
+        let lookback = self.lookback;
+        let extension = selector.extension.map(|e| Extension {
+            smoothed: e == RangeExtension::Smoothed,
+            lookback,
+        });
+        if let Some(extension) = extension {
+            range = range.saturating_add(lookback);
+            if extension.smoothed {
+                range = range.saturating_add(lookback);
+                offset = offset.saturating_sub(lookback);
+            }
         }
-        let (offset, at) = self.shift(&selector.at)?;
         Ok(Selector {
             matchers: selector.matchers.clone(),
             range,
             offset,
             at,
+            extension,
         })
     }
 
@@ -297,7 +315,12 @@ impl Query {
             }
             "timestamp" => match &self.arg(call, 0)?.kind {
                 ExprKind::Vector(selector) => {
-                    let selector = self.selector(selector, self.lookback)?;
+                    // Its times are those of samples, however values are found.
+                    let plain = VectorSelector {
+                        extension: None,
+                        ..selector.clone()
+                    };
+                    let selector = self.selector(&plain, self.lookback)?;
                     Ok(Node::Select(selector, Kernel::InstantTime))
                 }
                 _ => map(self.node_arg(call, 0)?, Map::StepTime),
@@ -381,6 +404,22 @@ impl Query {
         let Some((over, arg)) = over else {
             return failed(format!("{} needs a range vector", call.func.name));
         };
+        if let Over::Selector(Selector {
+            extension: Some(extension),
+            ..
+        }) = &over
+            && !extension.allows(func)
+        {
+            let (modifier, functions) = if extension.smoothed {
+                ("smoothed", "delta, increase, rate")
+            } else {
+                ("anchored", "changes, delta, increase, rate, resets")
+            };
+            return failed(format!(
+                "{modifier} modifier can only be used with: {functions} - not with {}",
+                call.func.name
+            ));
+        }
         // Annotations name the first argument.
         let span = self.arg(call, 0)?.span;
         let node = Node::Range {

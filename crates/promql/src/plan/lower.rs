@@ -84,7 +84,7 @@ impl Lowering {
                     spans: Vec::new(),
                     drops_name: *kernel == Kernel::InstantTime,
                 };
-                let unique = *kernel == Kernel::Instant || one_name(node);
+                let unique = *kernel != Kernel::InstantTime || one_name(node);
                 let around = self.comparable(around, unique);
                 let pipe = self.scan(selector, function, grid, &around);
                 self.unique(pipe, unique, false)
@@ -96,8 +96,15 @@ impl Lowering {
                 span,
                 drops_name,
             } => {
+                let extension = match over {
+                    Over::Selector(selector) => selector.extension,
+                    Over::Subquery(_) => None,
+                };
                 let function = Function {
-                    kernel: Kernel::Range(*func),
+                    kernel: match extension {
+                        Some(extension) => Kernel::Extended(*func, extension),
+                        None => Kernel::Range(*func),
+                    },
                     params: params.iter().map(|p| self.scalar(p, grid)).collect(),
                     spans: vec![*span],
                     drops_name: *drops_name,
@@ -235,7 +242,7 @@ impl Lowering {
         grid: Grid,
         around: &Around,
     ) -> Pipe {
-        let range = matches!(function.kernel, Kernel::Range(_));
+        let range = matches!(function.kernel, Kernel::Range(_) | Kernel::Extended(..));
         let (question, reach) = self.ask(selector, &grid, range, around);
         let scan = Scan {
             question,

@@ -1,0 +1,117 @@
+//! Whole queries over series in memory, per operator: 1,000 counters over six hours every 15 s.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use chunk::memory::MemorySource;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures::executor::block_on;
+use model::{Labels, Sample};
+use promql::value::QueryOptions;
+use promql::{Engine, EngineOptions, Evaluator, InstantQuery, RangeQuery};
+
+const SERIES: u32 = 1_000;
+const HOURS: i64 = 6;
+const END: i64 = HOURS * 3_600_000;
+
+fn source() -> MemorySource {
+    let mut series = Vec::new();
+    let mut random = 1u64;
+    for i in 0..SERIES {
+        let samples = |random: &mut u64, gauge: bool| {
+            let mut v = 0.0;
+            (0..HOURS * 240)
+                .map(|s| {
+                    *random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    let x = (*random >> 54) as f64;
+                    v = if gauge { x } else { v + x };
+                    Sample {
+                        ts: s * 15_000 + i64::from(i % 15_000),
+                        value: v,
+                    }
+                })
+                .collect::<Vec<_>>()
+        };
+        let (ns, pod, le) = (
+            format!("ns{}", i % 20),
+            format!("pod{i}"),
+            format!("{}", i % 10),
+        );
+        let le = if le == "9" { "+Inf" } else { &le };
+        let labels = |name: &str| {
+            Labels::from_pairs([("__name__", name), ("ns", &ns), ("pod", &pod), ("le", le)])
+        };
+        series.push((labels("counter_total"), samples(&mut random, false)));
+        series.push((labels("gauge"), samples(&mut random, true)));
+    }
+    MemorySource::new(series)
+}
+
+fn benches(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let engine = Engine::new(
+        Arc::new(source()),
+        EngineOptions::default(),
+        Arc::new(pool.expect("a thread can be started")),
+    );
+
+    let mut group = c.benchmark_group("range, per series and step");
+    let step = 15_000;
+    let steps = (END / step) as u64;
+    group.throughput(Throughput::Elements(u64::from(SERIES) * steps));
+    group.sample_size(10);
+    for expr in [
+        "gauge",
+        "rate(counter_total[5m])",
+        "sum by (ns) (rate(counter_total[5m]))",
+        "sum by (ns) (gauge)",
+        "topk(5, gauge)",
+        "sum(avg_over_time(gauge[1h]))",
+        "sum(max_over_time(gauge[1h]))",
+        "histogram_quantile(0.9, sum by (le) (rate(counter_total[5m])))",
+        "max by (ns) (gauge / on (pod) counter_total)",
+    ] {
+        group.bench_with_input(BenchmarkId::from_parameter(expr), expr, |b, expr| {
+            b.iter(|| {
+                let query = RangeQuery {
+                    expr: expr.into(),
+                    start: 0,
+                    end: END,
+                    step,
+                    options: QueryOptions::default(),
+                };
+                black_box(block_on(engine.range(query)).expect("the query is right"))
+            });
+        });
+    }
+    group.finish();
+
+    let mut group = c.benchmark_group("instant, per series");
+    group.throughput(Throughput::Elements(u64::from(SERIES)));
+    group.sample_size(20);
+    for expr in [
+        "gauge",
+        "count by (ns) (gauge)",
+        "rate(counter_total[5m])",
+        "histogram_quantile(0.9, sum by (le, ns) (rate(counter_total[5m])))",
+        "topk(10, gauge)",
+        "quantile by (ns) (0.9, gauge)",
+    ] {
+        group.bench_with_input(BenchmarkId::from_parameter(expr), expr, |b, expr| {
+            b.iter(|| {
+                let query = InstantQuery {
+                    expr: expr.into(),
+                    ts: END - 60_000,
+                    options: QueryOptions::default(),
+                };
+                black_box(block_on(engine.instant(query)).expect("the query is right"))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);
