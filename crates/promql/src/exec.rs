@@ -8,6 +8,7 @@ pub(crate) mod gather;
 pub(crate) mod generate;
 pub(crate) mod histogram;
 pub(crate) mod index;
+pub(crate) mod info;
 pub(crate) mod join;
 pub(crate) mod limit;
 pub(crate) mod operator;

@@ -83,6 +83,13 @@ pub(crate) enum Node {
         input: Box<Node>,
         span: Span,
     },
+    /// `info(base, {data})`: `info` selects the info metrics.
+    Info {
+        base: Box<Node>,
+        info: Selector,
+        names: Vec<Matcher>,
+        data: Vec<Matcher>,
+    },
     /// The same at every step: computed once.
     Invariant(Box<Node>),
 }
@@ -186,6 +193,7 @@ impl Node {
             Node::Absent { input, .. } | Node::Sort { input, .. } | Node::Invariant(input) => {
                 f(input);
             }
+            Node::Info { base, .. } => f(base),
             Node::HistogramQuantile {
                 quantiles, input, ..
             } => {

@@ -373,6 +373,7 @@ impl Query {
                     span: self.arg(call, 0)?.span,
                 })
             }
+            "info" => self.info(call),
             "histogram_fraction" => Ok(Node::HistogramFraction {
                 lower: self.scalar_arg(call, 0)?,
                 upper: self.scalar_arg(call, 1)?,
@@ -507,6 +508,81 @@ impl Query {
         };
         let input = Box::new(self.node_arg(call, 0)?);
         Ok(Node::Map(input, Map::LabelJoin(Arc::new(join))))
+    }
+
+    fn info(&self, call: &Call) -> Built<Node> {
+        let base = self.arg(call, 0)?;
+        let matchers: &[Matcher] = match call.args.get(1).map(unparen) {
+            Some(arg) => match &arg.kind {
+                ExprKind::Vector(selector) => &selector.matchers,
+                _ => return failed("info needs a selector"),
+            },
+            None => &[],
+        };
+        let (mut names, data): (Vec<Matcher>, Vec<Matcher>) = matchers
+            .iter()
+            .cloned()
+            .partition(|m| &*m.name == METRIC_NAME);
+        if names.is_empty() {
+            names.push(Matcher::equal(METRIC_NAME, "target_info"));
+        } else if names
+            .iter()
+            .all(|m| matches!(m.op, MatchOp::NotEqual | MatchOp::NotRegex))
+        {
+            // Names that are only excluded leave whatever looks like an info metric.
+            let Ok(any) = Matcher::new(MatchOp::Regex, METRIC_NAME, ".+_info") else {
+                return failed("info metrics cannot be matched");
+            };
+            names.insert(0, any);
+        }
+        // Info samples are taken where the first selector of the base takes its own.
+        let (offset, at) = self.first_shift(base)?.unwrap_or_default();
+        Ok(Node::Info {
+            base: Box::new(self.node(base)?),
+            info: Selector {
+                matchers: data.iter().chain(&names).cloned().collect(),
+                range: self.lookback,
+                offset,
+                at,
+                extension: None,
+            },
+            names,
+            data,
+        })
+    }
+
+    /// Offset and time of the first selector of `expr`, those of subqueries around it included.
+    fn first_shift(&self, expr: &Expr) -> Built<Option<(Millis, Option<Millis>)>> {
+        let first = |all: &[&Expr]| -> Built<Option<(Millis, Option<Millis>)>> {
+            for expr in all {
+                if let Some(shift) = self.first_shift(expr)? {
+                    return Ok(Some(shift));
+                }
+            }
+            Ok(None)
+        };
+        match &expr.kind {
+            ExprKind::Vector(selector) => Ok(Some(self.shift(&selector.at)?)),
+            ExprKind::Matrix(matrix) => Ok(Some(self.shift(&matrix.selector.at)?)),
+            ExprKind::Subquery(subquery) => {
+                let Some((offset, at)) = self.first_shift(&subquery.expr)? else {
+                    return Ok(None);
+                };
+                if at.is_some() {
+                    return Ok(Some((offset, at)));
+                }
+                let (outer, at) = self.shift(&subquery.at)?;
+                Ok(Some((offset.saturating_add(outer), at)))
+            }
+            ExprKind::Call(call) => first(&call.args.iter().collect::<Vec<_>>()),
+            ExprKind::Aggregate(a) => match &a.param {
+                Some(param) => first(&[&a.expr, param]),
+                None => first(&[&a.expr]),
+            },
+            ExprKind::Binary(b) => first(&[&b.lhs, &b.rhs]),
+            ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => self.first_shift(inner),
+            ExprKind::Number(_) | ExprKind::String(_) => Ok(None),
+        }
     }
 
     fn aggregate(&self, aggregate: &crate::ast::Aggregate) -> Built<Node> {

@@ -15,6 +15,7 @@ use crate::exec::collect::{CountValues, Quantile};
 use crate::exec::gather::{Gather, Unique};
 use crate::exec::generate::{Absent, Vector};
 use crate::exec::histogram::{Histogram, Of};
+use crate::exec::info::Info;
 use crate::exec::join::Join;
 use crate::exec::limit::{Pick, TopK};
 use crate::exec::pipe::{Feed, Pipe};
@@ -220,6 +221,31 @@ impl Lowering {
             } => {
                 let of = Of::Fraction(self.scalar(lower, grid), self.scalar(upper, grid));
                 self.histogram(of, input, *span, grid)
+            }
+            Node::Info {
+                base,
+                info,
+                names,
+                data,
+            } => {
+                let function = Function {
+                    kernel: Kernel::InstantTime,
+                    params: Vec::new(),
+                    spans: Vec::new(),
+                    drops_name: false,
+                };
+                let around = Around {
+                    func: Some("info".into()),
+                    ..Around::default()
+                };
+                let joined = Info {
+                    base: self.node(base, grid, &Around::default()),
+                    info: self.scan(info, function, grid, &around),
+                    names: names.clone(),
+                    data: data.clone(),
+                    grid,
+                };
+                self.unique_always(Pipe::of(joined, grid), false)
             }
             Node::Invariant(inner) => {
                 if grid.count <= 1 {
@@ -483,7 +509,7 @@ fn one_name(node: &Node) -> bool {
         Node::HistogramQuantile { input, .. } | Node::HistogramFraction { input, .. } => {
             one_name(input)
         }
-        Node::Join { .. } => false,
+        Node::Join { .. } | Node::Info { .. } => false,
     }
 }
 
@@ -517,7 +543,7 @@ fn in_pieces(node: &Node) -> bool {
             AggregateOp::LimitRatio => in_pieces(input),
             _ => false,
         },
-        Node::Join { .. } => true,
+        Node::Join { .. } | Node::Info { .. } => true,
         Node::Set { op, sides, .. } => *op == BinaryOp::Or || in_pieces(&sides.0),
         Node::Sort { input, .. } | Node::Invariant(input) => in_pieces(input),
         Node::HistogramQuantile { input, .. } | Node::HistogramFraction { input, .. } => {
