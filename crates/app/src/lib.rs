@@ -1,1 +1,3 @@
 //! flags, roles, wiring, lifecycle
+
+pub mod config;

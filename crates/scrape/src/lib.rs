@@ -19,4 +19,21 @@
 //! Useful for: anything that asks targets for metrics. Not useful for: samples that others push
 //! (`ingest`), or deciding who is there to be asked (`discovery`).
 
+mod cache;
+pub mod config;
+mod counters;
+mod error;
+mod fetch;
+mod looping;
+mod manager;
+mod metadata;
+mod mutate;
+mod pace;
 pub mod parse;
+mod pool;
+mod samples;
+mod target;
+
+pub use error::ScrapeError;
+pub use manager::{Manager, Options};
+pub use target::Group;

@@ -28,6 +28,7 @@ pub use number::{NumberError, format_openmetrics_float, parse_float};
 pub use series::{Exemplar, LabelOptions, Series, labels_of, unescape, unescape_help};
 
 use created::Created;
+pub(crate) use series::{Pair, pairs_of};
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,9 +56,9 @@ pub enum Event<'a> {
 
 /// A body that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
+#[error("{}{message}", if *.line > 0 { format!("line {line}: ") } else { String::new() })]
 pub struct ParseError {
-    /// Line of the body, from 1.
+    /// Line of the body, from 1; 0 if the text stands outside any body.
     pub line: usize,
     /// What is wrong there, and the text read so far.
     pub message: String,

@@ -288,3 +288,27 @@ impl Serialize for Config {
         settings::serialize(self, serializer)
     }
 }
+
+/// `utf8` or `legacy`.
+impl<'de> Deserialize<'de> for NameScheme {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "utf8" => Ok(NameScheme::Utf8),
+            "legacy" => Ok(NameScheme::Legacy),
+            other => Err(de::Error::custom(format_args!(
+                "unrecognized ValidationScheme: {other:?}"
+            ))),
+        }
+    }
+}
+
+impl Serialize for NameScheme {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            NameScheme::Utf8 => "utf8",
+            NameScheme::Legacy => "legacy",
+        })
+    }
+}
+
+impl Blank for NameScheme {}

@@ -63,7 +63,8 @@ impl Exemplar<'_> {
     pub fn labels(&self) -> Result<Labels, ParseError> {
         let mut pairs = Vec::with_capacity(4);
         collect(self.text, 1, Dialect::Exemplar, &mut pairs)?;
-        finish(pairs)
+        sort(&mut pairs)?;
+        Ok(to_labels(&pairs))
     }
 }
 
@@ -74,7 +75,8 @@ pub struct LabelOptions<'a> {
     pub type_and_unit: Option<&'a str>,
 }
 
-type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+/// Name and value of a label.
+pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The labels that a series' text spells: unescaped, sorted, without empty values; `le` of
 /// histograms and `quantile` of summaries written as OpenMetrics writes floats. A name that
@@ -84,6 +86,15 @@ pub fn labels_of(
     kind: MetricType,
     options: LabelOptions<'_>,
 ) -> Result<Labels, ParseError> {
+    pairs_of(text, kind, options).map(|pairs| to_labels(&pairs))
+}
+
+/// The same as pairs, sorted by name and unique; empty values are still there.
+pub(crate) fn pairs_of<'a>(
+    text: &'a [u8],
+    kind: MetricType,
+    options: LabelOptions<'a>,
+) -> Result<Vec<Pair<'a>>, ParseError> {
     let mut pairs: Vec<Pair<'_>> = Vec::with_capacity(16);
     let named = text.first() != Some(&b'{');
     let mut at = 0;
@@ -131,7 +142,8 @@ pub fn labels_of(
             }
         }
     }
-    finish(pairs)
+    sort(&mut pairs)?;
+    Ok(pairs)
 }
 
 fn collect<'a>(
@@ -156,7 +168,7 @@ fn collect<'a>(
     bad.map_or(Ok(()), Err)
 }
 
-fn finish(mut pairs: Vec<Pair<'_>>) -> Result<Labels, ParseError> {
+fn sort(pairs: &mut [Pair<'_>]) -> Result<(), ParseError> {
     pairs.sort_unstable();
     for pair in pairs.windows(2) {
         if let [(a, _), (b, _)] = pair
@@ -167,12 +179,16 @@ fn finish(mut pairs: Vec<Pair<'_>>) -> Result<Labels, ParseError> {
             )));
         }
     }
-    Ok(Labels::from_sorted(
+    Ok(())
+}
+
+fn to_labels(pairs: &[Pair<'_>]) -> Labels {
+    Labels::from_sorted(
         pairs
             .iter()
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| (name.as_ref(), value.as_ref())),
-    ))
+    )
 }
 
 fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {

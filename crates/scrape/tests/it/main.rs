@@ -5,3 +5,4 @@ mod conformance;
 mod data;
 mod never_panics;
 mod parsing;
+mod scraping;

@@ -1,0 +1,115 @@
+//! The `alerting` section.
+
+use std::path::Path;
+
+use discovery::config::Discovery;
+use model::relabel;
+use model::relabel::NameScheme;
+use model::settings;
+use model::settings::{Blank, Duration};
+use serde::de::{self, Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+use wire::client::{HttpSettings, SigV4};
+
+settings! {
+    /// Where alerts go, and what becomes of them on the way.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Alerting ("config.plain") {
+        /// What becomes of every alert.
+        pub alert_relabel_configs ("alert_relabel_configs"): Vec<relabel::Config>,
+            nulls "empty or null alert relabeling rule";
+        /// Who is told.
+        pub alertmanagers ("alertmanagers"): Vec<Alertmanager>,
+            nulls "empty or null Alertmanager config section";
+    }
+}
+
+settings! {
+    /// A group of Alertmanagers.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Alertmanager ("config.AlertmanagerConfig") check(Alertmanager::judge) {
+        inline {
+            /// Where they are.
+            discovery: Discovery = Discovery::default(),
+            /// How to talk to them.
+            http: HttpSettings = HttpSettings::default(),
+        }
+        /// AWS' signatures.
+        pub sigv4 ("sigv4"): Option<SigV4>;
+        /// `http` or `https`.
+        pub scheme ("scheme"): String = "http".to_owned();
+        /// What stands before `/api/v2/alerts`.
+        pub path_prefix ("path_prefix"): String;
+        /// How long sending may take.
+        pub timeout ("timeout"): Duration = Duration(10_000);
+        /// Always v2.
+        pub api_version ("api_version"): ApiVersion = ApiVersion => always;
+        /// What becomes of the targets.
+        pub relabel_configs ("relabel_configs"): Vec<relabel::Config>,
+            nulls "empty or null Alertmanager target relabeling rule";
+        /// What becomes of the alerts for this group.
+        pub alert_relabel_configs ("alert_relabel_configs"): Vec<relabel::Config>,
+            nulls "empty or null Alertmanager alert relabeling rule";
+    }
+}
+
+impl Alertmanager {
+    fn judge(&mut self) -> Result<(), String> {
+        let http = &self.http;
+        let auth =
+            http.basic_auth.is_some() || http.authorization.is_some() || http.oauth2.is_some();
+        if auth && self.sigv4.is_some() {
+            return Err(
+                "at most one of basic_auth, authorization, oauth2, & sigv4 must be configured"
+                    .to_owned(),
+            );
+        }
+        if self.relabel_configs.is_empty() {
+            self.discovery.check_static_addresses()?;
+        }
+        Ok(())
+    }
+}
+
+impl Alerting {
+    pub(super) fn check_rules(&self, scheme: NameScheme) -> Result<(), String> {
+        let of_groups = self
+            .alertmanagers
+            .iter()
+            .flat_map(|a| a.alert_relabel_configs.iter().chain(&a.relabel_configs));
+        for rule in self.alert_relabel_configs.iter().chain(of_groups) {
+            rule.compile(scheme).map(drop).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_folder(&mut self, folder: &Path) {
+        for alertmanager in &mut self.alertmanagers {
+            alertmanager.http.set_folder(folder);
+            alertmanager.discovery.set_folder(folder);
+        }
+    }
+}
+
+/// The version of Alertmanager's API: only `v2` is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiVersion;
+
+impl Blank for ApiVersion {}
+
+impl<'de> Deserialize<'de> for ApiVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "v2" => Ok(Self),
+            other => Err(de::Error::custom(format_args!(
+                "expected Alertmanager api version to be one of [v2] but got {other}"
+            ))),
+        }
+    }
+}
+
+impl Serialize for ApiVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("v2")
+    }
+}
