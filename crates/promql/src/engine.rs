@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_channel::mpsc;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use model::{BoxFuture, Budget, Cancel, Millis, Scope, Source, Statistics, Symbols};
 
 use crate::ast::{Expr, ValueType};
+use crate::deep;
 use crate::exec::context::{Context, of_source};
+use crate::exec::exchange::drive;
 use crate::exec::operator::Description;
 use crate::exec::pipe::Pipe;
 use crate::exec::result;
@@ -153,8 +156,10 @@ impl Engine {
         let when = When { start, end, step };
         let expr = self.inner.parse(expr, when)?;
         let options = QueryOptions::default();
-        let prepared = self.inner.prepare(&expr, when, &options)?;
-        Ok(prepared.physical.describe())
+        deep::call(&expr, || {
+            let prepared = self.inner.prepare(&expr, when, &options)?;
+            Ok(prepared.physical.describe())
+        })
     }
 
     /// Evaluates a tree at one time. `text` is what annotations point into.
@@ -303,7 +308,7 @@ impl Inner {
                 Either::Right((e, _)) => return Err(e),
             }
         };
-        let prepared = self.prepare(&expr, when, &options)?;
+        let prepared = deep::call(&expr, || self.prepare(&expr, when, &options))?;
         // Dropping this future ends the query's jobs, too.
         let cancel = Cancel::default();
         let _ends = cancel.on_drop();
@@ -369,38 +374,44 @@ impl Inner {
         } = prepared;
         let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
         let selects = Selects::new(Arc::from(view), lowering.questions);
+        let (tasks, arriving) = mpsc::unbounded();
         let cx = Arc::new(Context::new(
             scope,
             selects,
             Arc::clone(&self.pool),
             self.options.max_samples,
             self.options.delayed_name_removal,
+            tasks,
         ));
         let instant = when.step.is_none();
-        let value = match physical {
-            Physical::String(text) => Value::String(when.start, text),
-            Physical::Scalar(scalar) => {
-                let param = scalar.eval(&cx, &grid).await?;
-                if instant {
-                    Value::Scalar(when.start, param.at(0))
-                } else {
-                    Value::Matrix(scalar_series(&cx, &param, &grid)?)
+        let value = async {
+            let value = match physical {
+                Physical::String(text) => Value::String(when.start, text),
+                Physical::Scalar(scalar) => {
+                    let param = scalar.eval(&cx, &grid).await?;
+                    if instant {
+                        Value::Scalar(when.start, param.at(0))
+                    } else {
+                        Value::Matrix(scalar_series(&cx, &param, &grid)?)
+                    }
                 }
-            }
-            Physical::Vector(pipe) if instant => {
-                Value::Vector(result::vector(&cx, pipe.blocks(&cx), when.start).await?)
-            }
-            Physical::Vector(pipe) => {
-                Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), grid).await?)
-            }
-            Physical::Samples(question, window) => {
-                Value::Matrix(result::samples(&cx, question, window, grid).await?)
-            }
-            Physical::Subquery(pipe) => {
-                let inner = pipe.grid;
-                Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), inner).await?)
-            }
+                Physical::Vector(pipe) if instant => {
+                    Value::Vector(result::vector(&cx, pipe.blocks(&cx), when.start).await?)
+                }
+                Physical::Vector(pipe) => {
+                    Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), grid).await?)
+                }
+                Physical::Samples(question, window) => {
+                    Value::Matrix(result::samples(&cx, question, window, grid).await?)
+                }
+                Physical::Subquery(pipe) => {
+                    let inner = pipe.grid;
+                    Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), inner).await?)
+                }
+            };
+            Ok::<_, QueryError>(value)
         };
+        let value = drive(value.boxed(), arriving).await?;
         let mut said = cx.take_annotations();
         said.merge(lowering.annotations);
         let (warnings, infos) = if said.is_empty() {

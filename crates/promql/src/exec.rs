@@ -4,6 +4,7 @@ pub(crate) mod aggregate;
 pub(crate) mod block;
 pub(crate) mod collect;
 pub(crate) mod context;
+pub(crate) mod exchange;
 pub(crate) mod gather;
 pub(crate) mod generate;
 pub(crate) mod histogram;

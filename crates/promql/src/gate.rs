@@ -20,7 +20,7 @@ struct State {
 
 /// A place inside; dropping it lets the next one in.
 #[derive(Debug)]
-pub(crate) struct Turn(Arc<Gate>);
+pub(crate) struct Turn(Option<Arc<Gate>>);
 
 impl Gate {
     pub(crate) fn new(places: usize) -> Self {
@@ -48,7 +48,7 @@ impl Gate {
                 }
             };
             match wait {
-                None => Turn(gate),
+                None => Turn(Some(gate)),
                 // The sender lives in the gate, which lives as long as this future.
                 Some(wait) => match wait.await {
                     Ok(turn) => turn,
@@ -61,9 +61,12 @@ impl Gate {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        let Some(gate) = self.0.take() else {
+            return;
+        };
         loop {
             let next = {
-                let mut state = self.0.state.lock();
+                let mut state = gate.state.lock();
                 match state.waiting.pop_front() {
                     Some(next) => next,
                     None => {
@@ -72,10 +75,10 @@ impl Drop for Turn {
                     }
                 }
             };
-            match next.send(Turn(Arc::clone(&self.0))) {
+            // If that one gave up, its turn must not open the gate again.
+            match next.send(Turn(Some(Arc::clone(&gate)))) {
                 Ok(()) => return,
-                // That one gave up; its turn must not open the gate again.
-                Err(turn) => std::mem::forget(turn),
+                Err(mut turn) => drop(turn.0.take()),
             }
         }
     }

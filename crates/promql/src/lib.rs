@@ -34,6 +34,7 @@ mod annotations;
 mod arith;
 pub mod ast;
 mod buckets;
+mod deep;
 mod engine;
 mod exec;
 pub mod features;

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_channel::oneshot;
+use futures_channel::{mpsc, oneshot};
 use model::labels::{is_legacy_label_name, write_quoted};
 use model::{Kind, METRIC_NAME, OverBudget, Reservation, Scope, SourceError, Stopped, Symbol};
 use parking_lot::Mutex;
 
 use super::block::{Block, Pair};
+use super::exchange::Task;
 use super::selects::Selects;
 use crate::annotations::Annotations;
 use crate::value::QueryError;
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     /// Whether metric names are dropped only at the end.
     pub(crate) delayed_names: bool,
     pub(crate) samples: Arc<Samples>,
+    tasks: mpsc::UnboundedSender<Task>,
     annotations: Mutex<Annotations>,
     kept: Mutex<Vec<Held>>,
     metadata: [Symbol; 3],
@@ -86,6 +88,7 @@ impl Context {
         pool: Arc<rayon::ThreadPool>,
         max_samples: u64,
         delayed_names: bool,
+        tasks: mpsc::UnboundedSender<Task>,
     ) -> Self {
         let metadata = [METRIC_NAME, "__type__", "__unit__"].map(|n| scope.symbols.intern(n));
         Self {
@@ -98,6 +101,7 @@ impl Context {
                 live: AtomicU64::new(0),
                 limit: max_samples,
             }),
+            tasks,
             annotations: Mutex::default(),
             kept: Mutex::default(),
             metadata,
@@ -170,6 +174,12 @@ impl Context {
     pub(crate) fn hold_block(&self, mut block: Block) -> Result<Block, QueryError> {
         block.held = Some(self.hold(block.samples(), block.bytes())?);
         Ok(block)
+    }
+
+    /// Has `task` polled beside the query.
+    pub(crate) fn spawn(&self, task: Task) {
+        // Fails only once the query has ended, and then nobody waits for the task.
+        let _ = self.tasks.unbounded_send(task);
     }
 
     /// Holds something until the query ends.

@@ -12,6 +12,7 @@ use crate::arith::changes_schema;
 use crate::ast::{AggregateOp, BinaryOp, Cardinality, Matching, Span};
 use crate::exec::aggregate::{Aggregate, Grouping, Op};
 use crate::exec::collect::{CountValues, Quantile};
+use crate::exec::exchange::Exchange;
 use crate::exec::gather::{Gather, Unique};
 use crate::exec::generate::{Absent, Vector};
 use crate::exec::histogram::{Histogram, Of};
@@ -33,7 +34,12 @@ pub(crate) struct Lowering {
     pub(crate) questions: Vec<Question>,
     pub(crate) annotations: Annotations,
     delayed_names: bool,
+    /// How many nodes are around the present one.
+    depth: usize,
 }
+
+/// After so many levels a part of the plan becomes a task of its own.
+const LEVELS: usize = 12;
 
 impl Lowering {
     pub(crate) fn new(delayed_names: bool) -> Self {
@@ -41,6 +47,7 @@ impl Lowering {
             questions: Vec::new(),
             annotations: Annotations::default(),
             delayed_names,
+            depth: 0,
         }
     }
 
@@ -77,6 +84,17 @@ impl Lowering {
 
     /// The operators of `node` on `grid`.
     pub(crate) fn node(&mut self, node: &Node, grid: Grid, around: &Around) -> Pipe {
+        self.depth += 1;
+        let task = self.depth.is_multiple_of(LEVELS);
+        let pipe = self.operators(node, grid, around);
+        self.depth -= 1;
+        if task {
+            return Pipe::of(Exchange { input: pipe }, grid);
+        }
+        pipe
+    }
+
+    fn operators(&mut self, node: &Node, grid: Grid, around: &Around) -> Pipe {
         match node {
             Node::Select(selector, kernel) => {
                 let function = Function {

@@ -411,3 +411,36 @@ fn matrices_and_scalars_come_raw() {
     // A grid nobody could hold.
     assert!(at(&engine, "max_over_time(vector(1)[100y:1ms])", 0).is_err());
 }
+
+#[test]
+fn deep_expressions_fit_the_stack() {
+    let engine = engine(data(), options(), 1);
+    // As deep as the parser lets them be.
+    let sum = vec!["g"; 500].join(" + ");
+    let calls = format!("{}g{}", "abs(".repeat(250), ")".repeat(250));
+    let joins = format!("{}g{}", "g * (g + ".repeat(120), ")".repeat(120));
+    let nested = format!("{}g{}", "sum by (job) (".repeat(240), ")".repeat(240));
+    let subqueries = format!(
+        "{}g{}",
+        "max_over_time(".repeat(100),
+        "[1m:15s])".repeat(100)
+    );
+    let scalars = format!(
+        "g + {}g{}",
+        "scalar(vector(1) + ".repeat(80),
+        ")".repeat(80)
+    );
+    let times = vec!["time()"; 500].join(" + ");
+    let negated = format!("{}time()", "-".repeat(250));
+    for expr in [
+        sum, calls, joins, nested, subqueries, scalars, times, negated,
+    ] {
+        let result = at(&engine, &expr, 600_000);
+        assert!(
+            matches!(&result, Ok(_) | Err(QueryError::BadData(_))),
+            "{}: {result:?}",
+            &expr[..40]
+        );
+        assert!(engine.explain(&expr, 0, 0, None).is_ok() == result.is_ok());
+    }
+}
