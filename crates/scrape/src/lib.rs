@@ -1,6 +1,13 @@
 //! Pulls samples from targets into a [`model::Sink`].
 //!
-//! [`parse`] reads the exposition formats without copying a byte.
+//! - [`parse`] reads the exposition formats without copying a byte.
+//! - [`config`] holds the settings: `global` and `scrape_configs` of `prometheus.yml`.
+//! - [`Manager`] takes completed jobs ([`Manager::apply`]) and the targets that discovery found
+//!   for them ([`Manager::sync`]), and runs one loop a target.
+//!
+//! A scrape is one batch: samples, the ends of series that have gone, and the report series (`up`
+//! and its kin). It is matched against the scrape before, series by series in order, so that a
+//! known series costs a comparison of bytes and no hash.
 //!
 //! ```
 //! use scrape::parse::{Event, Format, Parser};

@@ -1,5 +1,8 @@
 //! The loop of one target: wait, ask, read, append, report.
 
+mod append;
+mod work;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +10,7 @@ use model::owner::Owner;
 use model::relabel::{NameScheme, Rule};
 use model::report::Health;
 use model::time::Clock;
-use model::{Appended, Batch, Labels, METRIC_NAME, Millis, Reject, STALE_NAN, SeriesRef};
-use model::{SeriesRows, Sink, SinkError};
+use model::{Appended, Batch, Millis, Reject, STALE_NAN, SeriesRef, Sink};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,16 +21,13 @@ use crate::counters::Counters;
 use crate::error::ScrapeError;
 use crate::fetch::Fetcher;
 use crate::metadata::{Table, Tables};
-use crate::mutate::{LabelLimits, Mutator};
 use crate::pace::Grid;
-use crate::parse::{self, Format, LabelOptions, ScrapeProtocol};
-use crate::samples::{Counts, Reader, Rows, UNRESOLVED};
+use crate::parse::ScrapeProtocol;
+use crate::samples::{Counts, Rows};
 use crate::target::Target;
+use work::Work;
 
-/// Bodies up to this size are read where they were fetched; what takes longer goes to a thread
-/// that may be held. A body with new series takes about ten times as long as one without.
-const INLINE_KNOWN: usize = 128 << 10;
-const INLINE_NEW: usize = 8 << 10;
+pub(crate) use append::mark_ends;
 
 /// What all loops of the process share.
 pub(crate) struct Shared {
@@ -127,18 +126,6 @@ impl Memory {
         }
     }
 }
-
-/// Names of the report series, and the kinds of the optional ones.
-const REPORTS: [&str; 8] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-    "scrape_timeout_seconds",
-    "scrape_sample_limit",
-    "scrape_body_size_bytes",
-];
 
 /// The loop of one target.
 pub(crate) struct Loop {
@@ -284,38 +271,6 @@ impl Loop {
         self.job.shared.buffers.give(buffer);
     }
 
-    /// Gives new series their references.
-    async fn resolve(&mut self, rows: &mut Rows) -> Result<(), ScrapeError> {
-        if !rows.fresh.is_empty() {
-            let labels = rows.fresh.iter().map(|f| f.labels.clone()).collect();
-            let refs = self
-                .job
-                .shared
-                .sink
-                .resolve(SeriesRows { labels })
-                .await
-                .map_err(|e| ScrapeError::Sink(e.to_string()))?;
-            for (fresh, series) in rows.fresh.iter().zip(&refs) {
-                self.memory.cache.set_ref(fresh.place, *series);
-                if let Some(row) = rows.batch.refs.get_mut(fresh.row) {
-                    *row = *series;
-                }
-            }
-            for (row, fresh) in &rows.again {
-                if let (Some(row), Some(series)) = (rows.batch.refs.get_mut(*row), refs.get(*fresh))
-                {
-                    *row = *series;
-                }
-            }
-        }
-        for (exemplar, row) in rows.batch.exemplars.iter_mut().zip(&rows.exemplar_rows) {
-            if let Some(series) = rows.batch.refs.get(*row) {
-                exemplar.series = *series;
-            }
-        }
-        Ok(())
-    }
-
     fn report_values(&self, up: bool, duration: f64, counts: &Counts, bytes: i64) -> Vec<f64> {
         let mut values = vec![
             f64::from(u8::from(up)),
@@ -332,102 +287,6 @@ impl Loop {
             ]);
         }
         values
-    }
-
-    /// Appends a batch and, behind its first `reports` rows, the report series. Series whose
-    /// references have expired are resolved again; markers of such are left out.
-    async fn append(
-        &mut self,
-        mut batch: Batch,
-        spare: &mut Batch,
-        reports: usize,
-        ts: Millis,
-        values: &[f64],
-    ) -> Result<Appended, ScrapeError> {
-        let sink = Arc::clone(&self.job.shared.sink);
-        let failed = |e: SinkError| ScrapeError::Sink(e.to_string());
-        for _ in 0..3 {
-            if self.memory.reports.len() != values.len() {
-                let labels = REPORTS
-                    .iter()
-                    .take(values.len())
-                    .map(|name| report_labels(name, &self.target.labels))
-                    .collect();
-                self.memory.reports = sink.resolve(SeriesRows { labels }).await.map_err(failed)?;
-            }
-            batch.refs.truncate(reports);
-            batch.ts.truncate(reports);
-            batch.values.truncate(reports);
-            for (series, value) in self.memory.reports.iter().zip(values) {
-                batch.push(*series, ts, *value);
-            }
-            // The sink takes the batch away, and may refuse it.
-            copy(&batch, spare);
-            match sink.append(batch).await {
-                Ok(appended) => return Ok(appended),
-                Err(SinkError::Stale(expired)) => {
-                    batch = std::mem::take(spare);
-                    self.renew(&mut batch, reports, &expired).await?;
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Err(ScrapeError::Sink(
-            "series references keep expiring".to_owned(),
-        ))
-    }
-
-    /// Resolves the series of expired rows again.
-    async fn renew(
-        &mut self,
-        batch: &mut Batch,
-        reports: usize,
-        expired: &[usize],
-    ) -> Result<(), ScrapeError> {
-        if expired.iter().any(|row| *row >= reports) {
-            self.memory.reports.clear();
-        }
-        let wanted: hashbrown::HashSet<SeriesRef> = expired
-            .iter()
-            .filter(|row| **row < reports)
-            .filter_map(|row| batch.refs.get(*row).copied())
-            .collect();
-        let mutator = mutator(&self.job, &self.target);
-        let mut places = Vec::new();
-        let mut labels = Vec::new();
-        for (place, text, kind, old) in self.memory.cache.with_refs(&wanted) {
-            let pairs = parse::pairs_of(text, kind, LabelOptions::default())?;
-            if let Some(made) = mutator.labels(&pairs)? {
-                places.push((place, old));
-                labels.push(made);
-            }
-        }
-        let refs = self
-            .job
-            .shared
-            .sink
-            .resolve(SeriesRows { labels })
-            .await
-            .map_err(|e| ScrapeError::Sink(e.to_string()))?;
-        let mut renewed = hashbrown::HashMap::new();
-        for ((place, old), new) in places.into_iter().zip(refs) {
-            self.memory.cache.set_ref(place, new);
-            renewed.insert(old, new);
-        }
-        for row in expired.iter().filter(|row| **row < reports) {
-            let Some(series) = batch.refs.get_mut(*row) else {
-                continue;
-            };
-            // What is not in the cache any more had only its end to be marked, and has ended.
-            *series = renewed.get(series).copied().unwrap_or(UNRESOLVED);
-        }
-        for exemplar in &mut batch.exemplars {
-            if let Some(new) = renewed.get(&exemplar.series) {
-                exemplar.series = *new;
-            }
-        }
-        drop_unresolved(batch);
-        Ok(())
     }
 
     fn report(&self, error: &Option<ScrapeError>, ts: Millis, duration: f64) {
@@ -500,175 +359,6 @@ impl Loop {
     }
 }
 
-/// Marks the ends of all series of a target that is gone.
-pub(crate) async fn mark_ends(sink: &dyn Sink, memory: Memory, ts: Millis) {
-    let mut batch = Batch::default();
-    for series in memory.cache.tracked().into_iter().chain(memory.reports) {
-        batch.push(series, ts, STALE_NAN);
-    }
-    while !batch.is_empty() {
-        let mut again = Batch::default();
-        copy(&batch, &mut again);
-        match sink.append(batch).await {
-            // Series that have gone from the head need no marker.
-            Err(SinkError::Stale(expired)) if !expired.is_empty() => {
-                batch = again;
-                for row in expired {
-                    if let Some(series) = batch.refs.get_mut(row) {
-                        *series = UNRESOLVED;
-                    }
-                }
-                drop_unresolved(&mut batch);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "stale append failed");
-                return;
-            }
-            Ok(_) => return,
-        }
-    }
-}
-
-fn report_labels(name: &str, target: &Labels) -> Labels {
-    Labels::from_pairs([(METRIC_NAME, name)]).overlay(target)
-}
-
-fn drop_unresolved(batch: &mut Batch) {
-    let keep: Vec<bool> = batch
-        .refs
-        .iter()
-        .map(|series| *series != UNRESOLVED)
-        .collect();
-    fn filter<T>(column: &mut Vec<T>, keep: &[bool]) {
-        let mut kept = keep.iter();
-        column.retain(|_| kept.next().copied().unwrap_or(true));
-    }
-    filter(&mut batch.refs, &keep);
-    filter(&mut batch.ts, &keep);
-    filter(&mut batch.values, &keep);
-}
-
-fn copy(from: &Batch, to: &mut Batch) {
-    to.clear();
-    to.refs.extend_from_slice(&from.refs);
-    to.ts.extend_from_slice(&from.ts);
-    to.values.extend_from_slice(&from.values);
-    to.exemplars.extend_from_slice(&from.exemplars);
-}
-
 fn wait(ms: Millis) -> Duration {
     Duration::from_millis(ms.max(0).unsigned_abs())
-}
-
-fn mutator<'a>(job: &'a Job, target: &'a Target) -> Mutator<'a> {
-    Mutator {
-        target: &target.labels,
-        honor_labels: job.config.honor_labels,
-        rules: &job.metric_relabel,
-        limits: LabelLimits::of(&job.config),
-        scheme: job.scheme,
-    }
-}
-
-/// Reading a body: work for a thread, with all that it needs.
-struct Work {
-    job: Arc<Job>,
-    target: Arc<Target>,
-    ts: Millis,
-    gzip: bool,
-    content_type: String,
-    fingerprint: u64,
-    cache: Cache,
-    buffer: Buffer,
-    rows: Rows,
-}
-
-struct Done {
-    work: Work,
-    counts: Counts,
-    bytes: i64,
-    table: Option<(u64, Arc<Table>)>,
-    error: Option<ScrapeError>,
-}
-
-impl Work {
-    async fn run(self) -> Done {
-        let size = self.buffer.raw.len() * if self.gzip { 8 } else { 1 };
-        let inline = if self.cache.len() > 0 {
-            INLINE_KNOWN
-        } else {
-            INLINE_NEW
-        };
-        if size <= inline {
-            return self.read();
-        }
-        // Only as many at a time as there are processors: more would only hold more memory.
-        let readers = Arc::clone(&self.job.shared.readers);
-        let Ok(permit) = readers.acquire_owned().await else {
-            return self.read();
-        };
-        let handle = tokio::task::spawn_blocking(move || {
-            let done = self.read();
-            drop(permit);
-            done
-        });
-        match handle.await {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-
-    fn read(mut self) -> Done {
-        let mut counts = Counts::default();
-        let mut table = None;
-        let mut bytes = 0;
-        let result = self.read_into(&mut counts, &mut table, &mut bytes);
-        Done {
-            work: self,
-            counts,
-            bytes,
-            table,
-            error: result.err(),
-        }
-    }
-
-    fn read_into(
-        &mut self,
-        counts: &mut Counts,
-        table: &mut Option<(u64, Arc<Table>)>,
-        bytes: &mut i64,
-    ) -> Result<(), ScrapeError> {
-        let body = if self.gzip {
-            let buffer = &mut self.buffer;
-            self.job.fetcher.inflate(&buffer.raw, &mut buffer.plain)?;
-            &self.buffer.plain
-        } else {
-            &self.buffer.raw
-        };
-        *bytes = body.len() as i64;
-        // An empty body is an empty scrape, whatever it says it is.
-        if body.is_empty() {
-            return Ok(());
-        }
-        let negotiated = parse::negotiate(&self.content_type, self.job.fallback)?;
-        if let Some(warning) = &negotiated.warning {
-            tracing::debug!(target = %self.target.url, "{warning}");
-        }
-        let reader = Reader {
-            mutator: mutator(&self.job, &self.target),
-            honor_timestamps: self.job.config.honor_timestamps,
-            track_timestamps: self.job.config.track_timestamps_staleness,
-            sample_limit: self.job.config.sample_limit,
-            exemplars: self.job.shared.exemplars,
-        };
-        let format: Format = negotiated.format;
-        let (counted, result) = reader.read(body, format, self.ts, &mut self.cache, &mut self.rows);
-        *counts = counted;
-        result?;
-        if counts.metadata != self.fingerprint && counts.metadata != 0 {
-            let made = self.job.tables.get(counts.metadata, body, format);
-            *table = Some((counts.metadata, made));
-        }
-        Ok(())
-    }
 }

@@ -48,7 +48,7 @@ settings! {
         pub always_scrape_classic_histograms ("always_scrape_classic_histograms"): Option<bool>;
         /// Make native histograms of classic ones; not supported in use.
         pub convert_classic_histograms_to_nhcb ("convert_classic_histograms_to_nhcb"): Option<bool>;
-        /// Where failed scrapes are logged.
+        /// Where failed scrapes are logged; not supported in use.
         pub scrape_failure_log_file ("scrape_failure_log_file"): String;
         /// The path of the URL.
         pub metrics_path ("metrics_path"): String = "/metrics".to_owned();
@@ -260,6 +260,9 @@ impl ScrapeConfig {
         }
         if self.convert_classic_histograms_to_nhcb == Some(true) {
             keys.push("convert_classic_histograms_to_nhcb".to_owned());
+        }
+        if !self.scrape_failure_log_file.is_empty() {
+            keys.push("scrape_failure_log_file".to_owned());
         }
         if self.protocols().is_empty() {
             keys.push("scrape_protocols: PrometheusProto".to_owned());

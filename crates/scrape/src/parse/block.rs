@@ -54,6 +54,19 @@ fn label_end(bytes: &[u8], mut at: usize) -> usize {
 #[inline(always)]
 pub(super) fn closing_quote<const LINE: bool>(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
+        // Eight bytes at a time up to the first that means something.
+        while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*word);
+            let mut found = equal(word, b'"') | equal(word, b'\\');
+            if LINE {
+                found |= equal(word, b'\n');
+            }
+            if found != 0 {
+                at += found.trailing_zeros() as usize / 8;
+                break;
+            }
+            at += 8;
+        }
         match *bytes.get(at)? {
             b'"' => return Some(at),
             b'\\' => {
@@ -67,6 +80,15 @@ pub(super) fn closing_quote<const LINE: bool>(bytes: &[u8], mut at: usize) -> Op
         }
         at += 1;
     }
+}
+
+/// The high bit of every byte of `word` that equals `byte`; bytes above the lowest such one may be
+/// marked wrongly.
+#[inline(always)]
+fn equal(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let differs = word ^ (ONES * byte as u64);
+    differs.wrapping_sub(ONES) & !differs & (ONES << 7)
 }
 
 /// The dialect of a block.
