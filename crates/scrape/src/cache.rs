@@ -130,7 +130,10 @@ impl Cache {
             generation: entry.generation,
         };
         if entry.seen == scrape {
-            return Known::Again(place, series);
+            return match entry.flags & DROPPED {
+                0 => Known::Again(place, series),
+                _ => Known::Dropped,
+            };
         }
         entry.seen = scrape;
         if self.run.seen != place && self.run.order.is_none() {

@@ -42,5 +42,5 @@ mod samples;
 mod target;
 
 pub use error::ScrapeError;
-pub use manager::{Manager, Options};
+pub use manager::{Manager, Options, seed};
 pub use target::Group;

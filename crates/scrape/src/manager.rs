@@ -57,6 +57,12 @@ impl Default for Options {
     }
 }
 
+/// A seed for [`Options::seed`]: replicas on other hosts, or with other external labels, scrape at
+/// other times.
+pub fn seed(host: &str, external_labels: &Labels) -> u64 {
+    crate::target::fnv(&format!("{host}{external_labels}"))
+}
+
 /// Jobs by name.
 type Pools = BTreeMap<Str, (Arc<Job>, Arc<Pool>)>;
 

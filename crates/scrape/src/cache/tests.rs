@@ -69,7 +69,7 @@ fn scrape(
                     now.insert(series.id);
                 }
             }
-            Known::Again(..) => prop_assert!(again),
+            Known::Again(..) => prop_assert!(again && !is_dropped, "{text}"),
             Known::Dropped => prop_assert!(is_dropped, "{text}"),
         }
     }

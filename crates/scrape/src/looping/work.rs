@@ -68,15 +68,31 @@ impl Work {
         let Ok(permit) = readers.acquire_owned().await else {
             return self.read();
         };
+        // What is left if reading should ever panic: one failed scrape, and the loop goes on.
+        let empty = Work {
+            job: Arc::clone(&self.job),
+            target: Arc::clone(&self.target),
+            content_type: String::new(),
+            cache: Cache::default(),
+            buffer: Buffer::default(),
+            rows: Rows::default(),
+            ts: self.ts,
+            gzip: self.gzip,
+            fingerprint: self.fingerprint,
+        };
+        let work = self;
         let handle = tokio::task::spawn_blocking(move || {
-            let done = self.read();
+            let done = work.read();
             drop(permit);
             done
         });
-        match handle.await {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        handle.await.unwrap_or_else(|error| Done {
+            work: empty,
+            counts: Counts::default(),
+            bytes: 0,
+            table: None,
+            error: Some(ScrapeError::Body(format!("internal error: {error}"))),
+        })
     }
 
     fn read(mut self) -> Done {

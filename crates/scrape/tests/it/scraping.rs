@@ -295,7 +295,8 @@ async fn a_target_that_goes_is_marked_after_two_intervals_unless_it_comes_back()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn relabelling_honoring_and_timestamps() {
-    let exporter = Exporter::start("a{job=\"mine\"} 1\nb 2 1000\ndrop_me 3\n").await;
+    let exporter =
+        Exporter::start("a{job=\"mine\"} 1\nb 2 1000\ndrop_me 3\ndrop_me 3 1000\n").await;
     let set = Set::new();
     let drop =
         "metric_relabel_configs: [{source_labels: [__name__], regex: 'drop.*', action: drop}]";
@@ -308,7 +309,7 @@ async fn relabelling_honoring_and_timestamps() {
     assert!(set.samples().contains_key(r#"a{exported_job="mine"}"#));
     assert!(!set.samples().contains_key("drop_me"));
     assert!(set.samples()["b"].iter().all(|s| s.ts > 1_000));
-    assert_eq!(set.last("scrape_samples_scraped"), Some(3.0));
+    assert_eq!(set.last("scrape_samples_scraped"), Some(4.0));
     assert_eq!(set.last("scrape_samples_post_metric_relabeling"), Some(2.0));
     // The target goes on under other settings: what they do not make any more has ended.
     set.apply("honor_labels: true").await;
