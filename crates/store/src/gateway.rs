@@ -1,0 +1,529 @@
+//! Answers from the blocks in a bucket, by ranges of their files.
+//!
+//! Of each block only an index-header is held (see [`header`]). A query reads the postings lists
+//! that its matchers need (one round of requests), the entries of the series that are left (a
+//! second), and their chunks (a third), in windows of bounded size, each read a little ahead; the
+//! blocks' answers, which come in the order of labels, are merged into one.
+
+mod blocks;
+mod cache;
+mod chunks;
+mod entries;
+mod fetch;
+mod header;
+mod names;
+mod postings;
+mod ranges;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bucket::{Catalog, Snapshot};
+use futures_util::stream;
+use metrics::{Counter, Histogram, Kind as MetricKind, Registry};
+use model::scope::PartialResponse;
+use model::source::Projection;
+use model::{
+    Answer, BoxFuture, Capabilities, Extent, Kind, LabelSelect, Labels, Matcher, Millis, Order,
+    Rows, Scope, Select, SeriesBatch, Source, SourceError, Str, TimeRange, View,
+};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::merge::{Merge, Shape, Unite};
+use blocks::{Ask, BlockInput, Part};
+use cache::Cache;
+use fetch::Query;
+use header::Headers;
+use names::Question;
+
+/// What becomes of blocks' external labels.
+#[derive(Clone)]
+pub enum ExternalLabels {
+    /// All blocks are served, and their external labels are laid on top of their series'.
+    Overlay,
+    /// Only blocks whose external labels equal these are served, and their series come without
+    /// them: they continue the series of the local database.
+    Own(Arc<dyn Fn() -> Labels + Send + Sync>),
+}
+
+impl ExternalLabels {
+    /// [`ExternalLabels::Own`] of labels that never change.
+    pub fn own(labels: Labels) -> Self {
+        ExternalLabels::Own(Arc::new(move || labels.clone()))
+    }
+}
+
+/// How a [`Gateway`] answers.
+#[derive(Clone)]
+pub struct GatewayOptions {
+    /// Where index-headers are kept over restarts; none: they are fetched again.
+    pub data_dir: Option<PathBuf>,
+    /// What becomes of external labels.
+    pub labels: ExternalLabels,
+    /// Only samples strictly before this are of interest (ms); asked at each `open`. Somebody else
+    /// has the rest.
+    pub before: Option<Arc<dyn Fn() -> Option<Millis> + Send + Sync>>,
+    /// Index-headers in memory, bytes.
+    pub header_bytes: u64,
+    /// Ranges of files in memory, bytes.
+    pub cache_bytes: u64,
+    /// Requests to the bucket at once, over all queries.
+    pub requests_at_once: usize,
+    /// Bytes of chunks that one query reads ahead, about.
+    pub window_bytes: u64,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            labels: ExternalLabels::Overlay,
+            before: None,
+            header_bytes: 256 << 20,
+            cache_bytes: 250 << 20,
+            requests_at_once: 128,
+            window_bytes: 32 << 20,
+        }
+    }
+}
+
+/// A source over the blocks of a catalog.
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    catalog: Arc<Catalog>,
+    options: GatewayOptions,
+    runtime: Handle,
+    headers: Headers,
+    cache: Cache,
+    requests: Semaphore,
+    meters: Meters,
+    /// The snapshot whose blocks the headers were last compared with.
+    swept: Mutex<Arc<Snapshot>>,
+}
+
+struct Meters {
+    fetches: Counter,
+    fetched_bytes: Counter,
+    hits: Counter,
+    misses: Counter,
+    blocks_queried: Histogram,
+}
+
+impl Gateway {
+    /// A gateway over `catalog`, whose tasks run on `runtime`.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        options: GatewayOptions,
+        runtime: Handle,
+        registry: &Registry,
+    ) -> Result<Self, metrics::Error> {
+        let meters = Meters {
+            fetches: registry.counter(
+                "epimetheus_bucket_store_range_requests_total",
+                "Total number of ranges of blocks that were requested from the bucket.",
+            )?,
+            fetched_bytes: registry.counter(
+                "epimetheus_bucket_store_fetched_bytes_total",
+                "Total number of bytes of blocks that were fetched from the bucket.",
+            )?,
+            hits: registry.counter(
+                "epimetheus_bucket_store_range_cache_hits_total",
+                "Total number of ranges of blocks that were found in memory.",
+            )?,
+            misses: registry.counter(
+                "epimetheus_bucket_store_range_cache_misses_total",
+                "Total number of ranges of blocks that were not found in memory.",
+            )?,
+            blocks_queried: registry.histogram(
+                "thanos_bucket_store_series_blocks_queried",
+                "Number of blocks in a bucket store that were touched to satisfy a query.",
+                &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0],
+            )?,
+        };
+        let headers_dir = options
+            .data_dir
+            .as_ref()
+            .map(|dir| dir.join("index-headers"));
+        let inner = Arc::new(Inner {
+            headers: Headers::new(headers_dir, options.header_bytes),
+            cache: Cache::new(options.cache_bytes),
+            requests: Semaphore::new(options.requests_at_once.clamp(1, Semaphore::MAX_PERMITS)),
+            swept: Mutex::default(),
+            catalog,
+            options,
+            runtime,
+            meters,
+        });
+        inner.export(registry)?;
+        Ok(Self { inner })
+    }
+}
+
+impl Inner {
+    /// Metrics of what is kept as numbers elsewhere.
+    fn export(self: &Arc<Self>, registry: &Registry) -> Result<(), metrics::Error> {
+        type Read = fn(&Inner) -> f64;
+        let counters: [(&str, &str, MetricKind, Read); 6] = [
+            (
+                "thanos_bucket_store_block_loads_total",
+                "Total number of index-header loads.",
+                MetricKind::Counter,
+                |i| i.headers.loads.load(Ordering::Relaxed) as f64,
+            ),
+            (
+                "thanos_bucket_store_block_load_failures_total",
+                "Total number of failed index-header loads.",
+                MetricKind::Counter,
+                |i| i.headers.failures.load(Ordering::Relaxed) as f64,
+            ),
+            (
+                "thanos_bucket_store_block_drops_total",
+                "Total number of index-headers that were let go of.",
+                MetricKind::Counter,
+                |i| i.headers.drops.load(Ordering::Relaxed) as f64,
+            ),
+            (
+                "thanos_bucket_store_blocks_loaded",
+                "Number of blocks that are served.",
+                MetricKind::Gauge,
+                |i| i.catalog.snapshot().blocks.len() as f64,
+            ),
+            (
+                "epimetheus_bucket_store_index_header_bytes",
+                "Bytes of index-headers in memory, mapped files included.",
+                MetricKind::Gauge,
+                |i| i.headers.held() as f64,
+            ),
+            (
+                "epimetheus_bucket_store_range_cache_bytes",
+                "Bytes of ranges of blocks in memory.",
+                MetricKind::Gauge,
+                |i| i.cache.bytes() as f64,
+            ),
+        ];
+        for (name, help, kind, read) in counters {
+            let inner = Arc::downgrade(self);
+            registry.callback(kind, name, help, move || {
+                inner.upgrade().map_or(0.0, |inner| read(&inner))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the index-headers of blocks that are gone, if the catalog has changed.
+    fn sweep(self: &Arc<Self>, snapshot: &Arc<Snapshot>) {
+        {
+            let mut swept = self.swept.lock();
+            if Arc::ptr_eq(&swept, snapshot) {
+                return;
+            }
+            *swept = Arc::clone(snapshot);
+        }
+        let (inner, snapshot) = (Arc::clone(self), Arc::clone(snapshot));
+        self.runtime.spawn_blocking(move || {
+            // Blocks that are only hidden for now are not worth a special case.
+            let there: HashSet<_> = snapshot.blocks.iter().map(|b| b.ulid()).collect();
+            inner.headers.retain(&there);
+        });
+    }
+
+    fn before(&self) -> Option<Millis> {
+        self.options.before.as_ref().and_then(|before| before())
+    }
+}
+
+/// A bucket's failure as a query sees it. That the bucket was too slow does not mean that the
+/// query is too late.
+fn unavailable(e: bucket::Error) -> SourceError {
+    let kind = match e.kind() {
+        Kind::Timeout | Kind::Invalid => Kind::Unavailable,
+        other => other,
+    };
+    SourceError::new(kind, e.to_string())
+}
+
+fn cut(range: TimeRange, before: Option<Millis>) -> TimeRange {
+    let max = before.map_or(Millis::MAX, |b| b.saturating_sub(1));
+    TimeRange::new(range.min, range.max.min(max))
+}
+
+impl Source for Gateway {
+    fn open(&self, scope: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
+        scope.check()?;
+        let snapshot = self.inner.catalog.snapshot();
+        self.inner.sweep(&snapshot);
+        let own = match &self.inner.options.labels {
+            ExternalLabels::Own(labels) => Some(labels()),
+            ExternalLabels::Overlay => None,
+        };
+        Ok(Box::new(GatewayView {
+            inner: Arc::clone(&self.inner),
+            scope,
+            snapshot,
+            before: self.inner.before(),
+            own,
+        }))
+    }
+
+    fn extent(&self) -> Arc<Extent> {
+        let snapshot = self.inner.catalog.snapshot();
+        let mut parts: BTreeMap<Labels, TimeRange> = BTreeMap::new();
+        let before = self.inner.before();
+        let own = match &self.inner.options.labels {
+            ExternalLabels::Own(labels) => Some(labels()),
+            ExternalLabels::Overlay => None,
+        };
+        for block in &snapshot.blocks {
+            let key = match &own {
+                Some(own) if *own != block.labels => continue,
+                Some(_) => Labels::default(),
+                None => block.labels.clone(),
+            };
+            let range = cut(block.range(), before);
+            if range.is_empty() {
+                continue;
+            }
+            let sum = parts.entry(key).or_insert(TimeRange::EMPTY);
+            *sum = sum.union(range);
+        }
+        if parts.is_empty() {
+            parts.insert(Labels::default(), TimeRange::EMPTY);
+        }
+        // What cannot be read may hold anything, so that nothing may be pruned.
+        if snapshot.taken.is_none() || !snapshot.unreadable.is_empty() {
+            parts.clear();
+        }
+        Arc::new(Extent {
+            parts: parts.into_iter().collect(),
+            capabilities: Capabilities {
+                sharding: true,
+                without_labels: true,
+                projection: true,
+            },
+        })
+    }
+}
+
+/// A gateway as one query sees it: its blocks are pinned.
+struct GatewayView {
+    inner: Arc<Inner>,
+    scope: Arc<Scope>,
+    snapshot: Arc<Snapshot>,
+    before: Option<Millis>,
+    own: Option<Labels>,
+}
+
+impl GatewayView {
+    fn query(&self) -> Query {
+        Query {
+            inner: Arc::clone(&self.inner),
+            scope: Arc::clone(&self.scope),
+        }
+    }
+
+    /// The blocks that a question concerns, and what has to be said about missing ones.
+    fn parts(
+        &self,
+        range: TimeRange,
+        matchers: &[Matcher],
+    ) -> Result<(Vec<Part>, Vec<Str>), SourceError> {
+        self.scope.check()?;
+        let range = cut(range, self.before);
+        let mut parts = Vec::new();
+        if range.is_empty() {
+            return Ok((parts, Vec::new()));
+        }
+        let all: Arc<[Matcher]> = matchers.into();
+        for block in &self.snapshot.blocks {
+            if !block.range().overlaps(range) || block.meta.resolution() != 0 {
+                continue;
+            }
+            let (external, matchers) = match &self.own {
+                Some(own) if *own == block.labels => (Labels::default(), Arc::clone(&all)),
+                Some(_) => continue,
+                None => {
+                    let labels = &block.labels;
+                    let satisfied =
+                        |m: &Matcher| labels.get(&m.name).is_none_or(|value| m.matches(value));
+                    if !matchers.iter().all(satisfied) {
+                        continue;
+                    }
+                    let inside = matchers.iter().filter(|m| labels.get(&m.name).is_none());
+                    (labels.clone(), inside.cloned().collect())
+                }
+            };
+            parts.push(Part {
+                block: Arc::clone(block),
+                external,
+                matchers,
+            });
+        }
+        Ok((parts, self.missing()?))
+    }
+
+    /// What is missing whatever is asked.
+    fn missing(&self) -> Result<Vec<Str>, SourceError> {
+        let mut missing: Vec<String> = Vec::new();
+        if self.snapshot.taken.is_none() {
+            let name = self.inner.catalog.bucket().name();
+            missing.push(format!("bucket {name}: its blocks are not known yet"));
+        }
+        for (ulid, reason) in &self.snapshot.unreadable {
+            missing.push(format!("block {ulid}: {reason}"));
+        }
+        match (self.scope.partial_response, missing.first()) {
+            (PartialResponse::Abort, Some(first)) => {
+                Err(SourceError::new(Kind::Unavailable, first.clone()))
+            }
+            _ => Ok(missing.into_iter().map(Str::from).collect()),
+        }
+    }
+
+    fn shape(&self, select: &Select) -> Shape {
+        // An instant query looks at one moment of many series.
+        let instant = select.hints.step == 0 && select.hints.range <= 5 * 60_000;
+        Shape {
+            unite: Unite::Same,
+            projection: select.hints.projection.clone(),
+            limit: select.hints.limit,
+            series: if instant { 2048 } else { 256 },
+            // A few of them are on their way, too.
+            bytes: (self.inner.options.window_bytes / 16).clamp(64 << 10, 1 << 20),
+        }
+    }
+}
+
+impl View for GatewayView {
+    fn select(&self, select: Select) -> Rows {
+        let (parts, warnings) = match self.parts(select.range, &select.matchers) {
+            Ok(parts) => parts,
+            Err(e) => return Rows::Stream(Box::pin(stream::iter([Err(e)]))),
+        };
+        if parts.is_empty() && warnings.is_empty() {
+            return Rows::empty();
+        }
+        self.inner.meters.blocks_queried.observe(parts.len() as f64);
+        let shape = self.shape(&select);
+        let without = match select.order {
+            Order::Any => Vec::new(),
+            Order::ByLabels { without } => without,
+        };
+        // Each block has up to four windows on their way.
+        let share = self.inner.options.window_bytes / (4 * parts.len().max(1) as u64);
+        let ask = Ask {
+            range: cut(select.range, self.before),
+            without,
+            shard: select.hints.shard,
+            skip_chunks: select.skip_chunks,
+            limit: select.hints.limit,
+            window: share.clamp(64 << 10, 8 << 20),
+        };
+        let query = self.query();
+        let (send, receive) = mpsc::channel(1);
+        let task = self.inner.runtime.spawn(async move {
+            let ended = merge(query, parts, ask, shape, warnings, &send).await;
+            if let Err(e) = ended {
+                // Nobody listens any more: then nobody misses it.
+                let _ = send.send(Err(e)).await;
+            }
+        });
+        let state = (receive, crate::Guard(task.abort_handle()));
+        Rows::Stream(Box::pin(stream::unfold(
+            state,
+            |(mut receive, guard)| async {
+                let item = receive.recv().await?;
+                Some((item, (receive, guard)))
+            },
+        )))
+    }
+
+    fn label_names(
+        &self,
+        select: LabelSelect,
+    ) -> BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>> {
+        self.names(Question::Names, select)
+    }
+
+    fn label_values(
+        &self,
+        name: Str,
+        select: LabelSelect,
+    ) -> BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>> {
+        self.names(Question::Values(name), select)
+    }
+}
+
+/// Runs the blocks and merges what they give. When it returns, nothing of the query is left.
+async fn merge(
+    query: Query,
+    parts: Vec<Part>,
+    ask: Ask,
+    shape: Shape,
+    warnings: Vec<Str>,
+    send: &mpsc::Sender<Result<SeriesBatch, SourceError>>,
+) -> Result<(), SourceError> {
+    let mut tasks = JoinSet::new();
+    let inputs: Vec<BlockInput> = parts
+        .into_iter()
+        .map(|part| BlockInput::spawn(&mut tasks, query.clone(), part, ask.clone()))
+        .collect();
+    let plain = shape.projection == Projection::All && shape.limit == 0;
+    let scope = Arc::clone(&query.scope);
+    let ended = match <[BlockInput; 1]>::try_from(inputs) {
+        Ok([only]) if plain && warnings.is_empty() => pass_on(&query, only, send).await,
+        Ok(one) => run(Merge::new(Vec::from(one), scope, shape, warnings), send).await,
+        Err(many) => run(Merge::new(many, scope, shape, warnings), send).await,
+    };
+    tasks.shutdown().await;
+    ended
+}
+
+async fn run(
+    mut merge: Merge<BlockInput>,
+    send: &mpsc::Sender<Result<SeriesBatch, SourceError>>,
+) -> Result<(), SourceError> {
+    while let Some(batch) = merge.next().await? {
+        if send.send(Ok(batch)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One block needs no merging.
+async fn pass_on(
+    query: &Query,
+    mut only: BlockInput,
+    send: &mpsc::Sender<Result<SeriesBatch, SourceError>>,
+) -> Result<(), SourceError> {
+    use crate::merge::Input as _;
+    loop {
+        query.scope.check()?;
+        match only.next().await {
+            Ok(Some(keyed)) if keyed.batch.is_empty() => {}
+            Ok(Some(keyed)) => {
+                if send.send(Ok(keyed.batch)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(e) => {
+                let warning = crate::failure::tolerate(&query.scope, only.name(), e)?;
+                let batch = SeriesBatch {
+                    warnings: vec![warning],
+                    ..SeriesBatch::default()
+                };
+                let _ = send.send(Ok(batch)).await;
+                return Ok(());
+            }
+        }
+    }
+}

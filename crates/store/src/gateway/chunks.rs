@@ -1,0 +1,191 @@
+//! Chunks of some series, fetched together.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use block::BlockError;
+use block::chunks::{self, Frame, MAX_FRAME};
+use model::source::Aggregate;
+use model::{ChunkRef, SeriesBatch, SourceError, Statistics};
+use ulid::Ulid;
+
+use super::cache::File;
+use super::entries::{ChunkAt, Entries};
+use super::fetch::{Fetched, Query};
+use crate::merge::Keyed;
+
+/// The longest first read of a chunk whose length is not known, bytes.
+const LONGEST_GUESS: u64 = 16_000;
+/// The shortest one.
+const SHORTEST_GUESS: u64 = 256;
+
+/// How the chunks of a block are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkReader {
+    pub ulid: Ulid,
+    /// First read of a chunk whose length is not known, bytes.
+    pub guess: u64,
+}
+
+impl ChunkReader {
+    /// A first read that is nearly always enough.
+    pub(super) fn new(ulid: Ulid, meta: &block::Meta) -> Self {
+        let thanos = meta.thanos.as_ref();
+        let longest = thanos.map_or(0, |t| t.index_stats.chunk_max_size);
+        let files = thanos.into_iter().flat_map(|t| &t.files);
+        let all: u64 = files
+            .filter(|f| f.rel_path.starts_with(chunks::DIR))
+            .map(|f| f.size_bytes)
+            .sum();
+        let mean = match meta.stats.num_chunks {
+            0 => 0,
+            n => all / n,
+        };
+        let guess = match mean {
+            0 => 1024,
+            n => n * 2,
+        };
+        let guess = guess.clamp(SHORTEST_GUESS, LONGEST_GUESS);
+        let guess = match longest {
+            0 => guess,
+            n => guess.min(n + MAX_FRAME),
+        };
+        Self { ulid, guess }
+    }
+
+    /// How many bytes a chunk will take, about.
+    pub(super) fn estimate(&self, chunk: &ChunkAt) -> u64 {
+        match chunk.len {
+            0 => self.guess,
+            len => u64::from(len),
+        }
+    }
+
+    /// Fetches the chunks of the series at places `rows` of `entries`, in that order.
+    pub(super) async fn read(
+        &self,
+        query: &Query,
+        entries: &Entries,
+        rows: Range<usize>,
+        skip_chunks: bool,
+    ) -> Result<Keyed, SourceError> {
+        let mut keyed = Keyed {
+            batch: SeriesBatch {
+                reservation: Some(query.scope.budget.reserve("series", 0)?),
+                ..SeriesBatch::default()
+            },
+            ..Keyed::default()
+        };
+        let all = rows.clone().flat_map(|i| entries.chunks(i));
+        let mut placed = match skip_chunks {
+            true => Vec::new(),
+            false => {
+                let all: Vec<ChunkAt> = all.copied().collect();
+                self.fetch(query, &all, &mut keyed.batch).await?
+            }
+        }
+        .into_iter();
+        let batch = &mut keyed.batch;
+        for i in rows {
+            batch.labels.extend_from_slice(entries.labels(i));
+            keyed.removed.extend_from_slice(entries.removed(i));
+            keyed.removed_ends.push(keyed.removed.len() as u32);
+            let count = entries.chunks(i).len();
+            batch.chunks.extend(placed.by_ref().take(count));
+            batch.finish_series();
+        }
+        if keyed.removed.is_empty() {
+            keyed.removed_ends.clear();
+        }
+        let bytes = batch.labels.len() * 8 + batch.chunks.len() * size_of::<ChunkRef>();
+        if let Some(reservation) = &mut batch.reservation {
+            reservation.grow("series", bytes as u64)?;
+        }
+        let statistics = &query.scope.statistics;
+        Statistics::add(&statistics.series, batch.series.len() as u64);
+        Ok(keyed)
+    }
+
+    /// Fetches all these chunks; their buffers go into the batch.
+    async fn fetch(
+        &self,
+        query: &Query,
+        all: &[ChunkAt],
+        batch: &mut SeriesBatch,
+    ) -> Result<Vec<ChunkRef>, SourceError> {
+        let mut placed: Vec<Option<ChunkRef>> = vec![None; all.len()];
+        let mut lens: Vec<u64> = all.iter().map(|c| self.estimate(c)).collect();
+        let mut open: Vec<usize> = (0..all.len()).collect();
+        // A second round only where a guess was too short, a third where not even the length
+        // was there.
+        for _ in 0..3 {
+            if open.is_empty() {
+                break;
+            }
+            let mut by_segment: BTreeMap<u32, Vec<(u64, usize)>> = BTreeMap::new();
+            for &i in &open {
+                let (segment, offset) = chunks::split(all[i].reference);
+                let list = by_segment.entry(segment as u32).or_default();
+                list.push((u64::from(offset), i));
+            }
+            let reads = by_segment.into_iter().map(|(segment, mut list)| {
+                list.sort_unstable();
+                let spans: Vec<Range<u64>> = list.iter().map(|&(at, i)| at..at + lens[i]).collect();
+                async move {
+                    let file = File::Chunks(self.ulid, segment);
+                    let fetched = query.fetch(file, &spans).await?;
+                    Ok::<_, SourceError>((list, fetched))
+                }
+            });
+            let reads: Vec<(Vec<(u64, usize)>, Fetched)> =
+                futures_util::future::try_join_all(reads).await?;
+            open.clear();
+            for (list, fetched) in reads {
+                let first_buffer = batch.buffers.len() as u32;
+                for (k, (_, i)) in list.into_iter().enumerate() {
+                    match chunks::parse(fetched.from(k))? {
+                        Ok(frame) => {
+                            let (buffer, at) = fetched.places[k];
+                            let place = (first_buffer + buffer, at);
+                            placed[i] = Some(reference(&all[i], &frame, place)?);
+                        }
+                        Err(need) => {
+                            lens[i] = need as u64;
+                            open.push(i);
+                        }
+                    }
+                }
+                batch.buffers.extend(fetched.buffers);
+            }
+        }
+        let placed: Option<Vec<ChunkRef>> = placed.into_iter().collect();
+        placed.ok_or_else(|| {
+            let what = format!("block {}: a chunk is truncated", self.ulid);
+            BlockError::Corrupt(what).into()
+        })
+    }
+}
+
+fn reference(
+    chunk: &ChunkAt,
+    frame: &Frame,
+    (buffer, at): (u32, usize),
+) -> Result<ChunkRef, BlockError> {
+    let offset = u32::try_from(at + frame.start);
+    let len = u32::try_from(frame.len);
+    let (Ok(offset), Ok(len)) = (offset, len) else {
+        return Err(BlockError::Corrupt(
+            "chunks: a chunk of impossible length".into(),
+        ));
+    };
+    Ok(ChunkRef {
+        min: chunk.min,
+        max: chunk.max,
+        encoding: frame.encoding,
+        aggregate: Aggregate::Raw,
+        lane: 0,
+        buffer,
+        offset,
+        len,
+    })
+}

@@ -1,0 +1,159 @@
+//! Reading ranges for a query: from the cache, else from the bucket, counted and bounded.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use model::{Kind, Reservation, Scope, SourceError, Statistics, Stopped};
+
+use super::cache::File;
+use super::ranges::{self, Fetch};
+use super::{Inner, unavailable};
+
+/// A query at the gateway.
+#[derive(Clone)]
+pub(super) struct Query {
+    pub inner: Arc<Inner>,
+    pub scope: Arc<Scope>,
+}
+
+/// The bytes of wanted ranges.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    pub buffers: Vec<Bytes>,
+    /// For each wanted range its buffer, and where in it the range begins. The buffer may end
+    /// before the range does, where the file does.
+    pub places: Vec<(u32, usize)>,
+}
+
+impl Fetched {
+    /// What there is of wanted range `i`, to the end of its buffer.
+    pub(super) fn from(&self, i: usize) -> &[u8] {
+        self.places
+            .get(i)
+            .and_then(|&(buffer, at)| self.buffers.get(buffer as usize)?.get(at..))
+            .unwrap_or_default()
+    }
+}
+
+/// Bytes that give their memory back to the query when the last of them goes.
+struct Held {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Query {
+    /// Waits for something, but no longer than the query lives.
+    pub(super) async fn wait<T>(
+        &self,
+        what: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
+        self.scope.check()?;
+        let late = async {
+            match self.scope.deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = what => result,
+            () = self.scope.cancel.cancelled() => Err(Stopped::Cancelled.into()),
+            () = late => Err(Stopped::Deadline.into()),
+        }
+    }
+
+    /// Runs something that takes the processor for more than a moment.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SourceError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => Ok(result),
+            Err(e) => Err(SourceError::new(Kind::Internal, e.to_string())),
+        }
+    }
+
+    /// Fetches ranges of a file, which ascend by start. Every buffer is reserved in the query's
+    /// budget for as long as it lives.
+    pub(super) async fn fetch(
+        &self,
+        file: File,
+        wanted: &[Range<u64>],
+    ) -> Result<Fetched, SourceError> {
+        let cache = &self.inner.cache;
+        let mut fetched = Fetched {
+            buffers: Vec::new(),
+            places: vec![(0, 0); wanted.len()],
+        };
+        let mut missing = Vec::new();
+        let mut missing_at = Vec::new();
+        for (i, range) in wanted.iter().enumerate() {
+            match cache.get(file, range) {
+                Some(bytes) => {
+                    self.inner.meters.hits.inc();
+                    fetched.places[i] = (fetched.buffers.len() as u32, 0);
+                    fetched.buffers.push(self.hold(bytes)?);
+                }
+                None => {
+                    missing.push(range.clone());
+                    missing_at.push(i);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(fetched);
+        }
+        self.inner.meters.misses.add(missing.len() as u64);
+        let plan = ranges::plan(&missing);
+        let bodies = try_join_all(plan.iter().map(|part| self.one(file, part)));
+        let bodies = self.wait(bodies).await?;
+        for (part, bytes) in plan.iter().zip(bodies) {
+            let buffer = fetched.buffers.len() as u32;
+            fetched.buffers.push(bytes);
+            for k in part.wanted.clone() {
+                let at = (missing[k].start - part.range.start) as usize;
+                fetched.places[missing_at[k]] = (buffer, at);
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn one(&self, file: File, part: &Fetch) -> Result<Bytes, SourceError> {
+        let len = part.range.end - part.range.start;
+        // Set aside before it is asked for: what comes is at most that long.
+        let reservation = self.scope.budget.reserve("ranges of blocks", len)?;
+        let inner = &self.inner;
+        let _permit = inner.requests.acquire().await;
+        let key = file.key();
+        let bytes = inner.catalog.bucket().get_range(&key, part.range.clone());
+        let bytes = bytes.await.map_err(unavailable)?;
+        if bytes.is_empty() || bytes.len() as u64 > len {
+            let what = format!("{key}: {} bytes where {len} were asked for", bytes.len());
+            return Err(SourceError::new(Kind::Corrupt, what));
+        }
+        Statistics::add(&self.scope.statistics.bytes, bytes.len() as u64);
+        inner.meters.fetched_bytes.add(bytes.len() as u64);
+        inner.meters.fetches.inc();
+        inner.cache.put(file, part.range.start, bytes.clone());
+        Ok(Bytes::from_owner(Held {
+            bytes,
+            _reservation: reservation,
+        }))
+    }
+
+    fn hold(&self, bytes: Bytes) -> Result<Bytes, SourceError> {
+        let len = bytes.len() as u64;
+        let reservation = self.scope.budget.reserve("ranges of blocks", len)?;
+        Ok(Bytes::from_owner(Held {
+            bytes,
+            _reservation: reservation,
+        }))
+    }
+}

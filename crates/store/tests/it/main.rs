@@ -1,0 +1,8 @@
+//! The room as its neighbours see it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may end the test")]
+
+mod gateway;
+mod kit;
+mod promtool;
+mod proxy;
+mod requests;

@@ -1,0 +1,211 @@
+//! What a query costs, counted at the S3 server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chunk::suite;
+use model::{Budget, Labels, MatchOp, Matcher, Scope, Select, Source, TimeRange};
+use s3kit::Op;
+use store::{ExternalLabels, Gateway, GatewayOptions};
+
+use crate::kit::{Place, Series, fleet};
+
+fn options(dir: &tempfile::TempDir) -> GatewayOptions {
+    GatewayOptions {
+        labels: ExternalLabels::own(Labels::default()),
+        data_dir: Some(dir.path().to_owned()),
+        ..GatewayOptions::default()
+    }
+}
+
+fn ask(gateway: &Gateway, matchers: Vec<Matcher>, range: TimeRange) -> (usize, usize) {
+    let scope = Scope::unbounded(TimeRange::ALL);
+    let view = gateway.open(Arc::clone(&scope)).unwrap();
+    let rows = view.select(Select::new(matchers, range));
+    let all = suite::collect(rows, &scope, range).unwrap();
+    (all.len(), all.values().map(Vec::len).sum())
+}
+
+fn day(blocks: i64, count: usize) -> (Place, Series) {
+    let place = Place::s3();
+    let mut all = fleet("up", count, 0, blocks * 480);
+    all.extend(fleet("other_metric", count, 0, blocks * 480));
+    for n in 0..blocks {
+        let range = TimeRange::new(n * 7_200_000, (n + 1) * 7_200_000 - 1);
+        place.add(n as u64, range, &Labels::default(), &all);
+    }
+    (place, all)
+}
+
+#[test]
+fn three_rounds_with_headers_present_and_caches_empty() {
+    let (place, _) = day(6, 200);
+    let dir = tempfile::tempdir().unwrap();
+    let matchers = || {
+        vec![
+            Matcher::equal("__name__", "up"),
+            Matcher::new(MatchOp::Regex, "job", "job-[12]").unwrap(),
+        ]
+    };
+    // The first query makes the index-headers.
+    let first = place.gateway(options(&dir));
+    assert_eq!(ask(&first, matchers(), TimeRange::ALL), (80, 80 * 6 * 480));
+    drop(first);
+
+    let gateway = place.gateway(options(&dir));
+    let server = place.server();
+    server.counters().reset();
+    server.set_latency(Duration::from_millis(40));
+    assert_eq!(
+        ask(&gateway, matchers(), TimeRange::ALL),
+        (80, 80 * 6 * 480)
+    );
+    server.set_latency(Duration::ZERO);
+    let counters = server.counters();
+    let requests = counters.all().requests;
+    assert!(
+        counters.rounds() <= 3,
+        "{} rounds: {:#?}",
+        counters.rounds(),
+        counters.log()
+    );
+    // Per block: postings, series, chunks.
+    assert!(requests <= 6 * 4, "{requests} requests");
+    assert_eq!(
+        counters.of(Op::Get).requests,
+        requests,
+        "ranges and nothing else"
+    );
+    assert!(
+        counters.log().iter().all(|r| r.range.is_some()),
+        "no full download"
+    );
+
+    // What was fetched is not fetched again.
+    counters.reset();
+    assert_eq!(
+        ask(&gateway, matchers(), TimeRange::ALL),
+        (80, 80 * 6 * 480)
+    );
+    assert_eq!(counters.all().requests, 0);
+}
+
+#[test]
+fn an_index_header_costs_two_requests_once() {
+    let (place, _) = day(3, 50);
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = place.gateway(options(&dir));
+    let counters = place.server().counters();
+    counters.reset();
+    let view = gateway.open(Scope::unbounded(TimeRange::ALL)).unwrap();
+    let ask_names = || {
+        let select = model::LabelSelect {
+            matchers: vec![],
+            range: TimeRange::ALL,
+            limit: 0,
+        };
+        futures::executor::block_on(view.label_names(select))
+            .unwrap()
+            .value
+    };
+    assert_eq!(ask_names().len(), 3);
+    assert_eq!(counters.all().requests, 3 * 2);
+    assert_eq!(ask_names().len(), 3);
+    assert_eq!(counters.all().requests, 3 * 2);
+    // Nor in another process.
+    counters.reset();
+    let again = place.gateway(options(&dir));
+    let listed = counters.all().requests;
+    let view = again.open(Scope::unbounded(TimeRange::ALL)).unwrap();
+    let select = model::LabelSelect {
+        matchers: vec![],
+        range: TimeRange::ALL,
+        limit: 0,
+    };
+    let values = futures::executor::block_on(view.label_values("job".into(), select)).unwrap();
+    assert_eq!(values.value.len(), 5);
+    assert_eq!(counters.all().requests, listed);
+    // A torn file is made again.
+    for entry in std::fs::read_dir(dir.path().join("index-headers")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let third = place.gateway(options(&dir));
+    let one = vec![Matcher::equal("instance", "host-00001")];
+    assert_eq!(ask(&third, one, TimeRange::ALL).0, 2);
+}
+
+#[test]
+fn only_blocks_in_range_and_few_bytes() {
+    let (place, _) = day(6, 300);
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = place.gateway(options(&dir));
+    let one = || {
+        vec![
+            Matcher::equal("__name__", "up"),
+            Matcher::equal("instance", "host-00123"),
+        ]
+    };
+    let hour = TimeRange::new(7_200_000 * 3 + 100, 7_200_000 * 3 + 3_600_000);
+    ask(&gateway, one(), TimeRange::new(0, 0));
+    let counters = place.server().counters();
+    counters.reset();
+    assert_eq!(ask(&gateway, one(), hour), (1, 240));
+    let blocks: std::collections::BTreeSet<String> = counters
+        .log()
+        .iter()
+        .map(|r| r.key.split('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(blocks.len(), 1);
+    let chunks: u64 = counters
+        .log()
+        .iter()
+        .filter(|r| r.key.contains("/chunks/"))
+        .map(|r| r.bytes_out)
+        .sum();
+    assert!(
+        chunks < 5_000,
+        "{chunks} bytes of chunks for one hour of one series"
+    );
+}
+
+#[test]
+fn memory_is_bounded_by_the_window_not_the_answer() {
+    let place = Place::s3();
+    let all = fleet("up", 8000, 0, 480);
+    for n in 0..2 {
+        let range = TimeRange::new(n * 3_600_000, (n + 1) * 3_600_000 - 1);
+        place.add(n as u64, range, &Labels::default(), &all);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = place.gateway(GatewayOptions {
+        window_bytes: 512 << 10,
+        cache_bytes: 0,
+        ..options(&dir)
+    });
+    let budget = Budget::new("test", 1 << 30);
+    let scope = Arc::new(Scope::new(TimeRange::ALL, Arc::clone(&budget)));
+    let view = gateway.open(Arc::clone(&scope)).unwrap();
+    let name = vec![Matcher::equal("__name__", "up")];
+    let model::Rows::Stream(mut stream) = view.select(Select::new(name, TimeRange::ALL)) else {
+        panic!("a bucket waits");
+    };
+    let (mut series, mut bytes) = (0, 0u64);
+    futures::executor::block_on(async {
+        use futures::StreamExt as _;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.unwrap();
+            series += batch.len();
+            bytes += batch.chunks.iter().map(|c| u64::from(c.len)).sum::<u64>();
+        }
+    });
+    assert_eq!(series, 8000);
+    assert_eq!(budget.used(), 0);
+    assert!(bytes > 4 << 20, "{bytes}");
+    assert!(
+        budget.peak() < bytes / 2,
+        "{} at once of {bytes}",
+        budget.peak()
+    );
+}
