@@ -26,6 +26,8 @@ use ulid::Ulid;
 use crate::marks::{DeletionMark, NoCompactMark, NoDownsampleMark};
 use crate::{Bucket, Error};
 
+pub use filter::relabel_filter;
+
 /// How the bucket is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {

@@ -9,7 +9,21 @@ use model::{Labels, Millis, TimeRange};
 use ulid::Ulid;
 
 use super::find::Found;
-use super::{Catalog, CatalogBlock, Snapshot};
+use super::{Catalog, CatalogBlock, LabelFilter, Snapshot};
+
+/// The label under which relabelling sees a block's ULID.
+const BLOCK_ID: &str = "__block_id";
+
+/// The filter of `--selector.relabel-config`: a block is wanted if the rules leave anything of its
+/// external labels and `__block_id`.
+pub fn relabel_filter(rules: Vec<model::relabel::Rule>) -> LabelFilter {
+    Arc::new(move |ulid, labels| {
+        let mut builder = labels.builder();
+        builder.set(BLOCK_ID, ulid.to_string());
+        let left = model::relabel::process(&builder.build(), &rules);
+        left.is_some_and(|labels| !labels.is_empty())
+    })
+}
 
 /// Sources whose blocks are consistent from the first moment: they replace what is there.
 const COMPACTORS: [&str; 3] = ["compactor", "compactor.repair", "bucket.repair"];

@@ -193,6 +193,24 @@ async fn filters() {
         ..base()
     };
     check(europe, &[1, fresh, n(50_000)]).await;
+    let rules = |action, label: &str, regex| {
+        let rule = model::relabel::Config {
+            source_labels: Some(vec![label.into()]),
+            regex: Some(model::regex::Regex::anchored(regex).unwrap()),
+            action: Some(action),
+            ..Default::default()
+        };
+        model::relabel::compile(&[rule], model::relabel::NameScheme::Utf8).unwrap()
+    };
+    let relabelled = |rules| CatalogOptions {
+        labels: Some(bucket::catalog::relabel_filter(rules)),
+        ..base()
+    };
+    let drop_europe = rules(model::relabel::Action::Drop, "region", "e.");
+    check(relabelled(drop_europe), &[2]).await;
+    let one = ulid(1).to_string();
+    let keep_one = rules(model::relabel::Action::Keep, "__block_id", &one);
+    check(relabelled(keep_one), &[1]).await;
     let patient = CatalogOptions {
         consistency_delay: Duration::from_secs(120),
         ..base()
