@@ -1,18 +1,24 @@
 //! The database: head, log and local blocks as one sink and one source.
 
+mod admin;
+mod blocks;
 mod entries;
 mod keeper;
 mod local;
+mod maintain;
+mod merge;
+mod report;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod view;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
-use model::{Appended, Batch, Labels, Millis, SeriesRef, SinkError, TimeRange};
+use model::{Appended, Batch, Cancel, Labels, Millis, SeriesRef, SinkError, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
 use crate::head::{Head, HeadOptions};
@@ -23,13 +29,15 @@ use crate::wal::{SyncMode, Wal};
 use crate::{Error, Options, Stats};
 use keeper::Keepers;
 use local::LocalBlock;
+use maintain::Pending;
+pub use maintain::Round;
 
 /// A data folder of Prometheus' layout, opened for writing by this process alone.
 ///
 /// Dropping it stops its threads and makes the log power-safe. Views and rows that are still held
 /// stay valid.
 pub struct Db {
-    // Threads end first, the lock goes last.
+    // Dropped in this order: threads end first, the lock goes last.
     _keepers: Keepers,
     inner: Arc<Inner>,
     replayed: Replayed,
@@ -55,8 +63,15 @@ pub(crate) struct Inner {
     stats: Arc<Stats>,
     hold: RwLock<Option<Hold>>,
     /// One round of maintenance at a time.
-    maintenance: Mutex<()>,
+    maintenance: Mutex<Pending>,
+    /// Lists of blocks that were replaced; queries may still read by them.
+    retired: Mutex<Vec<Weak<Layout>>>,
+    /// References that are no series of the head any more, but may stand in the log up to a
+    /// segment: their labels stay in checkpoints until that segment goes.
+    expiry: Mutex<HashMap<u64, u64>>,
     closed: AtomicBool,
+    /// Ends a merge that is running when the database is closed.
+    cancel: Cancel,
 }
 
 impl Db {
@@ -83,16 +98,18 @@ impl Db {
             },
             Arc::clone(&stats),
         ));
-        let blocks = Vec::new();
-        let newest: Millis = Millis::MIN;
+        let mut damaged_blocks = Vec::new();
+        let blocks = blocks::load(&dir, &[], &mut damaged_blocks)?;
+        let newest = blocks::end(&blocks);
         head.raise_min_valid(newest);
         let wal_dir = dir.join("wal");
         let progress = options.progress.clone();
-        let replayed = replay::replay(&wal_dir, &head, newest, &stats, &|p| {
+        let mut replayed = replay::replay(&wal_dir, &head, newest, &stats, &|p| {
             if let Some(progress) = &progress {
                 progress(p);
             }
         })?;
+        replayed.damaged.append(&mut damaged_blocks);
         let wal = Wal::open(
             &wal_dir,
             options.wal.clone(),
@@ -100,20 +117,27 @@ impl Db {
             Arc::clone(&stats),
         )?;
         retire_chunk_files(&dir, &replayed)?;
+        // Samples of series under another number stay readable as long as their segments are.
+        let segment = wal.segment();
+        let expiry = replayed.renamed.keys().map(|&r| (r, segment)).collect();
+        stats
+            .retention_limit_bytes
+            .set(options.retention_bytes as i64);
         let inner = Arc::new(Inner {
             dir,
-            layout: RwLock::new(Arc::new(Layout {
-                blocks,
-                floor: newest,
-            })),
+            layout: RwLock::default(),
+            retired: Mutex::default(),
+            expiry: Mutex::new(expiry),
             head,
             wal,
             stats,
             hold: RwLock::new(options.hold.clone()),
-            maintenance: Mutex::new(()),
+            maintenance: Mutex::default(),
             closed: AtomicBool::new(false),
+            cancel: Cancel::default(),
             options,
         });
+        inner.publish(blocks, newest);
         Ok(Self {
             _keepers: Keepers::start(&inner),
             inner,
@@ -181,6 +205,7 @@ impl Db {
     /// Refuses appends from now on and makes the log power-safe.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
+        self.inner.cancel.cancel();
         self.inner.wal.sync()
     }
 }
@@ -194,8 +219,12 @@ impl Drop for Db {
 }
 
 impl Inner {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn open(&self) -> Result<(), SinkError> {
-        match self.closed.load(Ordering::Acquire) {
+        match self.is_closed() {
             true => Err(Error::Closed.into()),
             false => Ok(()),
         }
@@ -266,10 +295,4 @@ fn retire_chunk_files(dir: &Path, replayed: &Replayed) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-impl Inner {
-    fn maintain(&self) -> Result<(), Error> {
-        Ok(())
-    }
 }

@@ -33,12 +33,12 @@ pub enum Error {
     #[error("{} is in use by another process (lock file held); stop it first", .0.display())]
     Locked(PathBuf),
     /// A block could not be read or written.
-    #[error("block {}: {message}", path.display())]
+    #[error("block {}: {source}", path.display())]
     Block {
-        /// The block's folder.
+        /// The block's folder, or where it should be.
         path: PathBuf,
         /// What is wrong.
-        message: String,
+        source: block::BlockError,
     },
     /// An option makes no sense.
     #[error("{0}")]
@@ -58,11 +58,18 @@ impl Error {
         move |source| Error::Io { what, path, source }
     }
 
+    /// Adds the folder to a block's error.
+    pub(crate) fn block(path: &Path, source: block::BlockError) -> Error {
+        let path = path.to_owned();
+        Error::Block { path, source }
+    }
+
     /// What can be done about it.
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { .. } | Error::Locked(_) | Error::Closed => Kind::Unavailable,
-            Error::Corrupt { .. } | Error::Block { .. } => Kind::Corrupt,
+            Error::Block { source, .. } => source.kind(),
+            Error::Corrupt { .. } => Kind::Corrupt,
             Error::Invalid(_) => Kind::Invalid,
             Error::Limit(_) => Kind::Limit,
         }

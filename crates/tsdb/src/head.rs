@@ -13,7 +13,9 @@
 //! - Garbage collection closes the `gate` for the moment in which series go.
 
 mod append;
+mod cardinality;
 mod collect;
+mod export;
 mod index;
 mod isolation;
 mod matching;
@@ -40,7 +42,6 @@ pub(crate) use isolation::Snapshot;
 pub(crate) use page::PAGE;
 use page::Page;
 
-pub(crate) use collect::Collected;
 pub(crate) use page::range_end;
 pub(crate) use select::{ChunkWriter, HeadCursor, PairSymbols, account};
 
@@ -128,10 +129,6 @@ impl Head {
         }
     }
 
-    pub(crate) fn options(&self) -> &HeadOptions {
-        &self.options
-    }
-
     /// From the oldest to the newest sample.
     pub(crate) fn range(&self) -> Option<TimeRange> {
         let range = TimeRange::new(
@@ -162,8 +159,26 @@ impl Head {
     pub(crate) fn raise_min_valid(&self, min: Millis) {
         let _closed = self.gate.write();
         self.min_valid.fetch_max(min, Ordering::AcqRel);
-        if self.min.load(Ordering::Acquire) < min && self.max.load(Ordering::Acquire) >= min {
-            self.min.store(min, Ordering::Release);
+        self.tell_range();
+    }
+
+    /// Closes the head up to `limit`, or to behind its newest sample if that is earlier and `all` is
+    /// asked for: nothing older is taken any more. Where it is closed now.
+    pub(crate) fn seal(&self, limit: Millis, all: bool) -> Millis {
+        let _closed = self.gate.write();
+        let end = match (all, self.range()) {
+            (true, Some(range)) => limit.min(range.max.saturating_add(1)),
+            _ => limit,
+        };
+        self.min_valid.fetch_max(end, Ordering::AcqRel);
+        end
+    }
+
+    /// Nothing older than `before` is in memory any more.
+    fn raise_min(&self, before: Millis) {
+        let _closed = self.gate.write();
+        if self.min.load(Ordering::Acquire) < before && self.max.load(Ordering::Acquire) >= before {
+            self.min.store(before, Ordering::Release);
         }
         self.tell_range();
     }
@@ -185,11 +200,6 @@ impl Head {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.isolation.snapshot()
-    }
-
-    /// Queries that are open.
-    pub(crate) fn readers(&self) -> usize {
-        self.isolation.readers()
     }
 
     /// How many series there are.
@@ -344,6 +354,7 @@ impl Head {
     }
 
     /// The labels of a series.
+    #[cfg(test)]
     pub(crate) fn labels_of(&self, id: u32) -> Option<Labels> {
         let index = self.index.read();
         let (page, slot) = place(id);

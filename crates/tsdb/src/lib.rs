@@ -22,7 +22,6 @@
 //!
 //! Useful for: taking samples of now and answering for the last weeks. Not useful for: blocks in a
 //! bucket (`bucket`, `store`), or reading finished blocks alone (`block`).
-#![allow(dead_code, unused_imports)] // cutting blocks uses the rest, in the next step
 
 mod codec;
 mod db;
@@ -35,7 +34,7 @@ mod replay;
 mod stats;
 pub mod wal;
 
-pub use db::Db;
+pub use db::{Db, Round};
 pub use error::Error;
 pub use options::{Hold, OnProgress, Options};
 pub use replay::{Progress, Replayed};

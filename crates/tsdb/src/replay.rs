@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use model::{Labels, Millis};
@@ -45,13 +45,21 @@ pub struct Replayed {
 }
 
 type Samples = Vec<(u32, Millis, f64)>;
+
+/// What a worker is given.
+enum Job {
+    Samples(Samples),
+    /// Everybody waits for everybody, twice: between the two the reader has the head to itself.
+    Meet(Arc<Barrier>),
+}
+
 /// Samples given to a worker at once.
 const HANDED: usize = 8192;
 /// Lists that may wait for a worker.
 const WAITING: usize = 16;
 
 struct Workers {
-    senders: Vec<SyncSender<Samples>>,
+    senders: Vec<SyncSender<Job>>,
     lists: Vec<Samples>,
     spare: Receiver<Samples>,
 }
@@ -74,7 +82,19 @@ impl Workers {
         next.clear();
         let full = std::mem::replace(&mut self.lists[worker], next);
         // A worker only ends once its sender is gone.
-        let _ = self.senders[worker].send(full);
+        let _ = self.senders[worker].send(Job::Samples(full));
+    }
+
+    /// Runs `alone` once everything given so far is in the head.
+    fn alone(&mut self, alone: impl FnOnce()) {
+        self.hand_all();
+        let barrier = Arc::new(Barrier::new(self.senders.len() + 1));
+        let meets = |sender: &SyncSender<Job>| sender.send(Job::Meet(Arc::clone(&barrier))).is_ok();
+        if self.senders.iter().all(meets) {
+            barrier.wait();
+            alone();
+            barrier.wait();
+        }
     }
 
     fn hand_all(&mut self) {
@@ -114,20 +134,27 @@ pub(crate) fn replay(
         .clamp(1, 8);
 
     let mut replayed = Replayed::default();
-    let mut stones = Vec::new();
     let (give_back, spare) = sync_channel(threads * WAITING);
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut handles = Vec::new();
         for _ in 0..threads {
-            let (sender, receiver) = sync_channel::<Samples>(WAITING);
+            let (sender, receiver) = sync_channel::<Job>(WAITING);
             let give_back = give_back.clone();
             senders.push(sender);
             handles.push(scope.spawn(move || {
                 let mut unknown = 0;
-                while let Ok(list) = receiver.recv() {
-                    unknown += head.replay(&list, min);
-                    let _ = give_back.try_send(list);
+                while let Ok(job) = receiver.recv() {
+                    match job {
+                        Job::Samples(list) => {
+                            unknown += head.replay(&list, min);
+                            let _ = give_back.try_send(list);
+                        }
+                        Job::Meet(barrier) => {
+                            barrier.wait();
+                            barrier.wait();
+                        }
+                    }
                 }
                 unknown
             }));
@@ -143,14 +170,7 @@ pub(crate) fn replay(
                 done: done as u64,
                 total,
             });
-            result = segment(
-                path,
-                *is_last,
-                head,
-                &mut workers,
-                &mut stones,
-                &mut replayed,
-            );
+            result = segment(path, *is_last, head, &mut workers, &mut replayed);
             if result.is_err() {
                 break;
             }
@@ -166,9 +186,6 @@ pub(crate) fn replay(
         }
         result
     })?;
-    for (id, from, to) in stones {
-        head.delete(id, from, to);
-    }
     progress(Progress { done: total, total });
     replayed.series = head.series() as u64;
     replayed.took = started.elapsed();
@@ -184,14 +201,13 @@ fn segment(
     is_last: bool,
     head: &Head,
     workers: &mut Workers,
-    stones: &mut Vec<(u32, Millis, Millis)>,
     replayed: &mut Replayed,
 ) -> Result<(), Error> {
     let mut reader = SegmentReader::open(path)?;
     loop {
         let error = match reader.read() {
             Ok(Some(bytes)) => {
-                if take(bytes, head, workers, stones, replayed).is_err() {
+                if take(bytes, head, workers, replayed).is_err() {
                     // Its checksum is right, so its neighbours can be trusted.
                     let what = format!("{}: a malformed record was left out", path.display());
                     tracing::warn!("{what}");
@@ -222,7 +238,6 @@ fn take(
     bytes: &[u8],
     head: &Head,
     workers: &mut Workers,
-    stones: &mut Vec<(u32, Millis, Millis)>,
     replayed: &mut Replayed,
 ) -> Result<(), record::BadRecord> {
     let Replayed {
@@ -265,11 +280,21 @@ fn take(
                 }
             })
         }
-        RecordKind::Tombstones => record::read_tombstones(bytes, |reference, min, max| {
-            if let Some(id) = number(renamed, reference) {
-                stones.push((id, min, max));
-            }
-        }),
+        RecordKind::Tombstones => {
+            let mut stones = Vec::new();
+            record::read_tombstones(bytes, |reference, min, max| {
+                if let Some(id) = number(renamed, reference) {
+                    stones.push((id, min, max));
+                }
+            })?;
+            // Only what came before it in the log is deleted.
+            workers.alone(|| {
+                for (id, min, max) in stones {
+                    head.delete(id, min, max);
+                }
+            });
+            Ok(())
+        }
         RecordKind::Histograms => {
             *histograms += 1;
             Ok(())

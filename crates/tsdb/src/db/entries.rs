@@ -195,7 +195,7 @@ impl Shared {
         let read = block.entries(&ids, self.select.range, |id, pairs, chunks| {
             let mut symbol = |ordinal: u32| {
                 *interned.entry(ordinal).or_insert_with(|| {
-                    symbols.intern(block.index.symbols().get(ordinal).unwrap_or(""))
+                    symbols.intern(block.index().symbols().get(ordinal).unwrap_or(""))
                 })
             };
             labels.clear();

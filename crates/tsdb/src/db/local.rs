@@ -1,19 +1,18 @@
 //! A block in the data folder, opened for reading.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use block::chunks::{self, Segments};
+use block::chunks;
 use block::index::{self, ChunkMeta};
 use block::postings::{self, Index as _};
-use block::read_at::{FileAt, Span, coalesce};
+use block::read_at::{Span, coalesce};
 use block::tombstones::{Touch, subtract, touch};
-use block::{BlockError, Meta, Tombstones};
+use block::{Block, BlockError, Meta};
 use bytes::Bytes;
 use chunk::xor::Encoder;
 use model::{ChunkRef, Encoding, Matcher, SeriesBatch, TimeRange};
-use parking_lot::RwLock;
 use ulid::Ulid;
 
 use crate::Error;
@@ -26,11 +25,7 @@ const WINDOW: u64 = 1 << 20;
 const GUESS: u64 = 1 << 10;
 
 pub(crate) struct LocalBlock {
-    pub(crate) dir: PathBuf,
-    pub(crate) meta: Meta,
-    pub(crate) index: index::Reader,
-    chunks: Segments,
-    tombstones: RwLock<Arc<Tombstones>>,
+    pub(crate) block: Arc<Block>,
     /// Bytes of its files.
     pub(crate) bytes: u64,
 }
@@ -46,43 +41,32 @@ pub(crate) struct Wanted {
 
 impl LocalBlock {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let failed = |e: &dyn std::fmt::Display| Error::Block {
-            path: dir.to_owned(),
-            message: e.to_string(),
-        };
-        let meta = Meta::read(dir).map_err(|e| failed(&e))?;
-        let file = FileAt::open(&dir.join("index")).map_err(|e| failed(&e))?;
-        let index = index::Reader::open(Arc::new(file)).map_err(|e| failed(&e))?;
-        let chunks = Segments::open(&dir.join(chunks::DIR), false).map_err(|e| failed(&e))?;
-        let tombstones = Tombstones::read(dir).map_err(|e| failed(&e))?;
+        let block = Block::open(dir).map_err(|e| Error::block(dir, e))?;
         Ok(Self {
+            block: Arc::new(block),
             bytes: size(dir)?,
-            dir: dir.to_owned(),
-            meta,
-            index,
-            chunks,
-            tombstones: RwLock::new(Arc::new(tombstones)),
         })
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        self.block.dir()
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        self.block.meta()
+    }
+
     pub(crate) fn ulid(&self) -> Ulid {
-        self.meta.ulid
+        self.meta().ulid
     }
 
-    pub(crate) fn tombstones(&self) -> Arc<Tombstones> {
-        Arc::clone(&self.tombstones.read())
-    }
-
-    pub(crate) fn set_tombstones(&self, stones: Tombstones) -> Result<(), BlockError> {
-        let mut held = self.tombstones.write();
-        stones.write(&self.dir)?;
-        *held = Arc::new(stones);
-        Ok(())
+    pub(crate) fn index(&self) -> &index::Reader {
+        self.block.index()
     }
 
     /// The series that satisfy the matchers, in the order of their labels.
     pub(crate) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<u32>, BlockError> {
-        postings::resolve(&self.index, matchers)
+        postings::resolve(self.index(), matchers)
     }
 
     /// Calls `each` with the number, the labels (ordinals of symbols) and the chunks in `range` of
@@ -93,8 +77,8 @@ impl LocalBlock {
         range: TimeRange,
         mut each: impl FnMut(u32, &[(u32, u32)], &[ChunkMeta]) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
-        let stones = self.tombstones();
-        let mut series = self.index.series();
+        let stones = self.block.tombstones();
+        let mut series = self.index().series();
         let (mut labels, mut chunks) = (Vec::new(), Vec::new());
         for (i, &id) in ids.iter().enumerate() {
             labels.clear();
@@ -113,7 +97,7 @@ impl LocalBlock {
 
     /// Whether some of a chunk may be deleted.
     pub(crate) fn is_stoned(&self, id: u32, range: TimeRange) -> bool {
-        let stones = self.tombstones();
+        let stones = self.block.tombstones();
         !stones.is_empty() && touch(stones.of(id.into()), range) != Touch::Nothing
     }
 
@@ -129,7 +113,10 @@ impl LocalBlock {
             let Some(first) = of_segment.first() else {
                 continue;
             };
-            let segment = self.chunks.get(chunks::split(first.reference).0)?;
+            let segment = self
+                .block
+                .segments()
+                .get(chunks::split(first.reference).0)?;
             let offset = |w: &Wanted| u64::from(chunks::split(w.reference).1);
             let spans = of_segment.iter().enumerate().map(|(i, w)| {
                 let at = offset(w);
@@ -151,7 +138,7 @@ impl LocalBlock {
                 let read = segment
                     .read_at(span.offset, len)
                     .map_err(|source| BlockError::Io {
-                        what: format!("reading chunks of {}", self.dir.display()),
+                        what: format!("reading chunks of {}", self.dir().display()),
                         source,
                     })?;
                 bytes_read += read.len() as u64;
@@ -168,7 +155,7 @@ impl LocalBlock {
                         )?,
                         Err(_) => {
                             // Longer than was guessed.
-                            let (encoding, data) = self.chunks.chunk(w.reference)?;
+                            let (encoding, data) = self.block.segments().chunk(w.reference)?;
                             bytes_read += data.len() as u64;
                             let place = (batch.buffers.len() as u32, 0, data.len());
                             batch.buffers.push(data);
@@ -211,7 +198,7 @@ impl LocalBlock {
         }
         let mut columns = chunk::Columns::default();
         chunk::xor::decode(batch.bytes_of(&chunk), &mut columns)?;
-        subtract(&mut columns, self.tombstones().of(id.into()));
+        subtract(&mut columns, self.block.tombstones().of(id.into()));
         let mut encoder = Encoder::with_capacity(chunk.len as usize);
         for (ts, value) in columns.iter() {
             encoder.append(ts, value);
@@ -235,7 +222,7 @@ impl LocalBlock {
         found: &mut BTreeSet<String>,
     ) -> Result<(), BlockError> {
         if matchers.is_empty() {
-            for name in self.index.table().names() {
+            for name in self.index().table().names() {
                 if !found.contains(name) {
                     found.insert(name.to_owned());
                 }
@@ -252,13 +239,13 @@ impl LocalBlock {
         found: &mut BTreeSet<String>,
     ) -> Result<(), BlockError> {
         if matchers.is_empty() {
-            return self.index.values(name, "", &mut |value, _| {
+            return self.index().values(name, "", &mut |value, _| {
                 if !found.contains(value) {
                     found.insert(value.to_owned());
                 }
             });
         }
-        let Some(name) = self.index.symbols().find(name) else {
+        let Some(name) = self.index().symbols().find(name) else {
             return Ok(());
         };
         self.ordinals(matchers, found, |pair| (pair.0 == name).then_some(pair.1))
@@ -272,14 +259,14 @@ impl LocalBlock {
     ) -> Result<(), BlockError> {
         let ids = self.matching(matchers)?;
         let mut seen: BTreeSet<u32> = BTreeSet::new();
-        let mut series = self.index.series();
+        let mut series = self.index().series();
         let mut labels = Vec::new();
         for (i, &id) in ids.iter().enumerate() {
             labels.clear();
             series.labels(id, &ids[i + 1..], &mut labels)?;
             seen.extend(labels.iter().copied().filter_map(&pick));
         }
-        let symbols = self.index.symbols();
+        let symbols = self.index().symbols();
         found.extend(
             seen.iter()
                 .filter_map(|&o| symbols.get(o))

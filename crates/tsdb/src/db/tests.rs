@@ -133,3 +133,248 @@ fn it_is_a_sink_and_a_source() {
         Arc::new(db)
     });
 }
+
+/// All samples, as a query gets them.
+fn all(db: &Db) -> std::collections::BTreeMap<Labels, Vec<model::Sample>> {
+    use model::{Scope, Select, Source};
+    let scope = Scope::unbounded(TimeRange::ALL);
+    let view = db.open(Arc::clone(&scope)).unwrap();
+    let mut select = Select::new(vec![], TimeRange::ALL);
+    select.hints.step = 1;
+    chunk::suite::collect(view.select(select), &scope, TimeRange::ALL).unwrap()
+}
+
+fn small() -> Options {
+    Options {
+        min_block: 1000,
+        max_block: Some(1000),
+        patience: std::time::Duration::from_millis(50),
+        ..Options::quiet()
+    }
+}
+
+#[test]
+fn blocks_are_cut_and_nothing_changes_for_queries() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    let mut cut = 0;
+    for t in 0..100 {
+        db.append_samples(&rows(t * 100, 20 + t as usize)).unwrap();
+        if t % 10 == 9 {
+            let before = all(&db);
+            cut += db.maintain().unwrap().cut.len();
+            assert_eq!(all(&db), before, "at {t}");
+        }
+    }
+    assert_eq!(cut, 9);
+    assert_eq!(db.head_range(), Some(TimeRange::new(9000, 9900)));
+    let before = all(&db);
+    assert_eq!(before[&set(0)].len(), 100);
+    let segments = wal_files(&db);
+    assert!(
+        segments.iter().any(|s| s.starts_with("checkpoint.")),
+        "{segments:?}"
+    );
+    // A sample older than the head is refused.
+    let late = db.append_samples(&[(set(500), 8999, 1.0)]).unwrap();
+    assert_eq!(late.rejected[0].reason, Reject::OutOfBounds);
+    drop(db);
+    let db = Db::open(dir.path(), small()).unwrap();
+    assert!(db.replayed().damaged.is_empty());
+    assert_eq!(all(&db), before);
+    assert_eq!(db.flush_all().unwrap().len(), 1);
+    assert_eq!(all(&db), before);
+    assert_eq!(db.head_range(), None);
+    db.append_samples(&rows(9950, 3)).unwrap();
+    let before = all(&db);
+    drop(db);
+    let db = Db::open(dir.path(), small()).unwrap();
+    assert_eq!(all(&db), before);
+}
+
+fn wal_files(db: &Db) -> Vec<String> {
+    std::fs::read_dir(db.dir().join("wal"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn churn_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    for t in 0..60i64 {
+        let rows: Vec<_> = (0..50)
+            .map(|i| (set(i + 10 * t as usize), t * 100, i as f64))
+            .collect();
+        db.append_samples(&rows).unwrap();
+        if t % 5 == 0 {
+            db.maintain().unwrap();
+        }
+    }
+    let before = all(&db);
+    let series = db.stats().series.get();
+    assert!(series < 300, "{series} of 640 series are left");
+    drop(db);
+    let db = Db::open(dir.path(), small()).unwrap();
+    assert_eq!(db.replayed().unknown, 0, "a checkpoint lost series");
+    assert_eq!(all(&db), before);
+}
+
+#[test]
+fn a_view_keeps_what_it_began_with() {
+    use model::{Scope, Select, Source};
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    for t in 0..40 {
+        db.append_samples(&rows(t * 100, 5)).unwrap();
+    }
+    let scope = Scope::unbounded(TimeRange::ALL);
+    let view = db.open(Arc::clone(&scope)).unwrap();
+    let before = all(&db);
+    // The first block is written, but the head waits for the view.
+    assert_eq!(db.maintain().unwrap().cut.len(), 1);
+    assert_eq!(db.maintain().unwrap().cut.len(), 0);
+    let rows = view.select(Select::new(vec![], TimeRange::ALL));
+    drop(view);
+    assert_eq!(db.maintain().unwrap().cut.len(), 0, "the rows hold on too");
+    let seen = chunk::suite::collect(rows, &scope, TimeRange::ALL).unwrap();
+    assert_eq!(seen, before);
+    assert_eq!(db.maintain().unwrap().cut.len(), 2);
+    assert_eq!(all(&db), before);
+}
+
+#[test]
+fn old_blocks_go_unless_they_are_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        retention_time: 3000,
+        ..small()
+    };
+    let db = Db::open(dir.path(), options).unwrap();
+    let held: Arc<Mutex<Option<ulid::Ulid>>> = Arc::default();
+    let asked = Arc::clone(&held);
+    db.set_hold(Some(Arc::new(move |ulid| *asked.lock() == Some(ulid))));
+    for t in 0..30 {
+        db.append_samples(&rows(t * 100, 5)).unwrap();
+    }
+    let first = db.maintain().unwrap();
+    *held.lock() = first.cut.first().copied();
+    for t in 30..80 {
+        db.append_samples(&rows(t * 100, 5)).unwrap();
+        db.maintain().unwrap();
+    }
+    let left = model::report::HeadReport::local_blocks(&db);
+    assert!(left.iter().any(|b| b.shipped == Some(false) && b.min == 0));
+    assert!(left.iter().all(|b| b.min == 0 || b.max > 4000), "{left:?}");
+    *held.lock() = None;
+    assert_eq!(db.maintain().unwrap().deleted, first.cut[..1]);
+    assert!(!db.dir().join(first.cut[0].to_string()).exists());
+}
+
+#[test]
+fn size_is_kept_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        retention_bytes: 30_000,
+        ..small()
+    };
+    let db = Db::open(dir.path(), options).unwrap();
+    for t in 0..200 {
+        db.append_samples(&rows(t * 100, 20)).unwrap();
+        if t % 10 == 0 {
+            db.maintain().unwrap();
+        }
+    }
+    db.maintain().unwrap();
+    let left = model::report::HeadReport::local_blocks(&db);
+    let bytes: u64 = left.iter().map(|b| b.bytes).sum();
+    assert!(
+        bytes <= 30_000 && !left.is_empty(),
+        "{bytes} bytes in {}",
+        left.len()
+    );
+    assert!(left[0].min > 0);
+}
+
+#[test]
+fn blocks_merge_by_threes() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        max_block: Some(9000),
+        ..small()
+    };
+    let db = Db::open(dir.path(), options.clone()).unwrap();
+    let mut merged = 0;
+    for t in 0..250 {
+        db.append_samples(&rows(t * 100, 7)).unwrap();
+        let round = db.maintain().unwrap();
+        merged += round.merged.len();
+    }
+    assert!(merged > 5);
+    let levels: Vec<u32> = model::report::HeadReport::local_blocks(&db)
+        .iter()
+        .map(|b| b.level)
+        .collect();
+    assert!(levels.contains(&3) && levels.contains(&1), "{levels:?}");
+    let before = all(&db);
+    assert!(before.values().all(|s| s.len() == 250));
+    drop(db);
+    assert_eq!(all(&Db::open(dir.path(), options).unwrap()), before);
+}
+
+#[test]
+fn a_damaged_block_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    for t in 0..50 {
+        db.append_samples(&rows(t * 100, 5)).unwrap();
+    }
+    let cut = db.maintain().unwrap().cut;
+    drop(db);
+    std::fs::write(
+        dir.path().join(cut[0].to_string()).join("index"),
+        b"rubbish",
+    )
+    .unwrap();
+    std::fs::remove_file(dir.path().join(cut[1].to_string()).join("meta.json")).unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    assert_eq!(db.replayed().damaged.len(), 2);
+    assert!(dir.path().join(format!("{}.corrupt", cut[0])).exists());
+    assert_eq!(all(&db)[&set(0)].len(), 50 - 20);
+}
+
+#[test]
+fn what_is_deleted_stays_deleted() {
+    use futures::executor::block_on;
+    use model::Matcher;
+    use model::report::Admin;
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    for t in 0..40 {
+        db.append_samples(&rows(t * 100, 5)).unwrap();
+    }
+    db.maintain().unwrap();
+    let first = |i: &str| vec![Matcher::equal("i", i)];
+    block_on(db.delete_series(first("1"), TimeRange::ALL)).unwrap();
+    block_on(db.delete_series(first("2"), TimeRange::new(500, 3500))).unwrap();
+    db.append_samples(&rows(4000, 5)).unwrap();
+    let check = |db: &Db| {
+        let all = all(db);
+        assert_eq!(all[&set(0)].len(), 41);
+        assert_eq!(all[&set(1)].len(), 1);
+        let kept: Vec<i64> = all[&set(2)].iter().map(|s| s.ts).collect();
+        assert!(
+            kept.iter().all(|t| !(500..=3500).contains(t)) && kept.len() == 10,
+            "{kept:?}"
+        );
+    };
+    check(&db);
+    let name = block_on(db.snapshot(false)).unwrap();
+    drop(db);
+    let db = Db::open(dir.path(), small()).unwrap();
+    check(&db);
+    block_on(db.clean_tombstones()).unwrap();
+    check(&db);
+    check(&Db::open(dir.path().join("snapshots").join(name), small()).unwrap());
+}

@@ -50,7 +50,7 @@ impl Pin {
     pub(crate) fn blocks(&self, range: TimeRange) -> Vec<Arc<LocalBlock>> {
         let overlapping = self.layout.blocks.iter();
         overlapping
-            .filter(|b| b.meta.range().overlaps(range))
+            .filter(|b| b.meta().range().overlaps(range))
             .cloned()
             .collect()
     }
@@ -73,7 +73,7 @@ impl Source for Db {
 
     fn extent(&self) -> Arc<Extent> {
         let layout = Arc::clone(&self.inner.layout.read());
-        let blocks = layout.blocks.iter().map(|b| b.meta.range());
+        let blocks = layout.blocks.iter().map(|b| b.meta().range());
         let range = blocks.fold(
             self.inner.head.range().unwrap_or(TimeRange::EMPTY),
             |all, range| all.union(range),

@@ -156,8 +156,7 @@ impl Head {
             write_records(batch, scratch);
             wal.append(&mut scratch.records)?;
         }
-        let (taken, range) = self.remember(batch, &mut scratch.verdicts);
-        self.saw(range);
+        let taken = self.remember(batch, &mut scratch.verdicts);
         let rejected = rejections(&scratch.verdicts);
         self.count_rejected(&rejected);
         self.stats.samples_appended.add(taken as u64);
@@ -235,8 +234,8 @@ impl Head {
         Ok(())
     }
 
-    /// Puts the rows to take into memory; their number and the times they span.
-    fn remember(&self, batch: &Batch, verdicts: &mut [Verdict]) -> (usize, TimeRange) {
+    /// Puts the rows to take into memory; how many those are.
+    fn remember(&self, batch: &Batch, verdicts: &mut [Verdict]) -> usize {
         let running = self.isolation.begin();
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
@@ -268,7 +267,19 @@ impl Head {
         }
         self.stats.chunks.add(chunks);
         self.stats.chunks_created.add(chunks as u64);
-        (taken, range)
+        // Before the batch is visible: whoever sees it knows where the head ends.
+        self.saw(range);
+        drop(running);
+        taken
+    }
+
+    /// From the first to the last sample of a series.
+    pub(crate) fn span(&self, id: u32) -> Option<(Millis, Millis)> {
+        let (number, slot) = place(id);
+        let page = self.pages.read().get(number).cloned().flatten()?;
+        let page = page.0.lock();
+        let series = page.get(slot)?;
+        Some((series.first_ts()?, series.last()?.0))
     }
 
     /// Removes samples of a series; false if there were none.
@@ -291,7 +302,7 @@ impl Head {
     pub(crate) fn replay(&self, samples: &[(u32, Millis, f64)], min: Millis) -> u64 {
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
-        let (mut unknown, mut chunks, mut taken) = (0, 0, 0);
+        let (mut unknown, mut chunks) = (0, 0);
         let mut range = TimeRange::EMPTY;
         for &(id, ts, value) in samples {
             if ts < min {
@@ -309,13 +320,11 @@ impl Head {
                 Some(Taken::NewChunk) => chunks += 1,
                 Some(Taken::Yes) => {}
             }
-            taken += 1;
             range = range.union(TimeRange::new(ts, ts));
         }
         drop(held);
         self.stats.chunks.add(chunks);
         self.stats.chunks_created.add(chunks as u64);
-        self.stats.samples_appended.add(taken);
         self.saw(range);
         unknown
     }

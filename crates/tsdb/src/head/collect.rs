@@ -46,6 +46,7 @@ impl Head {
         if !candidates.is_empty() {
             self.remove(&candidates, &mut collected);
         }
+        self.raise_min(before);
         self.skip_gap(before);
         self.stats.chunks.add(-(collected.chunks as i64));
         self.stats.chunks_removed.add(collected.chunks as u64);

@@ -201,6 +201,13 @@ impl Index {
         })
     }
 
+    /// The numbers of the pairs in use, ascending.
+    pub(crate) fn pair_ids(&self) -> Vec<PairId> {
+        let mut ids: Vec<PairId> = self.by_pair.iter().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Label pairs in use.
     pub(crate) fn pairs(&self) -> usize {
         self.pairs.len() - self.free.len()

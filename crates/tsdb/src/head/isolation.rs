@@ -120,6 +120,7 @@ impl Isolation {
     }
 
     /// Snapshots that are alive.
+    #[cfg(test)]
     pub(crate) fn readers(&self) -> usize {
         self.0.lock().readers.values().sum()
     }

@@ -1,0 +1,197 @@
+//! One round of maintenance: cut the head, truncate the log, merge blocks, delete old ones.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use block::{Meta, Writer};
+use model::{Millis, TimeRange};
+use ulid::Ulid;
+
+use super::local::LocalBlock;
+use super::{Db, Inner};
+use crate::Error;
+use crate::head::{Snapshot, range_end};
+use crate::wal::{self, checkpoint};
+
+/// What a round did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Blocks cut from the head.
+    pub cut: Vec<Ulid>,
+    /// Blocks merged from others.
+    pub merged: Vec<Ulid>,
+    /// Blocks deleted because of their age or size.
+    pub deleted: Vec<Ulid>,
+}
+
+/// What one round leaves to the next.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// The head may drop what is older, once no query reads it any more.
+    collect: Option<Millis>,
+}
+
+impl Db {
+    /// Does one round of maintenance now: cuts blocks from the head while it spans more than one
+    /// and a half of their length, truncates the log, merges local blocks, deletes old ones.
+    pub fn maintain(&self) -> Result<Round, Error> {
+        self.inner.maintain()
+    }
+
+    /// Cuts everything that is in the head into blocks, the last of them shorter than the others:
+    /// for tests, and for handing everything over before a stop.
+    pub fn flush_all(&self) -> Result<Vec<Ulid>, Error> {
+        let mut pending = self.inner.maintenance.lock();
+        let mut round = Round::default();
+        self.inner.cut_all(&mut pending, &mut round, true)?;
+        Ok(round.cut)
+    }
+}
+
+impl Inner {
+    pub(super) fn maintain(&self) -> Result<Round, Error> {
+        let mut pending = self.maintenance.lock();
+        let mut round = Round::default();
+        self.cut_all(&mut pending, &mut round, false)?;
+        self.merge_all(&mut round)?;
+        round.deleted = self.retain()?;
+        self.stats
+            .wal_bytes
+            .set(super::local::size(self.wal.dir())? as i64);
+        Ok(round)
+    }
+
+    fn cut_all(&self, pending: &mut Pending, round: &mut Round, all: bool) -> Result<(), Error> {
+        if !self.collect_pending(pending)? {
+            return Ok(());
+        }
+        let length = self.options.min_block;
+        let mut dropped = false;
+        while let (Some(range), Some(now)) = (self.head.range(), self.head.believed_max()) {
+            if !all && now.saturating_sub(range.min) <= length / 2 * 3 {
+                break;
+            }
+            if self.is_closed() {
+                break;
+            }
+            // Batches under way have ended then, and whatever comes later lies behind the block.
+            let max = self.head.seal(range_end(range.min, length), all);
+            self.stats.compactions_triggered.inc();
+            let started = Instant::now();
+            match self.cut((range.min, max)) {
+                Ok(cut) => round.cut.extend(cut),
+                Err(e) => {
+                    self.stats.compactions_failed.inc();
+                    self.stats.head_truncations_failed.inc();
+                    return Err(e);
+                }
+            }
+            self.stats.compactions.inc();
+            self.stats
+                .compaction_seconds
+                .observe_duration(started.elapsed());
+            dropped = true;
+            pending.collect = Some(max);
+            if !self.collect_pending(pending)? {
+                return Ok(());
+            }
+        }
+        if dropped {
+            self.truncate_log()?;
+        }
+        Ok(())
+    }
+
+    /// Writes `min..max` of the head as a block, if there is anything, and lets the head answer
+    /// from `max` on.
+    fn cut(&self, (min, max): (Millis, Millis)) -> Result<Option<Ulid>, Error> {
+        let meta = self.write_head(&self.dir, (min, max), None)?;
+        let layout = self.layout();
+        let mut list = layout.blocks.clone();
+        let ulid = meta.map(|m| m.ulid);
+        if let Some(ulid) = ulid {
+            let block = LocalBlock::open(&self.dir.join(ulid.to_string()))?;
+            list.push(Arc::new(block));
+            tracing::info!(block = %ulid, min, max, "cut a block from the head");
+        }
+        drop(layout);
+        self.publish(list, max);
+        Ok(ulid)
+    }
+
+    /// Writes `min..max` of the head as a block into `dir`.
+    pub(super) fn write_head(
+        &self,
+        dir: &Path,
+        (min, max): (Millis, Millis),
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Option<Meta>, Error> {
+        let failed = |e| Error::block(dir, e);
+        let mut export = self.head.export((min, max), snapshot);
+        let meta = Meta::new(Ulid::generate(), TimeRange::new(min, max - 1));
+        let mut writer = Writer::create(dir, meta, export.take_symbols()).map_err(failed)?;
+        self.head
+            .write(&export, (min, max), snapshot, &mut writer)
+            .map_err(failed)?;
+        writer.finish().map_err(failed)
+    }
+
+    /// Drops from the head what lies in blocks. False if queries still read it.
+    fn collect_pending(&self, pending: &mut Pending) -> Result<bool, Error> {
+        let Some(before) = pending.collect else {
+            return Ok(true);
+        };
+        if !self.settle() {
+            return Ok(false);
+        }
+        self.stats.head_truncations.inc();
+        let collected = self.head.collect(before);
+        // Their samples may be in segments that are kept.
+        let segment = self.wal.segment();
+        let mut expiry = self.expiry.lock();
+        expiry.extend(collected.series.iter().map(|&id| (u64::from(id), segment)));
+        pending.collect = None;
+        Ok(true)
+    }
+
+    /// Replaces the older two thirds of the log's segments by a checkpoint.
+    fn truncate_log(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        self.stats.wal_truncations.inc();
+        let result = self.checkpoint();
+        if result.is_err() {
+            self.stats.wal_truncations_failed.inc();
+        }
+        self.stats.wal_truncate.observe_duration(started.elapsed());
+        result
+    }
+
+    fn checkpoint(&self) -> Result<(), Error> {
+        let ended = self.wal.rotate()?;
+        // What the checkpoint is made of must not be lost with it.
+        self.wal.sync()?;
+        let Some(&(first, _)) = wal::segments(self.wal.dir())?.first() else {
+            return Ok(());
+        };
+        if first > ended {
+            return Ok(());
+        }
+        let last = first + (ended - first) * 2 / 3;
+        self.stats.checkpoints.inc();
+        let expiry = self.expiry.lock().clone();
+        let keep = |series: u64| {
+            self.head.has(series) || expiry.get(&series).is_some_and(|&until| until > last)
+        };
+        let min = self.head.min_valid();
+        let options = self.wal.options();
+        checkpoint::write(self.wal.dir(), last, min, &keep, options, &self.options.fs)
+            .inspect_err(|_| self.stats.checkpoints_failed.inc())?;
+        self.wal.delete_segments(last)?;
+        self.stats.checkpoint_deletions.inc();
+        checkpoint::delete_older(self.wal.dir())
+            .inspect_err(|_| self.stats.checkpoint_deletions_failed.inc())?;
+        self.expiry.lock().retain(|_, until| *until > last);
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! What the database reports about itself.
+
+use std::cmp::Reverse;
+
+use model::Str;
+use model::report::{HeadReport, HeadStatistics, LocalBlock};
+
+use super::Db;
+
+impl HeadReport for Db {
+    fn head(&self, limit: usize) -> HeadStatistics {
+        let head = &self.inner.head;
+        let mut report = HeadStatistics {
+            chunks: self.inner.stats.chunks.get().max(0) as u64,
+            range: head.range(),
+            ..HeadStatistics::default()
+        };
+        head.cardinality(&mut report);
+        for list in [
+            &mut report.series_by_metric,
+            &mut report.values_by_label,
+            &mut report.bytes_by_label,
+            &mut report.series_by_pair,
+        ] {
+            top(list, limit);
+        }
+        report
+    }
+
+    fn local_blocks(&self) -> Vec<LocalBlock> {
+        let hold = self.inner.hold.read().clone();
+        let layout = self.inner.layout();
+        layout
+            .blocks
+            .iter()
+            .map(|b| {
+                let meta = b.meta();
+                LocalBlock {
+                    ulid: meta.ulid.to_string().into(),
+                    min: meta.min_time,
+                    max: meta.max_time,
+                    counts: (
+                        meta.stats.num_series,
+                        meta.stats.num_samples,
+                        meta.stats.num_chunks,
+                    ),
+                    level: meta.compaction.level,
+                    bytes: b.bytes,
+                    shipped: hold.as_ref().map(|hold| !hold(meta.ulid)),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Keeps the `limit` biggest, biggest first.
+fn top(list: &mut Vec<(Str, u64)>, limit: usize) {
+    list.sort_by(|a, b| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0)));
+    list.truncate(limit);
+}

@@ -1,0 +1,141 @@
+//! Handing chunks of the head to a block writer, series by series in the order of their labels.
+
+use block::index::SymbolSet;
+use block::{BlockError, Chunk, Writer};
+use model::{Encoding, Millis};
+
+use super::page::SeenBytes;
+use super::{Head, Snapshot, place};
+
+/// The series that have chunks in a range, in the order of their labels.
+pub(crate) struct Export {
+    symbols: SymbolSet,
+    /// Ordinals of name and value, by the rank of the pair.
+    pairs: Vec<(u32, u32)>,
+    /// Ranks of the pairs of all series.
+    labels: Vec<u32>,
+    series: Vec<(u32, u32, u32)>,
+}
+
+impl Export {
+    /// The symbols that the block needs.
+    pub(crate) fn take_symbols(&mut self) -> SymbolSet {
+        std::mem::take(&mut self.symbols)
+    }
+}
+
+impl Head {
+    /// Gathers the series with chunks in `min..max`. Memory: four bytes a label. No series may be
+    /// removed before the export is written: numbers of pairs must stay what they are.
+    pub(crate) fn export(
+        &self,
+        (min, max): (Millis, Millis),
+        snapshot: Option<&Snapshot>,
+    ) -> Export {
+        let index = self.index.read();
+        let pages = self.pages.read();
+        let used = index.pair_ids();
+        let texts = used.iter().map(|&p| index.pair(p));
+        let symbols = SymbolSet::collect(texts.flat_map(|(n, v)| [n, v]));
+        let ordinal = |s: &str| symbols.find(s).unwrap_or(0);
+        // Ranks of pairs order series as their labels do.
+        let mut ranked: Vec<((u32, u32), u32)> = used
+            .iter()
+            .map(|&p| {
+                let (name, value) = index.pair(p);
+                ((ordinal(name), ordinal(value)), p)
+            })
+            .collect();
+        ranked.sort_unstable();
+        let mut rank_of = vec![0u32; used.last().map_or(0, |&p| p as usize + 1)];
+        for (rank, (_, pair)) in ranked.iter().enumerate() {
+            rank_of[*pair as usize] = rank as u32;
+        }
+        let mut labels: Vec<u32> = Vec::new();
+        let mut series = Vec::new();
+        for (number, page) in pages.iter().enumerate() {
+            let Some(page) = page else { continue };
+            let page = page.0.lock();
+            for (slot, s) in page.series.iter().enumerate() {
+                let Some(s) = s else { continue };
+                if !page.see(slot, (min, max - 1), snapshot, |_| {}) {
+                    continue;
+                }
+                let start = labels.len() as u32;
+                labels.extend(page.labels(s).iter().map(|&p| rank_of[p as usize]));
+                let id = number as u32 * super::PAGE + slot as u32;
+                series.push((id, start, labels.len() as u32));
+            }
+        }
+        drop(pages);
+        drop(index);
+        let of = |s: &(u32, u32, u32)| &labels[s.1 as usize..s.2 as usize];
+        series.sort_unstable_by(|a, b| of(a).cmp(of(b)));
+        Export {
+            symbols,
+            pairs: ranked.into_iter().map(|r| r.0).collect(),
+            labels,
+            series,
+        }
+    }
+
+    /// Writes the chunks in `min..max` of the series of an export.
+    pub(crate) fn write(
+        &self,
+        export: &Export,
+        (min, max): (Millis, Millis),
+        snapshot: Option<&Snapshot>,
+        writer: &mut Writer,
+    ) -> Result<(), BlockError> {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut chunks: Vec<(Millis, Millis, usize)> = Vec::new();
+        let mut labels = Vec::new();
+        for &(id, from, to) in &export.series {
+            let (number, slot) = place(id);
+            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+                continue;
+            };
+            bytes.clear();
+            chunks.clear();
+            {
+                let page = page.0.lock();
+                page.see(slot, (min, max - 1), snapshot, |seen| {
+                    match seen.bytes {
+                        SeenBytes::Shared(blob, at, len) => {
+                            let blob = page.blob(blob);
+                            let at = at as usize;
+                            bytes.extend_from_slice(
+                                blob.get(at..at + usize::from(len)).unwrap_or_default(),
+                            );
+                        }
+                        SeenBytes::Copy(b) => bytes.extend_from_slice(b),
+                        SeenBytes::Cut(b, n) => {
+                            bytes.extend_from_slice(&n.to_be_bytes());
+                            bytes.extend_from_slice(b.get(2..).unwrap_or_default());
+                        }
+                    }
+                    chunks.push((seen.min, seen.max, bytes.len()));
+                });
+            }
+            let mut start = 0;
+            let list: Vec<Chunk<'_>> = chunks
+                .iter()
+                .map(|&(min, max, end)| {
+                    let data = &bytes[start..end];
+                    start = end;
+                    Chunk {
+                        min,
+                        max,
+                        encoding: Encoding::XOR,
+                        data,
+                    }
+                })
+                .collect();
+            labels.clear();
+            let ranks = &export.labels[from as usize..to as usize];
+            labels.extend(ranks.iter().map(|&r| export.pairs[r as usize]));
+            writer.add(&labels, &list)?;
+        }
+        Ok(())
+    }
+}
