@@ -25,7 +25,6 @@ mod series;
 mod status;
 mod targets;
 mod time;
-mod tree;
 
 pub use status::{BuildInfo, RuntimeInfo};
 

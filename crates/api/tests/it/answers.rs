@@ -455,6 +455,15 @@ async fn a_tree_as_json() {
     );
     assert_eq!(selector["matchers"][0]["type"], "=~");
     assert_eq!(tree["rhs"]["type"], "unaryExpr");
+    // As deep as the parser allows: nested, and in a row.
+    let deep = format!("query={}1{}", "(".repeat(250), ")".repeat(250));
+    let long = format!("query=1{}", "%2B1".repeat(500));
+    for path in ["/api/v1/parse_query", "/api/v1/format_query"] {
+        for form in [&deep, &long] {
+            let answer = post(path, form).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    }
     let runtime = get("/api/v1/status/runtimeinfo").await.json();
     assert_eq!(runtime["data"]["serverTime"], "2023-11-14T22:13:20Z");
     assert_eq!(NOW, 1_700_000_000_000);
