@@ -1,0 +1,145 @@
+//! A process is killed while it appends: what it acknowledged is there.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use model::{Batch, Labels};
+use tsdb::wal::SyncMode;
+use tsdb::{Db, Options};
+
+use crate::all;
+
+const DIR: &str = "EPIMETHEUS_TSDB_CHILD_DIR";
+const FROM: &str = "EPIMETHEUS_TSDB_CHILD_FROM";
+const SERIES: usize = 40;
+
+fn set(i: i64) -> Labels {
+    Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        // Short blocks, so that cutting, checkpoints and merging are interrupted too.
+        min_block: 2_000,
+        max_block: Some(6_000),
+        maintain_every: Some(Duration::from_millis(20)),
+        ..Options::quiet()
+    };
+    options.wal.segment_size = 64 * 1024;
+    options.wal.sync = SyncMode::Interval(Duration::from_millis(10));
+    options
+}
+
+/// What the child does when the parent test runs this same binary: appends for ever, a step of 100
+/// ms of data at a time, and says so. Some series come and go.
+#[test]
+fn child() {
+    let (Some(dir), Ok(from)) = (std::env::var_os(DIR), std::env::var(FROM)) else {
+        return;
+    };
+    let db = Db::open(dir, options()).unwrap();
+    let mut step: i64 = from.parse().unwrap();
+    let mut out = std::io::stdout().lock();
+    loop {
+        let sets: Vec<Labels> = (0..SERIES as i64)
+            .map(|i| set(if i < 30 { i } else { i + step / 10 * 10 }))
+            .collect();
+        let refs = db.resolve_now(&sets).unwrap();
+        let mut batch = Batch::default();
+        for r in refs {
+            batch.push(r, step * 100, step as f64);
+        }
+        match db.append_now(batch) {
+            Ok(took) => assert!(took.rejected.is_empty(), "{:?}", took.rejected),
+            // Garbage collection came between the two calls.
+            Err(model::SinkError::Stale(_)) => continue,
+            Err(e) => panic!("{e}"),
+        }
+        writeln!(out, "ack {step}").unwrap();
+        out.flush().unwrap();
+        step += 1;
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged: BTreeMap<i64, ()> = BTreeMap::new();
+    let mut next = 0;
+    let mut seed = std::process::id();
+    for _ in 0..8 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "durability::child",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(DIR, dir.path())
+            .env(FROM, next.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        seed = seed.wrapping_mul(1664525).wrapping_add(1013904223);
+        let steps = 5 + (seed >> 16) % 120;
+        let out = child.stdout.take().unwrap();
+        let mut lines = BufReader::new(out).lines();
+        let mut seen = 0;
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            // The test harness may put its own words before the first.
+            if let Some(at) = line.find("ack ") {
+                let step: i64 = line[at + 4..].parse().unwrap();
+                acknowledged.insert(step, ());
+                seen += 1;
+                if seen == steps {
+                    break;
+                }
+            }
+        }
+        child.kill().unwrap();
+        // What it still managed to say before it died counts as well.
+        for line in lines.map_while(Result::ok) {
+            if let Some(step) = line.strip_prefix("ack ").and_then(|s| s.parse().ok()) {
+                acknowledged.insert(step, ());
+            }
+        }
+        let status = child.wait_with_output().unwrap();
+        assert_eq!(seen, steps, "{}", String::from_utf8_lossy(&status.stderr));
+        let db = Db::open(
+            dir.path(),
+            Options {
+                maintain_every: None,
+                ..options()
+            },
+        )
+        .unwrap();
+        assert!(
+            db.replayed().damaged.is_empty(),
+            "{:?}",
+            db.replayed().damaged
+        );
+        assert_eq!(db.replayed().unknown, 0);
+        let there = all(&db);
+        for &step in acknowledged.keys() {
+            for i in 0..SERIES as i64 {
+                let labels = set(if i < 30 { i } else { i + step / 10 * 10 });
+                let found = there.get(&labels).is_some_and(|s| {
+                    s.iter()
+                        .any(|s| s.ts == step * 100 && s.value == step as f64)
+                });
+                assert!(
+                    found,
+                    "step {step} of {labels} was acknowledged and is gone"
+                );
+            }
+        }
+        // One more step may have reached the log without being acknowledged; never half of one.
+        let last = there.values().flatten().map(|s| s.ts).max().unwrap() / 100;
+        next = last + 1;
+    }
+    assert!(acknowledged.len() > 100);
+}
