@@ -1,39 +1,104 @@
 //! Bits, most significant first, as Gorilla's streams have them.
 
-/// Appends bits to a byte vector. The bits of the last byte that are not used yet are zero.
-///
-/// Separate from the vector, so that an open chunk keeps no more than the bytes and one count.
-#[inline]
-pub(crate) fn write(buf: &mut Vec<u8>, free: &mut u8, value: u128, bits: u32) {
-    debug_assert!(bits <= 120 && *free < 8);
-    debug_assert!(bits == 0 || value >> bits == 0);
-    if bits == 0 {
-        return;
-    }
-    // The last byte, if it has room, and the new bits side by side at the top of one word.
-    let used = (8 - *free as u32) & 7;
-    let mut word = value << (128 - bits - used);
-    if used != 0 {
-        // `free` is not zero only after a byte was written.
-        let last = buf.pop().unwrap_or(0);
-        word |= (last as u128) << 120;
-    }
-    let total = used + bits;
-    let bytes = total.div_ceil(8) as usize;
-    *free = (bytes as u32 * 8 - total) as u8;
-    let len = buf.len();
-    if buf.capacity() - len < 16 {
-        grow(buf);
-    }
-    // A copy of constant size is one store; what is too much is cut off again.
-    buf.extend_from_slice(&word.to_be_bytes());
-    buf.truncate(len + bytes);
+/// Where a stream of bits ends inside a byte vector, which is longer than the stream: behind the
+/// end there may be anything. So writing is one store and one new length.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct End {
+    /// Bytes of the stream, the last one included if not all its bits are used.
+    pub(crate) len: u32,
+    /// Bits of the last byte that are used, if not all are.
+    pub(crate) used: u8,
+    /// The last byte, if not all its bits are used; the others are zero.
+    pub(crate) last: u8,
 }
 
-/// Open chunks are many and small: they grow by half, not to the double.
+impl End {
+    /// The end of a stream of `bits` that begins `buf`, whose unused bits become zero.
+    pub(crate) fn of(buf: &mut [u8], bits: usize) -> Self {
+        let mut end = Self {
+            len: bits.div_ceil(8) as u32,
+            used: (bits % 8) as u8,
+            last: 0,
+        };
+        if let Some(last) = buf.get_mut(bits / 8)
+            && end.used != 0
+        {
+            *last &= !(0xff >> end.used);
+            end.last = *last;
+        }
+        end
+    }
+
+    /// Bytes of the stream.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+}
+
+/// Makes room for another 16 bytes behind `at`. Open chunks are many and small: they grow by half,
+/// not to the double.
 #[cold]
-fn grow(buf: &mut Vec<u8>) {
-    buf.reserve_exact((buf.len() / 2).max(48));
+fn grow(buf: &mut Vec<u8>, at: usize) {
+    let room = at + 16 + (at / 2).max(32);
+    buf.reserve_exact(room.saturating_sub(buf.len()));
+    buf.resize(buf.capacity(), 0);
+}
+
+/// Appends whole bytes; the stream must end with a full byte.
+pub(crate) fn write_bytes(buf: &mut Vec<u8>, end: &mut End, bytes: &[u8]) {
+    let at = end.len();
+    while at + bytes.len() + 16 > buf.len() {
+        grow(buf, at + bytes.len());
+    }
+    buf[at..at + bytes.len()].copy_from_slice(bytes);
+    end.len += bytes.len() as u32;
+}
+
+/// Appends the lower bits of `head`, then those of `tail`; above them both are zero. Together they
+/// have 1 to 113 bits, `head` at most 63.
+#[inline]
+pub(crate) fn write(
+    buf: &mut Vec<u8>,
+    end: &mut End,
+    (head, head_bits): (u64, u32),
+    (tail, tail_bits): (u64, u32),
+) {
+    debug_assert!(head_bits < 64 && head >> head_bits == 0);
+    debug_assert!(tail_bits == 64 || tail_bits < 64 && tail >> tail_bits == 0);
+    let used = end.used as u32;
+    let total = used + head_bits + tail_bits;
+    debug_assert!((1..=120).contains(&total));
+    // A byte that is not full is written again.
+    let at = end.len() - (used != 0) as usize;
+    let full = total / 8;
+    let rest = total % 8;
+    if buf.len() < at + 16 {
+        grow(buf, at);
+    }
+    let Some(room) = buf.get_mut(at..).and_then(|b| b.first_chunk_mut::<16>()) else {
+        // `grow` has just made it.
+        return;
+    };
+    let [first, second] = if total <= 64 {
+        let mut word = (end.last as u64) << 56 | tail << (64 - total);
+        if head_bits != 0 {
+            word |= head << (64 - used - head_bits);
+        }
+        [word, 0]
+    } else {
+        let word = (end.last as u128) << 120
+            | (head as u128) << (128 - used - head_bits)
+            | (tail as u128) << (128 - total);
+        [(word >> 64) as u64, word as u64]
+    };
+    // Two stores of constant size, whatever the length.
+    room[..8].copy_from_slice(&first.to_be_bytes());
+    room[8..].copy_from_slice(&second.to_be_bytes());
+    let word = if full < 8 { first } else { second };
+    end.last = (word >> (56 - (full & 7) * 8)) as u8;
+    end.used = rest as u8;
+    end.len = at as u32 + full + (rest != 0) as u32;
 }
 
 /// A position in a bit stream.
@@ -144,12 +209,20 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(parts in prop::collection::vec((any::<u64>(), 1u32..=64), 0..60)) {
-            let (mut buf, mut free) = (Vec::new(), 0);
+            let (mut buf, mut end) = (Vec::new(), End::default());
             for &(v, n) in &parts {
-                write(&mut buf, &mut free, (v >> (64 - n)) as u128, n);
+                let v = v >> (64 - n);
+                // In one piece, or in two.
+                let low = n / 3;
+                let (head, tail) = (v >> low, v & ((1 << low) - 1));
+                match n.is_multiple_of(2) || n == 1 || n - low > 63 {
+                    true => write(&mut buf, &mut end, (0, 0), (v, n)),
+                    false => write(&mut buf, &mut end, (head, n - low), (tail, low)),
+                }
             }
             let total: usize = parts.iter().map(|p| p.1 as usize).sum();
-            prop_assert_eq!(buf.len(), total.div_ceil(8));
+            prop_assert_eq!(end.len(), total.div_ceil(8));
+            buf.truncate(end.len());
             let mut r = Reader::new(&buf, 0);
             for &(v, n) in &parts {
                 prop_assert_eq!(r.read(n), v >> (64 - n));

@@ -18,7 +18,7 @@
 
 use model::Millis;
 
-use crate::bits::{self, Reader};
+use crate::bits::{self, End, Reader};
 use crate::{ChunkError, Columns};
 
 #[cfg(test)]
@@ -34,13 +34,15 @@ pub const MAX_SAMPLE_BYTES: usize = 19;
 /// A chunk that takes samples. Small: a head keeps one for every series.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    /// The chunk as far as it goes, ready to be read at any time.
+    /// The chunk as far as it goes, ready to be read at any time, and room behind it.
     buf: Vec<u8>,
     ts: Millis,
     delta: u64,
     value: u64,
-    /// Unused bits in the last byte.
-    free: u8,
+    // The parts of an `End`, side by side with the window so that nothing is padded.
+    len: u32,
+    used: u8,
+    last: u8,
     leading: u8,
     trailing: u8,
 }
@@ -66,12 +68,15 @@ impl Encoder {
     pub fn reuse(mut buf: Vec<u8>) -> Self {
         buf.clear();
         buf.extend_from_slice(&[0, 0]);
+        let End { len, used, last } = End::of(&mut buf, 16);
         Self {
+            len,
+            used,
+            last,
             buf,
             ts: 0,
             delta: 0,
             value: 0,
-            free: 0,
             leading: NO_WINDOW,
             trailing: 0,
         }
@@ -83,16 +88,15 @@ impl Encoder {
         let end = decode_state(chunk, &mut columns)?;
         let mut buf = chunk.to_vec();
         buf.truncate(end.pos.div_ceil(8));
-        let free = (buf.len() * 8 - end.pos) as u8;
-        if let Some(last) = buf.last_mut() {
-            *last &= 0xffu8 << free;
-        }
+        let End { len, used, last } = End::of(&mut buf, end.pos);
         Ok(Self {
+            len,
+            used,
+            last,
             buf,
             ts: end.ts,
             delta: end.delta,
             value: end.value,
-            free,
             leading: if end.windowed {
                 end.leading as u8
             } else {
@@ -105,8 +109,8 @@ impl Encoder {
     /// How many samples there are.
     #[inline]
     pub fn len(&self) -> usize {
-        // The constructors write the two bytes.
-        u16::from_be_bytes([self.buf[0], self.buf[1]]) as usize
+        let header = self.buf.first_chunk::<2>();
+        header.map_or(0, |h| u16::from_be_bytes(*h) as usize)
     }
 
     /// Whether there is no sample.
@@ -122,11 +126,12 @@ impl Encoder {
     /// The chunk as far as it goes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.buf
+        &self.buf[..self.len as usize]
     }
 
     /// The chunk.
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.buf.truncate(self.len as usize);
         self.buf
     }
 
@@ -150,70 +155,110 @@ impl Encoder {
     #[inline]
     pub fn append(&mut self, ts: Millis, value: f64) {
         let count = self.len();
-        let value = value.to_bits();
+        if count < 2 || count == 0xffff {
+            return self.append_first(count, ts, value.to_bits());
+        }
+        let delta = ts.wrapping_sub(self.ts) as u64;
+        let dod = delta.wrapping_sub(self.delta) as i64;
+        self.ts = ts;
+        self.delta = delta;
+        let (time, time_bits) = match dod {
+            0 => (0, 1),
+            _ => self.time(dod),
+        };
+        // 24 + 13 and 64 bits at most: both halves in one write.
+        let ((head, head_bits), tail) = self.xor(value.to_bits());
+        let head = (time << head_bits | head, time_bits + head_bits);
+        self.put(head, tail);
+        self.set_len(count + 1);
+    }
+
+    #[inline]
+    fn end(&self) -> End {
+        End {
+            len: self.len,
+            used: self.used,
+            last: self.last,
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, head: (u64, u32), tail: (u64, u32)) {
+        let mut end = self.end();
+        bits::write(&mut self.buf, &mut end, head, tail);
+        (self.len, self.used, self.last) = (end.len, end.used, end.last);
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8]) {
+        let mut end = self.end();
+        bits::write_bytes(&mut self.buf, &mut end, bytes);
+        self.len = end.len;
+    }
+
+    #[inline]
+    fn set_len(&mut self, count: usize) {
+        if let Some(header) = self.buf.first_chunk_mut::<2>() {
+            *header = (count as u16).to_be_bytes();
+        }
+    }
+
+    /// The first two samples, and those that have no room.
+    #[cold]
+    fn append_first(&mut self, count: usize, ts: Millis, value: u64) {
+        let mut bytes = Vec::with_capacity(18);
         match count {
             0 => {
-                bits::put_varint(&mut self.buf, ts);
-                self.buf.extend_from_slice(&value.to_be_bytes());
+                bits::put_varint(&mut bytes, ts);
+                bytes.extend_from_slice(&value.to_be_bytes());
+                self.put_bytes(&bytes);
                 self.value = value;
             }
             1 => {
                 self.delta = ts.wrapping_sub(self.ts) as u64;
-                bits::put_uvarint(&mut self.buf, self.delta);
-                let (word, bits) = self.xor(value);
-                bits::write(&mut self.buf, &mut self.free, word, bits);
+                bits::put_uvarint(&mut bytes, self.delta);
+                self.put_bytes(&bytes);
+                let (head, tail) = self.xor(value);
+                self.put(head, tail);
             }
-            0xffff => return,
-            _ => {
-                let delta = ts.wrapping_sub(self.ts) as u64;
-                let dod = delta.wrapping_sub(self.delta) as i64;
-                self.delta = delta;
-                let (time, time_bits): (u64, u32) = match dod {
-                    0 => (0, 1),
-                    -8191..=8192 => (0b10 << 14 | (dod as u64 & 0x3fff), 16),
-                    -65535..=65536 => (0b110 << 17 | (dod as u64 & 0x1_ffff), 20),
-                    -524_287..=524_288 => (0b1110 << 20 | (dod as u64 & 0xf_ffff), 24),
-                    _ => {
-                        let word = 0b1111 << 64 | dod as u64 as u128;
-                        bits::write(&mut self.buf, &mut self.free, word, 68);
-                        (0, 0)
-                    }
-                };
-                // 24 and 77 bits at most: both halves in one write.
-                let (word, bits) = self.xor(value);
-                let word = (time as u128) << bits | word;
-                bits::write(&mut self.buf, &mut self.free, word, time_bits + bits);
-            }
+            _ => return,
         }
         self.ts = ts;
-        let count = (count as u16 + 1).to_be_bytes();
-        self.buf[0] = count[0];
-        self.buf[1] = count[1];
+        self.set_len(count + 1);
     }
 
-    /// The bits of a value after the one before.
+    /// The bits of a distance that has changed, but for the longest, which are written here.
+    fn time(&mut self, dod: i64) -> (u64, u32) {
+        match dod {
+            -8191..=8192 => (0b10 << 14 | (dod as u64 & 0x3fff), 16),
+            -65535..=65536 => (0b110 << 17 | (dod as u64 & 0x1_ffff), 20),
+            -524_287..=524_288 => (0b1110 << 20 | (dod as u64 & 0xf_ffff), 24),
+            _ => {
+                let tail = (dod as u64, 64);
+                self.put((0b1111, 4), tail);
+                (0, 0)
+            }
+        }
+    }
+
+    /// The bits of a value after the one before: what tells their number, and themselves.
     #[inline]
-    fn xor(&mut self, value: u64) -> (u128, u32) {
+    fn xor(&mut self, value: u64) -> ((u64, u32), (u64, u32)) {
         let xor = value ^ self.value;
         self.value = value;
         if xor == 0 {
-            return (0, 1);
+            return ((0, 1), (0, 0));
         }
         let leading = (xor.leading_zeros() as u8).min(31);
         let trailing = xor.trailing_zeros() as u8;
         if self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing {
             let significant = 64 - self.leading as u32 - self.trailing as u32;
-            let word = 0b10u128 << significant | (xor >> self.trailing) as u128;
-            return (word, 2 + significant);
+            return ((0b10, 2), (xor >> self.trailing, significant));
         }
         self.leading = leading;
         self.trailing = trailing;
         let significant = 64 - leading as u32 - trailing as u32;
-        let head = 0b11 << 11 | (leading as u128) << 6 | (significant as u128 & 0x3f);
-        (
-            head << significant | (xor >> trailing) as u128,
-            13 + significant,
-        )
+        let head = 0b11 << 11 | (leading as u64) << 6 | (significant as u64 & 0x3f);
+        ((head, 13), (xor >> trailing, significant))
     }
 }
 

@@ -147,7 +147,7 @@ fn the_open_chunk_is_small() {
         e.append(1_700_000_000_000 + i * 15_000, i as f64);
     }
     assert!(
-        e.capacity() <= e.bytes().len() * 3 / 2 + 48,
+        e.capacity() <= e.bytes().len() * 3 / 2 + 64,
         "{}",
         e.capacity()
     );
