@@ -33,11 +33,11 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Keys of the mechanisms in use that we cannot run.
+    /// Keys of the mechanisms in use that we cannot run, and of HTTP client settings that we
+    /// cannot obey in those that we can.
     pub fn unsupported(&self) -> Vec<&'static str> {
         let mut keys = Vec::new();
         let mut add = |key, used: bool| keys.extend(used.then_some(key));
-        add("http_sd_configs", !self.http_sd_configs.is_empty());
         add("dns_sd_configs", !self.dns_sd_configs.is_empty());
         add(
             "kubernetes_sd_configs",
@@ -46,6 +46,11 @@ impl Discovery {
         for (key, sections) in &self.foreign {
             add(key, !sections.is_empty());
         }
+        keys.extend(
+            self.http_sd_configs
+                .iter()
+                .flat_map(|http| http.http.unsupported()),
+        );
         keys
     }
 

@@ -1,5 +1,6 @@
 //! Who is there to talk to: target groups from static lists, files, HTTP, ...
 //!
+//! A [`Manager`] runs the [`Discoverer`]s that jobs ask for and publishes their [`Group`]s.
 //! [`config::Discovery`] is every discovery section that a scrape job (or an Alertmanager entry)
 //! of `prometheus.yml` may have. A mechanism that we do not run is still read and judged, so that
 //! a configuration can be checked; [`config::Discovery::unsupported`] names it.
@@ -20,3 +21,22 @@
 //! (`scrape`, `rules`, `store`), or relabelling what was found (`model::relabel`).
 
 pub mod config;
+mod counters;
+mod discoverer;
+mod group;
+mod manager;
+
+pub use discoverer::Discoverer;
+pub use group::{Found, Group, Groups};
+pub use manager::{Manager, ManagerOptions, Updates};
+
+/// Why discovery cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings of an HTTP client cannot be obeyed.
+    #[error(transparent)]
+    Client(#[from] wire::client::ClientError),
+    /// Its metrics are taken.
+    #[error(transparent)]
+    Metrics(#[from] metrics::Error),
+}
