@@ -41,6 +41,6 @@ mod pool;
 mod samples;
 mod target;
 
+pub use discovery::Group;
 pub use error::ScrapeError;
 pub use manager::{Manager, Options, seed};
-pub use target::Group;

@@ -26,17 +26,6 @@ const SWITCHES: [(&str, &str); 3] = [
     ("__scrape_native_histograms__", "scrape native histograms"),
 ];
 
-/// Targets that were found together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Group {
-    /// Who found them, and where: for logs.
-    pub source: String,
-    /// The labels of each target, `__address__` among them.
-    pub targets: Vec<Labels>,
-    /// Labels that all of them have, unless they have their own.
-    pub labels: Labels,
-}
-
 /// Something to be scraped.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
