@@ -4,6 +4,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -31,10 +32,9 @@ pub(crate) fn respond(mut encoder: impl Encode) -> Response {
         while !encoder.fill(&mut bytes, usize::MAX) {}
         Body::from(bytes)
     } else {
-        Body::from_stream(futures_util::stream::unfold(
-            Some(piece(Box::new(encoder))),
-            next,
-        ))
+        let pieces = futures_util::stream::unfold(Some(piece(Box::new(encoder))), next);
+        // Compression asks once more after the end.
+        Body::from_stream(pieces.fuse())
     };
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response()
 }

@@ -146,7 +146,7 @@ fn answer(params: &Params, result: QueryResult, limit: usize, took: Duration) ->
         warnings,
         infos,
         at: 0,
-        inside: 0,
+        inside: None,
         begun: false,
         _scope: scope,
     };
@@ -182,8 +182,8 @@ struct ResultEncoder {
     infos: Vec<Str>,
     /// Series (or samples of a vector) written.
     at: usize,
-    /// Samples of the present series written.
-    inside: usize,
+    /// Samples of the present series written; none if not even its labels are.
+    inside: Option<usize>,
     begun: bool,
     /// The query's memory is held until its result is written.
     _scope: Option<Arc<Scope>>,
@@ -230,24 +230,25 @@ impl ResultEncoder {
             }
             Value::Matrix(series) => {
                 while let Some(one) = series.get(self.at) {
-                    if self.inside == 0 {
+                    let written = self.inside.unwrap_or_else(|| {
                         metric(out, &one.labels, self.at);
                         out.extend_from_slice(b",\"values\":[");
-                    }
-                    let left = one.ts.iter().zip(&one.values).skip(self.inside);
-                    for (&ts, &value) in left {
+                        0
+                    });
+                    let samples = one.ts.iter().zip(&one.values).enumerate();
+                    for (inside, (&ts, &value)) in samples.skip(written) {
                         if out.len() >= until {
+                            self.inside = Some(inside);
                             return false;
                         }
-                        if self.inside > 0 {
+                        if inside > 0 {
                             out.push(b',');
                         }
                         json::sample(out, ts, value);
-                        self.inside += 1;
                     }
                     out.extend_from_slice(b"]}");
                     self.at += 1;
-                    self.inside = 0;
+                    self.inside = None;
                 }
             }
         }
@@ -299,6 +300,65 @@ impl Encode for ResultEncoder {
             Value::Matrix(series) => series
                 .iter()
                 .all(|s| take(s.labels.as_bytes().len() + 30 + 25 * s.ts.len())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Labels;
+    use promql::value::{InstantSample, RangeSeries};
+
+    fn written(value: Value, until: impl Fn() -> usize) -> String {
+        let mut encoder = ResultEncoder {
+            value,
+            stats: None,
+            warnings: vec![],
+            infos: vec![],
+            at: 0,
+            inside: None,
+            begun: false,
+            _scope: None,
+        };
+        let mut all = Vec::new();
+        loop {
+            let mut piece = Vec::new();
+            let done = encoder.fill(&mut piece, until());
+            all.extend(piece);
+            if done {
+                return String::from_utf8(all).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_length_make_the_same_whole() {
+        let labels = |i: usize| Labels::from_pairs([("i", "x".repeat(i))]);
+        let matrix = Value::Matrix(
+            (0..9)
+                .map(|i| RangeSeries {
+                    labels: labels(i),
+                    ts: (0..i as i64 * 2).collect(),
+                    values: (0..i * 2).map(|n| n as f64 / 3.0).collect(),
+                })
+                .collect(),
+        );
+        let vector = Value::Vector(
+            (0..9)
+                .map(|i| InstantSample {
+                    labels: labels(i),
+                    ts: 5,
+                    value: 0.5,
+                })
+                .collect(),
+        );
+        for value in [matrix, vector] {
+            let whole = written(value.clone(), || usize::MAX);
+            serde_json::from_str::<serde_json::Value>(&whole).unwrap();
+            for piece in 1..200 {
+                assert_eq!(written(value.clone(), || piece), whole, "pieces of {piece}");
+            }
         }
     }
 }

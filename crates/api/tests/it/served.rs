@@ -100,6 +100,19 @@ async fn under_a_prefix_with_metrics_of_it() {
     assert!(text.contains(line), "{text}");
 }
 
+#[tokio::test]
+async fn large_answers_arrive_whole_however_they_are_encoded() {
+    let url = serve(options(), "").await;
+    let url = format!("{url}/api/v1/query_range?query=wide&start=0&end=1000&step=1");
+    let plain = client().get(&url).header("accept-encoding", "identity");
+    let plain = plain.send().await.unwrap().bytes().await.unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&plain).unwrap();
+    assert_eq!(json["data"]["result"].as_array().unwrap().len(), 500);
+    // Without a word from us the client asks for gzip, and unpacks it.
+    let response = client().get(&url).send().await.unwrap();
+    assert!(plain == response.bytes().await.unwrap());
+}
+
 struct Life;
 
 impl Lifecycle for Life {
