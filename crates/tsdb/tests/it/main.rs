@@ -1,5 +1,7 @@
 //! Tests with other processes and with data that real Prometheus wrote.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod durability;
 mod fixture;
 mod interop;
