@@ -1,7 +1,7 @@
 //! Appending by reference in batches shaped like scrapes, making series, replaying a log; and how
 //! many bytes a series takes in memory and a sample in the log.
 //!
-//! `cargo bench -p tsdb` prints the sizes first.
+//! `EPIMETHEUS_SIZES=1 cargo bench -p tsdb` prints the sizes first.
 
 #![expect(clippy::unwrap_used, reason = "a bench ends where something fails")]
 
@@ -217,7 +217,7 @@ fn replay(c: &mut Criterion) {
 }
 
 fn all(c: &mut Criterion) {
-    if std::env::args().any(|a| a == "--bench") {
+    if std::env::var_os("EPIMETHEUS_SIZES").is_some() {
         sizes();
     }
     append(c);

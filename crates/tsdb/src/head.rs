@@ -25,10 +25,10 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
+use hashbrown::HashMap;
 use model::time::{Clock, WallClock};
 use model::{Labels, Millis, SeriesRef, TimeRange};
 use parking_lot::{Mutex, RwLock};

@@ -57,6 +57,52 @@ enum Job {
 const HANDED: usize = 8192;
 /// Lists that may wait for a worker.
 const WAITING: usize = 16;
+/// So many samples are gathered and brought into the order of pages before they are appended: a
+/// series then gets several at once, while it is in the cache.
+const GATHERED: usize = 512 << 10;
+
+/// Samples on their way into the head.
+#[derive(Default)]
+struct Gathered {
+    samples: Samples,
+    sorted: Samples,
+    /// By page: how many, then where the next one goes.
+    places: Vec<u32>,
+}
+
+impl Gathered {
+    /// Appends everything; how many samples had no series.
+    fn empty_into(&mut self, head: &Head, min: Millis) -> u64 {
+        let pages = self.samples.iter().map(|s| (s.0 / PAGE) as usize);
+        let (Some(first), Some(last)) = (pages.clone().min(), pages.clone().max()) else {
+            return 0;
+        };
+        // Where references are few and far between, order would cost more than it brings.
+        if last - first > self.samples.len() {
+            let unknown = head.replay(&self.samples, min);
+            self.samples.clear();
+            return unknown;
+        }
+        self.places.clear();
+        self.places.resize(last - first + 1, 0);
+        for page in pages {
+            self.places[page - first] += 1;
+        }
+        let mut sum = 0;
+        for place in &mut self.places {
+            sum += std::mem::replace(place, sum);
+        }
+        self.sorted.clear();
+        self.sorted.resize(self.samples.len(), (0, 0, 0.0));
+        for s in &self.samples {
+            let place = &mut self.places[(s.0 / PAGE) as usize - first];
+            self.sorted[*place as usize] = *s;
+            *place += 1;
+        }
+        self.samples.clear();
+        head.replay(&self.sorted, min)
+    }
+}
 
 struct Workers {
     senders: Vec<SyncSender<Job>>,
@@ -144,19 +190,24 @@ pub(crate) fn replay(
             senders.push(sender);
             handles.push(scope.spawn(move || {
                 let mut unknown = 0;
+                let mut gathered = Gathered::default();
                 while let Ok(job) = receiver.recv() {
                     match job {
                         Job::Samples(list) => {
-                            unknown += head.replay(&list, min);
+                            gathered.samples.extend_from_slice(&list);
                             let _ = give_back.try_send(list);
+                            if gathered.samples.len() >= GATHERED {
+                                unknown += gathered.empty_into(head, min);
+                            }
                         }
                         Job::Meet(barrier) => {
+                            unknown += gathered.empty_into(head, min);
                             barrier.wait();
                             barrier.wait();
                         }
                     }
                 }
-                unknown
+                unknown + gathered.empty_into(head, min)
             }));
         }
         let mut workers = Workers {
