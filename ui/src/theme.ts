@@ -1,5 +1,5 @@
 // Light, dark, or what the system says.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import { usePreference } from './hooks';
 
 const system = matchMedia('(prefers-color-scheme: dark)');
@@ -14,7 +14,8 @@ export function useTheme(): { theme: string; dark: boolean; set: (theme: string)
     return () => system.removeEventListener('change', watch);
   }, []);
   const dark = theme === 'dark' || (theme === 'system' && systemDark);
-  useEffect(() => {
+  // Before anything below draws with the theme's colours.
+  useLayoutEffect(() => {
     document.documentElement.dataset.theme = dark ? 'dark' : 'light';
   }, [dark]);
   return { theme, dark, set };

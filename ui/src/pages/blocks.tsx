@@ -24,9 +24,9 @@ export function BlockTable({ blocks }: { blocks: Block[] }) {
               <th scope="col">Span</th>
               <th scope="col">Level</th>
               {labels && <th scope="col">Resolution</th>}
-              <th scope="col">Series</th>
-              <th scope="col">Samples</th>
-              {size && <th scope="col">Size</th>}
+              <th scope="col" class="right">Series</th>
+              <th scope="col" class="right">Samples</th>
+              {size && <th scope="col" class="right">Size</th>}
               {shipped && <th scope="col">In the bucket</th>}
               {labels && <th scope="col">Labels</th>}
             </tr>

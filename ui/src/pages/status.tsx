@@ -236,8 +236,8 @@ function Config() {
 function Yaml({ text }: { text: string }) {
   return (
     <>
-      {text.split('\n').map((line, i) => {
-        const match = /^(\s*(?:- )*)([^\s#'"][^:#]*)(:)(.*)$/.exec(line);
+      {text.trimEnd().split('\n').map((line, i) => {
+        const match = /^(\s*(?:- )*)([^\s#'"][^:#]*)(:)(\s.*|)$/.exec(line);
         return (
           <span key={i}>
             {match ? (

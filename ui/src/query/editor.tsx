@@ -5,6 +5,9 @@ import { SharedContext } from '../context';
 import type { Mounted } from './codemirror';
 
 interface Props {
+  /** What was asked last; a change of it (an example, a step back in history) replaces the text. */
+  asked: string;
+  /** What is written now, for the plain field. */
   value: string;
   onChange: (value: string) => void;
   onRun: (value: string) => void;
@@ -43,7 +46,10 @@ export function Editor(props: Props) {
       mounted.current = null;
     };
   }, []);
-  useEffect(() => mounted.current?.setText(props.value), [props.value]);
+  // Never the draft: it comes from the editor and is always a little late.
+  useEffect(() => {
+    if (props.asked !== latest.current.value) mounted.current?.setText(props.asked);
+  }, [props.asked]);
   useEffect(() => mounted.current?.setDark(dark), [dark]);
 
   return (

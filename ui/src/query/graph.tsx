@@ -101,6 +101,7 @@ export function Graph(props: {
       axes: [
         {
           ...ink,
+          space: 90,
           values: [
             [86400 * 365, '{YYYY}', null, null, null, null, null, null, 1],
             [86400 * 28, '{MMM} {YYYY}', null, null, null, null, null, null, 1],
@@ -109,14 +110,14 @@ export function Graph(props: {
             [0.001, '{HH}:{mm}:{ss}', '\n{YYYY}-{MM}-{DD}', null, '\n{MM}-{DD}', null, null, null, 1],
           ],
         },
-        { ...ink, size: 64, values: (_, splits) => splits.map((n) => (n === null ? '' : axis(n))) },
+        { ...ink, size: 64, space: 44, values: (_, splits) => splits.map((n) => (n === null ? '' : axis(n))) },
       ],
       series: [
         {},
         ...drawn.map((_, i) => ({
           show: !hidden.has(i),
           stroke: colour(i, dark),
-          width: 1.6,
+          width: props.stacked ? (drawn.length > 40 ? 0 : 1) : 1.6,
           fill: props.stacked ? colour(i, dark, dark ? 0.35 : 0.4) : undefined,
           points: { show: isolatedPoints },
         })),

@@ -4,6 +4,8 @@ import { go, path, useLocation } from '../location';
 import { PanelView } from './panel';
 import { decode, encode, newPanel, type Panel } from './panels';
 
+const title = document.title;
+
 export function QueryPage() {
   const at = useLocation();
   const [panels, setPanels] = useState(() => decode(location.search));
@@ -18,6 +20,14 @@ export function QueryPage() {
       setPanels(decode(search));
     }
   }, [at]);
+
+  const first = panels[0]?.expr;
+  useEffect(() => {
+    document.title = first ? `${first.slice(0, 80)} · ${title}` : title;
+    return () => {
+      document.title = title;
+    };
+  }, [first]);
 
   const change = (next: Panel[], replace = false) => {
     setPanels(next);
@@ -34,7 +44,8 @@ export function QueryPage() {
           key={panel.id}
           panel={panel}
           number={i + 1}
-          focus={i === panels.length - 1}
+          // A page of several must not jump to one of them.
+          focus={panels.length === 1 || (panel.expr === '' && i === panels.length - 1)}
           onChange={(next, replace) => change(panels.map((p) => (p.id === next.id ? next : p)), replace)}
           onRemove={panels.length > 1 ? () => change(panels.filter((p) => p.id !== panel.id)) : undefined}
           onCopy={() => change(panels.flatMap((p) => (p.id === panel.id ? [p, newPanel(p)] : [p])))}

@@ -90,7 +90,7 @@ export function PanelView(props: {
   return (
     <section class="panel" aria-label={`Query ${props.number}`}>
       <div class="ask">
-        <Editor value={draft} onChange={setDraft} onRun={run} focus={props.focus} />
+        <Editor asked={panel.expr} value={draft} onChange={setDraft} onRun={run} focus={props.focus} />
         {asked.busy ? (
           <button type="button" class="run" onClick={stop} title="Give up this query">
             <Spinner label="The query runs" /> Stop
@@ -176,10 +176,14 @@ export function PanelView(props: {
             end={asked.end}
             step={asked.step}
             stacked={panel.stacked}
-            onZoom={(from, to) => onChange({ ...panel, range: Math.max(1000, Math.round(to - from)), end: Math.round(to) })}
+            onZoom={(from, to) => {
+              // Whole seconds: what the URL can hold.
+              const [first, last] = [Math.floor(from / 1000) * 1000, Math.ceil(to / 1000) * 1000];
+              onChange({ ...panel, range: Math.max(1000, last - first), end: last });
+            }}
             onWiden={() => {
               const middle = (asked.start + asked.end) * 500;
-              const end = middle + panel.range;
+              const end = Math.ceil((middle + panel.range) / 1000) * 1000;
               onChange({ ...panel, range: panel.range * 2, end: end >= Date.now() ? undefined : end });
             }}
           />
