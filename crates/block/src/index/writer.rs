@@ -1,8 +1,7 @@
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::series::{self, ChunkMeta, Entry};
 use super::table::put_entry;
@@ -27,7 +26,9 @@ pub struct SymbolSet {
 impl SymbolSet {
     /// From strings in any order, with repetitions.
     pub fn collect<'a>(strings: impl IntoIterator<Item = &'a str>) -> Self {
-        let sorted: BTreeSet<&str> = strings.into_iter().collect();
+        let unique: HashSet<&str> = strings.into_iter().collect();
+        let mut sorted: Vec<&str> = unique.into_iter().collect();
+        sorted.sort_unstable();
         let mut set = Self::default();
         for s in sorted {
             set.add(s);

@@ -1,14 +1,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chunk::{suite, xor};
-use model::{Encoding, Labels, Sample, Source, TimeRange};
+use model::{Budget, Encoding, Kind, Labels, Sample, Source, TimeRange};
+use proptest::prelude::*;
 use tempfile::TempDir;
 use ulid::Ulid;
 
 use super::*;
+use crate::chunks::Segments;
 use crate::index::SymbolSet;
-use crate::{Access, Chunk, Meta, Writer};
+use crate::read_at::{FaultyAt, ReadAt};
+use crate::{Access, Chunk, Meta, Tombstones, Writer};
 
 type Series = Vec<(Labels, Vec<Sample>)>;
 
@@ -145,4 +149,135 @@ fn blocks_with_different_series() {
             .collect()
     };
     suite::source("different series", |s| source(Access::Map, deal, s));
+}
+
+fn ramps(series: usize, samples: i64) -> Series {
+    (0..series)
+        .map(|i| {
+            let labels = Labels::from_pairs([("i".to_owned(), format!("{i:05}"))]);
+            let samples = (0..samples).map(|k| Sample {
+                ts: k * 10,
+                value: (k * i as i64 % 13) as f64,
+            });
+            (labels, samples.collect())
+        })
+        .collect()
+}
+
+/// The files of a block: index and segments.
+fn files(dir: &Path) -> (Bytes, Vec<Bytes>) {
+    let read = |p: std::path::PathBuf| Bytes::from(std::fs::read(p).unwrap());
+    let mut paths: Vec<_> = std::fs::read_dir(dir.join("chunks"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    paths.sort();
+    (
+        read(dir.join("index")),
+        paths.into_iter().map(read).collect(),
+    )
+}
+
+fn collect_all(block: Block, budget: Arc<Budget>) -> Result<usize, SourceError> {
+    let scope = Arc::new(Scope::new(TimeRange::ALL, budget));
+    let view = BlockSource::new(vec![Arc::new(block)]).open(Arc::clone(&scope))?;
+    let rows = view.select(Select::new(vec![], TimeRange::ALL));
+    suite::collect(rows, &scope, TimeRange::ALL).map(|s| s.values().map(Vec::len).sum())
+}
+
+#[test]
+fn a_disk_that_fails_is_an_error_at_every_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = write(dir.path(), ramps(400, 300), 120).unwrap();
+    let (index, segments) = files(&dir.path().join(meta.ulid.to_string()));
+    assert!(segments.len() > 1);
+    let open = |index_from, segments_from| {
+        let faulty = |b: &Bytes, from| Arc::new(FaultyAt::new(Arc::new(b.clone()), from));
+        let of = |b: &Bytes| -> Arc<dyn ReadAt> { faulty(b, segments_from) };
+        let segments = Segments::new(segments.iter().map(of).collect())?;
+        Block::from_parts(
+            meta.clone(),
+            faulty(&index, index_from),
+            segments,
+            Tombstones::new(),
+        )
+    };
+    let run = |index_from, segments_from| match open(index_from, segments_from) {
+        Ok(block) => collect_all(block, Budget::unlimited()).map_err(|e| e.kind),
+        Err(e) => Err(e.kind()),
+    };
+    for n in 0..8 {
+        assert_eq!(run(n, u64::MAX), Err(Kind::Unavailable), "index read {n}");
+    }
+    for n in 0..2 {
+        assert_eq!(run(u64::MAX, n), Err(Kind::Unavailable), "segment read {n}");
+    }
+    assert_eq!(run(u64::MAX, u64::MAX), Ok(400 * 300));
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = Meta::new(Ulid::generate(), TimeRange::new(0, 10));
+    let mut writer = Writer::create(dir.path(), meta, SymbolSet::collect(["a", "b"])).unwrap();
+    let mut encoder = xor::Encoder::new();
+    encoder.append(1, 1.0);
+    let chunk = Chunk {
+        min: 1,
+        max: 1,
+        encoding: Encoding::XOR,
+        data: encoder.bytes(),
+    };
+    let labels = Labels::from_pairs([("a", "b")]);
+    writer.add_labels(&labels, &[chunk]).unwrap();
+    let unknown = Labels::from_pairs([("a", "c")]);
+    assert!(writer.add_labels(&unknown, &[chunk]).is_err());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    drop(writer);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    // A block without series is no block.
+    assert!(write(dir.path(), Vec::new(), 10).is_none());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A flipped bit or a cut is an error, or it touched what nobody reads; it is never another
+    /// answer, never a panic, and never much memory.
+    #[test]
+    fn damage_is_never_another_answer(
+        at in any::<prop::sample::Index>(),
+        bit in 0u8..8,
+        cut in any::<bool>(),
+        in_index in any::<bool>(),
+        as_file in any::<bool>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let meta = write(dir.path(), ramps(20, 150), 120).unwrap();
+        let (mut index, mut segments) = files(&dir.path().join(meta.ulid.to_string()));
+        let target = if in_index { &mut index } else { &mut segments[0] };
+        let mut bytes = target.to_vec();
+        let at = at.index(bytes.len());
+        if cut {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 1 << bit;
+        }
+        *target = bytes.into();
+        // Reading through another reader takes the path of files.
+        let part = |b: &Bytes| -> Arc<dyn ReadAt> {
+            match as_file {
+                true => Arc::new(FaultyAt::new(Arc::new(b.clone()), u64::MAX)),
+                false => Arc::new(b.clone()),
+            }
+        };
+        let block = Segments::new(segments.iter().map(part).collect())
+            .and_then(|s| Block::from_parts(meta, part(&index), s, Tombstones::new()));
+        if let Ok(block) = block
+            && let Ok(samples) = collect_all(block, Budget::new("test", 1 << 20))
+        {
+            prop_assert_eq!(samples, 20 * 150);
+        }
+    }
 }
