@@ -287,22 +287,20 @@ impl Shipper {
                 there.insert(object.key, object.size);
             })
             .await?;
-        let files = meta.thanos.iter().flat_map(|t| &t.files);
         // Chunks first, then the index: the order of the list.
-        let uploads = files
-            .filter(|file| file.rel_path != block::meta::FILE)
-            .map(|file| {
-                let key = marks::key(ulid, &file.rel_path);
-                // Files of a block never change, and objects are whole.
-                let done = there.get(&key) == Some(&file.size_bytes);
-                let path = staged.dir.join(&file.rel_path);
-                async move {
-                    match done {
-                        true => Ok(0),
-                        false => self.bucket.upload_file(&key, &path).await,
-                    }
-                }
-            });
+        let mut uploads = Vec::new();
+        for file in meta.thanos.iter().flat_map(|t| &t.files) {
+            if file.rel_path == block::meta::FILE {
+                continue;
+            }
+            let key = marks::key(ulid, &file.rel_path);
+            // Files of a block never change, and objects are whole.
+            if there.get(&key) == Some(&file.size_bytes) {
+                continue;
+            }
+            let path = staged.dir.join(&file.rel_path);
+            uploads.push(async move { self.bucket.upload_file(&key, &path).await });
+        }
         let sent: u64 = stream::iter(uploads)
             .buffered(FILES_AT_ONCE)
             .try_fold(0, |sum, n| async move { Ok(sum + n) })

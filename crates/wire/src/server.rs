@@ -174,14 +174,28 @@ impl Server {
         app: Router,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let app = observe::wrap(app, self.metrics.clone(), self.settings.body_limit);
-        let app = match &self.web {
-            Some(web) => auth::wrap(app, Arc::clone(web)),
-            None => app,
+        self.serve_changing(watch::channel(app).1, shutdown).await
+    }
+
+    /// The same with routes that may be replaced as a whole: a process that is still starting can
+    /// answer for its health before the rooms behind its other routes are open. Requests that run
+    /// go on with the routes they found.
+    pub async fn serve_changing(
+        self,
+        mut apps: watch::Receiver<Router>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
+        let wrap = |app: Router| {
+            let app = observe::wrap(app, self.metrics.clone(), self.settings.body_limit);
+            match &self.web {
+                Some(web) => auth::wrap(app, Arc::clone(web)),
+                None => app,
+            }
         };
+        let app = wrap(apps.borrow_and_update().clone());
         let (stop, stopped) = watch::channel(false);
         let shell = Arc::new(connection::Shell {
-            app,
+            app: parking_lot::RwLock::new(app),
             web: self.web.clone(),
             slots: Arc::new(Semaphore::new(
                 self.settings
@@ -190,7 +204,7 @@ impl Server {
             )),
             read_timeout: self.settings.read_timeout,
             grace: self.settings.grace,
-            metrics: self.metrics,
+            metrics: self.metrics.clone(),
         });
         let accepting = futures_util::future::join_all(
             self.listeners
@@ -203,6 +217,13 @@ impl Server {
             }
             std::future::pending::<()>().await;
         };
+        let changing = async {
+            while apps.changed().await.is_ok() {
+                let app = wrap(apps.borrow_and_update().clone());
+                *shell.app.write() = app;
+            }
+            std::future::pending::<()>().await;
+        };
         let stopping = async {
             shutdown.await;
             // The receivers live as long as the accept loops.
@@ -212,6 +233,7 @@ impl Server {
         tokio::select! {
             _ = accepting => {}
             () = reloading => {}
+            () = changing => {}
             () = stopping => {}
         }
         Ok(())

@@ -49,9 +49,10 @@ impl Catalog {
         self.metas.lock().retain(|ulid, _| there.contains(ulid));
         self.remember_from_disk(&there).await;
 
-        let reads = folders.iter().map(|(&ulid, &folder)| async move {
-            (ulid, folder.modified, self.read(ulid, folder).await)
-        });
+        let mut reads = Vec::with_capacity(folders.len());
+        for (&ulid, &folder) in &folders {
+            reads.push(async move { (ulid, folder.modified, self.read(ulid, folder).await) });
+        }
         let concurrency = self.options.concurrency.max(1);
         let mut reads = stream::iter(reads).buffer_unordered(concurrency);
         let mut found = Found::default();

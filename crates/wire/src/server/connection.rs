@@ -25,7 +25,7 @@ use super::web_config::Watched;
 
 /// What all connections of a server share.
 pub(super) struct Shell {
-    pub(super) app: Router,
+    pub(super) app: parking_lot::RwLock<Router>,
     pub(super) web: Option<Arc<Watched>>,
     pub(super) slots: Arc<Semaphore>,
     pub(super) read_timeout: Duration,
@@ -151,7 +151,7 @@ where
     let service = {
         let shell = Arc::clone(shell);
         hyper::service::service_fn(move |request: Request<Incoming>| {
-            let app = shell.app.clone();
+            let app = shell.app.read().clone();
             let timeout = shell.read_timeout;
             async move {
                 let mut request = request.map(|body| {
