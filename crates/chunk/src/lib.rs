@@ -5,7 +5,7 @@
 //! - [`series::SeriesDecoder`] opens all chunks of one series of a `model::SeriesBatch`: it
 //!   unites chunks that overlap, deduplicates replicas and clips to a range.
 //!
-//! With the feature `suite` there are also a source and a sink in [`memory`], and in [`suite`]
+//! With the feature `memory` there are also a source and a sink in [`memory`], and with `suite` in [`suite`]
 //! the behaviour that every `model::Source` and `model::Sink` must show.
 //!
 //! ```
@@ -28,7 +28,7 @@
 mod bits;
 pub mod columns;
 pub mod dedup;
-#[cfg(feature = "suite")]
+#[cfg(feature = "memory")]
 pub mod memory;
 pub mod series;
 #[cfg(feature = "suite")]

@@ -22,6 +22,7 @@
 //! assert_eq!(report.counts().not_implemented, 1);
 //! ```
 
+mod engine;
 mod judge;
 mod nhcb;
 mod report;
@@ -37,6 +38,7 @@ use model::{Labels, Millis};
 
 use crate::value::Evaluator;
 
+pub use engine::OverEngine;
 pub use report::{Case, Counts, Outcome, Report, text_report};
 pub use run::run;
 
