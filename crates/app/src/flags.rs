@@ -1,0 +1,278 @@
+//! The flag tables that roles share. Names and defaults are those of Prometheus and Thanos.
+
+use crate::kingpin::{Flag, many, many_or, optional, switch, switch_on, value};
+
+/// Where HTTP is served.
+pub const WEB: &[Flag] = &[
+    many_or("web.listen-address", "0.0.0.0:9090", "Address to listen on for UI, API, and telemetry. Can be repeated."),
+    optional("web.config.file", "Path to a configuration file that can enable TLS or authentication."),
+    value("web.read-timeout", "5m", "Maximum duration before timing out read of the request, and closing idle connections."),
+    value("web.max-connections", "512", "Maximum number of simultaneous connections across all listeners."),
+    value("web.max-notifications-subscribers", "16", "Limits the maximum number of subscribers that can concurrently receive live notifications.").accepted("there are no live notifications in this version"),
+    optional("web.external-url", "The URL under which this server is externally reachable (for example, if served via a reverse proxy)."),
+    optional("web.route-prefix", "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url."),
+    value("web.cors.origin", ".*", "Regex for CORS origin. It is fully anchored."),
+    value("web.page-title", "Epimetheus", "Document title of the web UI."),
+    switch("web.enable-lifecycle", "Enable shutdown and reload via HTTP request."),
+    switch("web.enable-admin-api", "Enable API endpoints for admin control actions."),
+    switch("web.enable-remote-write-receiver", "Enable API endpoint accepting remote write requests.").accepted("remote write is not in this version"),
+    switch("web.enable-otlp-receiver", "Enable API endpoint accepting OTLP write requests.").accepted("OTLP is not in this version"),
+    many("web.remote-write-receiver.accepted-protobuf-messages", "Remote write protobuf messages to accept.").accepted("remote write is not in this version"),
+    value("web.user-assets", "", "Path to static asset directory, available at /user.").accepted("user assets are not served"),
+    value("web.console.templates", "consoles", "Path to the console template directory.").accepted("consoles are not served"),
+    value("web.console.libraries", "console_libraries", "Path to the console library directory.").accepted("consoles are not served"),
+];
+
+/// The head, its WAL and the local blocks, but for their path.
+pub const STORAGE: &[Flag] = &[
+    optional(
+        "storage.tsdb.min-block-duration",
+        "Shortest range of a block before it is persisted (2h).",
+    ),
+    optional(
+        "storage.tsdb.max-block-duration",
+        "Longest range of a block after compaction (10% of the retention, 31d at most; the shortest range while blocks are shipped).",
+    ),
+    optional(
+        "storage.tsdb.retention",
+        "Deprecated: use --storage.tsdb.retention.time.",
+    ),
+    optional(
+        "storage.tsdb.retention.time",
+        "How long to keep samples on the local disk (15d).",
+    ),
+    value(
+        "storage.tsdb.retention.size",
+        "0",
+        "Largest number of bytes of local blocks; a unit is needed (512MB). 0: no limit.",
+    ),
+    switch(
+        "storage.tsdb.no-lockfile",
+        "Do not create a lock file in the data directory.",
+    ),
+    switch_on("storage.tsdb.wal-compression", "Compress the WAL."),
+    value(
+        "storage.tsdb.wal-compression-type",
+        "snappy",
+        "Compression of the WAL: snappy or zstd.",
+    ),
+    value(
+        "storage.tsdb.wal-segment-size",
+        "128MB",
+        "Size at which to split the WAL.",
+    ),
+    value(
+        "storage.tsdb.wal-sync-interval",
+        "1s",
+        "How often the WAL is synced to disk, so that it survives a power loss. 'always' syncs before a write is acknowledged.",
+    ),
+    switch_on(
+        "storage.tsdb.allow-overlapping-compaction",
+        "Allow compaction of overlapping blocks.",
+    )
+    .accepted("overlapping blocks are always compacted"),
+    switch(
+        "storage.tsdb.allow-overlapping-blocks",
+        "Allow overlapping blocks.",
+    )
+    .accepted("overlapping blocks are always allowed"),
+    value(
+        "storage.tsdb.head-chunks-write-queue-size",
+        "0",
+        "Size of the queue through which head chunks are written.",
+    )
+    .accepted("head chunks are kept in memory"),
+    value(
+        "storage.tsdb.samples-per-chunk",
+        "120",
+        "Target number of samples per chunk.",
+    )
+    .accepted("the number is fixed at 120"),
+    value(
+        "storage.remote.flush-deadline",
+        "1m",
+        "How long to wait flushing samples on shutdown.",
+    )
+    .accepted("remote write is not in this version"),
+    value(
+        "storage.remote.read-sample-limit",
+        "5e7",
+        "Largest number of samples returned by remote read.",
+    )
+    .accepted("remote read is not in this version"),
+    value(
+        "storage.remote.read-concurrent-limit",
+        "10",
+        "Largest number of concurrent remote reads.",
+    )
+    .accepted("remote read is not in this version"),
+    value(
+        "storage.remote.read-max-bytes-in-frame",
+        "1048576",
+        "Largest number of bytes in a frame of streamed remote read.",
+    )
+    .accepted("remote read is not in this version"),
+];
+
+/// Queries.
+pub const QUERY: &[Flag] = &[
+    value(
+        "query.lookback-delta",
+        "5m",
+        "The maximum lookback duration for retrieving metrics during expression evaluations.",
+    ),
+    value(
+        "query.timeout",
+        "2m",
+        "Maximum time a query may take before being aborted.",
+    ),
+    value(
+        "query.max-concurrency",
+        "20",
+        "Maximum number of queries executed concurrently.",
+    ),
+    value(
+        "query.max-samples",
+        "50000000",
+        "Maximum number of samples a single query can load into memory.",
+    ),
+];
+
+/// Rules and alerts.
+pub const RULES: &[Flag] = &[
+    value(
+        "rules.alert.for-outage-tolerance",
+        "1h",
+        "Max time to tolerate an outage for restoring 'for' state of an alert.",
+    )
+    .accepted("rules are not in this version"),
+    value(
+        "rules.alert.for-grace-period",
+        "10m",
+        "Minimum duration between an alert and its restored 'for' state.",
+    )
+    .accepted("rules are not in this version"),
+    value(
+        "rules.alert.resend-delay",
+        "1m",
+        "Minimum time to wait before resending an alert.",
+    )
+    .accepted("rules are not in this version"),
+    value(
+        "rules.max-concurrent-evals",
+        "4",
+        "Global concurrency limit for independent rules.",
+    )
+    .accepted("rules are not in this version"),
+    value(
+        "alertmanager.notification-queue-capacity",
+        "10000",
+        "Capacity of the queue of pending notifications.",
+    )
+    .accepted("rules are not in this version"),
+    value(
+        "alertmanager.notification-batch-size",
+        "256",
+        "Most notifications in one request.",
+    )
+    .accepted("rules are not in this version"),
+    switch_on(
+        "alertmanager.drain-notification-queue-on-shutdown",
+        "Send all queued notifications before shutting down.",
+    )
+    .accepted("rules are not in this version"),
+    value("alertmanager.timeout", "10s", "Timeout for sending alerts.")
+        .accepted("rules are not in this version"),
+];
+
+/// Scraping and discovery.
+pub const SCRAPE: &[Flag] = &[
+    switch_on(
+        "scrape.adjust-timestamps",
+        "Adjust scrape timestamps by up to --scrape.timestamp-tolerance to align them to the schedule.",
+    ),
+    value("scrape.timestamp-tolerance", "2ms", "Timestamp tolerance."),
+    optional(
+        "scrape.name-escaping-scheme",
+        "How names are escaped that a target cannot send as UTF-8.",
+    )
+    .accepted("set metric_name_escaping_scheme in the configuration file"),
+    value(
+        "scrape.discovery-reload-interval",
+        "5s",
+        "Interval used by scrape manager to throttle target groups updates.",
+    ),
+    value(
+        "discovery-reload-interval",
+        "5s",
+        "Interval used by scrape manager to throttle target groups updates.",
+    )
+    .accepted("use --scrape.discovery-reload-interval"),
+];
+
+/// Features and the configuration's handling.
+pub const CONFIG: &[Flag] = &[
+    many(
+        "enable-feature",
+        "Comma separated feature names to enable, named as Prometheus names them.",
+    ),
+    switch(
+        "config.allow-unsupported",
+        "Start although the configuration uses mechanisms that are not in this version; the rest runs, and a metric and a warning say what does not.",
+    ),
+    switch(
+        "config.auto-reload",
+        "Reload the configuration when its file changes.",
+    )
+    .accepted("send SIGHUP or POST /-/reload"),
+    value(
+        "config.auto-reload-interval",
+        "30s",
+        "How often to look for changes of the configuration.",
+    )
+    .accepted("send SIGHUP or POST /-/reload"),
+    switch("agent", "Run in agent mode.").accepted("agent mode is not in this version"),
+    value(
+        "auto-gomemlimit.ratio",
+        "0.9",
+        "Share of the memory limit for Go's runtime.",
+    )
+    .accepted("there is no Go runtime; see --memory.limit"),
+    switch_on("auto-gomemlimit", "Set Go's memory limit.")
+        .accepted("there is no Go runtime; see --memory.limit"),
+    switch_on("auto-gomaxprocs", "Set Go's processor limit.").accepted("there is no Go runtime"),
+];
+
+/// Object storage, as every Thanos component takes it.
+pub const OBJSTORE: &[Flag] = &[
+    optional(
+        "objstore.config",
+        "YAML that configures the object store (see --objstore.config-file).",
+    ),
+    optional(
+        "objstore.config-file",
+        "Path to YAML that configures the object store, in Thanos' format.",
+    ),
+    value(
+        "shipper.sync-interval",
+        "30s",
+        "How often to look for blocks to ship.",
+    ),
+    switch(
+        "shipper.upload-compacted",
+        "Ship compacted blocks too. Useful for a history that was compacted locally.",
+    ),
+    value(
+        "store.sync-interval",
+        "30s",
+        "How often to look for new blocks in the bucket.",
+    ),
+];
+
+/// gRPC, as every Thanos component takes it.
+pub const GRPC: &[Flag] = &[value(
+    "grpc-address",
+    "0.0.0.0:10901",
+    "Address to serve StoreAPI on.",
+)
+.accepted("StoreAPI is not in this version")];

@@ -1,0 +1,341 @@
+//! The house that `server` and `all-in-one` share: one local database, its targets, and perhaps a
+//! bucket, behind one HTTP server.
+//!
+//! Opening goes in one order, each step using only what stands: configuration (judged in full
+//! before anything is touched), listeners (health answers from here on), database (replays), bucket,
+//! engine, API, scraping. Closing goes the other way round.
+
+pub mod bucket;
+pub mod config;
+pub mod discovery;
+pub mod life;
+pub mod settings;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use api::ready::State;
+use metrics::Registry;
+use model::time::{Clock as _, WallClock};
+use model::{Millis, Source};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::limits::Memory;
+use config::{Current, Place};
+use life::Life;
+
+/// The commit this was built from, if whoever built it said so.
+const REVISION: &str = match option_env!("EPIMETHEUS_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};
+
+/// Everything a house obeys.
+pub struct Settings {
+    /// `server` or `all-in-one`.
+    pub role: &'static str,
+    /// Where the configuration comes from.
+    pub config: Place,
+    /// Start although parts of the configuration are not supported.
+    pub allow_unsupported: bool,
+    /// External labels to use when the configuration has none.
+    pub default_labels: model::Labels,
+    /// HTTP.
+    pub web: settings::Web,
+    /// The local database.
+    pub storage: settings::Storage,
+    /// Queries.
+    pub queries: settings::Queries,
+    /// The bucket, if blocks are shipped.
+    pub bucket: Option<settings::Bucket>,
+    /// Memory budgets.
+    pub memory: Memory,
+    /// How far from its due time a scrape may begin and still be stamped with it, ms.
+    pub timestamp_tolerance: Millis,
+    /// Changes of targets are taken over at most this often.
+    pub discovery_throttle: Duration,
+    /// All flags, for the API.
+    pub flags: BTreeMap<String, String>,
+    /// Said on standard output once it runs.
+    pub banner: Vec<String>,
+}
+
+/// Runs a house until it is told to stop.
+pub fn run(settings: Settings) -> Result<ExitCode> {
+    // Fails only if somebody installed one before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("async")
+        .build()
+        .context("starting the runtime")?;
+    let code = runtime.block_on(live(settings));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    code
+}
+
+async fn live(settings: Settings) -> Result<ExitCode> {
+    let started = WallClock.now();
+    let Settings {
+        role,
+        web,
+        storage,
+        queries,
+        memory,
+        ..
+    } = settings;
+    for name in &queries.unknown_features {
+        tracing::warn!(feature = %name, "Unknown option for --enable-feature");
+    }
+    let registry = Registry::new();
+    metrics::process(&registry)?;
+    let version = env!("CARGO_PKG_VERSION");
+    metrics::build_info(&registry, "epimetheus", version, REVISION, "", "")?;
+    let current = Arc::new(Current::load(
+        settings.config,
+        settings.allow_unsupported,
+        settings.default_labels,
+        &registry,
+    )?);
+    if settings.bucket.is_some() && current.external_labels().is_empty() {
+        bail!(
+            "shipping blocks needs external labels that tell this server from others: set global.external_labels in {}",
+            current.place()
+        );
+    }
+
+    let server = wire::server::Server::bind(web.server.clone(), &registry).await?;
+    let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
+    let life = Life::start()?;
+    let mut options = api::Options {
+        lifecycle: None,
+        flags: settings.flags,
+        build: build_info(),
+        ready: life.ready.clone(),
+        registry: registry.clone(),
+        features: queries.features,
+        cors: web.cors.clone(),
+        timeout: queries.timeout,
+        external_path: web.external_url.path().trim_end_matches('/').to_owned(),
+        title: web.title.clone(),
+        runtime: Some(runtime_info(role, started, &storage, &memory, &current)),
+        ..api::Options::default()
+    };
+    let prefix = web.route_prefix.clone();
+    let mount = move |options| wire::server::prefix::mount(api::router(options), &prefix);
+    let (site, routes) = watch::channel(mount(options.clone()));
+    let serving = tokio::spawn(server.serve_changing(routes, life.draining()));
+    for address in &addresses {
+        tracing::info!(address, tls = web.server.web_config.is_some(), "listening");
+    }
+
+    // The replay may take its time, and computes: not on a thread that serves.
+    let hold = bucket::Hold::default();
+    let db = tokio::task::spawn_blocking({
+        let (storage, hold) = (storage.clone(), hold.clone());
+        let shipping = settings.bucket.is_some();
+        let stats = Arc::new(tsdb::Stats::new(&registry)?);
+        move || open_db(&storage, stats, shipping.then_some(hold))
+    })
+    .await??;
+    let db = Arc::new(db);
+
+    let local: Arc<dyn Source> = Arc::clone(&db) as Arc<dyn Source>;
+    let mut shipping = None;
+    let source: Arc<dyn Source> = match settings.bucket {
+        None => local,
+        Some(bucket) => {
+            let part = bucket::Part::open(
+                bucket,
+                &storage,
+                Arc::clone(&current),
+                Arc::clone(&db),
+                &hold,
+                &registry,
+            )?;
+            part.look().await;
+            let children = vec![
+                ("local".into(), local),
+                ("bucket".into(), part.gateway() as Arc<dyn Source>),
+            ];
+            options.bucket = Some(part.report());
+            shipping = Some(part);
+            Arc::new(store::Proxy::new(children, Handle::current()))
+        }
+    };
+
+    let pool = rayon::ThreadPoolBuilder::new()
+        .thread_name(|n| format!("query-{n}"))
+        .build()
+        .context("starting the query pool")?;
+    let engine = promql::Engine::new(
+        Arc::clone(&source),
+        promql::EngineOptions {
+            lookback: queries.lookback,
+            timeout: queries.timeout,
+            max_samples: queries.max_samples,
+            max_concurrency: queries.concurrency,
+            subquery_step: current.subquery_step(),
+            features: queries.features,
+            delayed_name_removal: queries.delayed_name_removal,
+            memory: Arc::clone(&memory.queries),
+            query_memory: memory.per_query,
+        },
+        Arc::new(pool),
+    );
+    let labels = current.external_labels();
+    let manager = scrape::Manager::new(
+        Arc::clone(&db) as Arc<dyn model::Sink>,
+        &registry,
+        scrape::Options {
+            seed: scrape::seed(&settings::hostname(), &labels),
+            timestamp_tolerance: settings.timestamp_tolerance,
+            external_host: web.external_url.host_str().map(String::from),
+            allow_unsupported: settings.allow_unsupported,
+            ..scrape::Options::default()
+        },
+    )?;
+    let targets = Arc::new(discovery::Targets::new(
+        Arc::new(manager),
+        &registry,
+        settings.discovery_throttle,
+    )?);
+    targets.apply(&current.loaded().jobs).await?;
+
+    let reload = life::Reload::new(Arc::clone(&current), Arc::clone(&targets));
+    options.evaluator = Some(Arc::new(engine));
+    options.source = Some(source);
+    options.targets = Some(targets.manager());
+    options.metadata = Some(targets.manager());
+    options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);
+    options.config = Some(Arc::new({
+        let current = Arc::clone(&current);
+        move || current.loaded().config.to_yaml_redacted()
+    }));
+    options.budget = memory.queries.child("labels and series", memory.per_query);
+    if web.lifecycle {
+        options.lifecycle = Some(Arc::new(life::OverHttp::new(reload.clone(), life.clone())));
+    }
+    life.ready.set(State::Ready);
+    // Nobody listens to the routes any more only when the server has ended.
+    let _ = site.send(mount(options));
+    tracing::info!(role, addresses = addresses.join(" "), "ready to answer");
+    for line in &settings.banner {
+        println!(
+            "{}",
+            line.replace("{address}", addresses.first().map_or("", |a| a))
+        );
+    }
+
+    let background = [
+        tokio::spawn(life::reload_on_hangup(reload)),
+        tokio::spawn(count_head(Arc::clone(&db), memory.clone())),
+    ];
+    let ships = shipping.as_ref().map(bucket::Part::start);
+    life.told_to_stop().await;
+
+    // Closing, in the order that loses nothing: no new samples, then answers, then what is open.
+    life.ready.set(State::Stopping);
+    targets.stop().await;
+    life.drain();
+    serving.await.context("the HTTP server")??;
+    background.iter().for_each(|task| task.abort());
+    if let (Some(part), Some(ships)) = (shipping, ships) {
+        part.finish(ships).await;
+    }
+    tokio::task::spawn_blocking(move || db.close()).await??;
+    tracing::info!("See you next time!");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_db(
+    storage: &settings::Storage,
+    stats: Arc<tsdb::Stats>,
+    hold: Option<bucket::Hold>,
+) -> Result<tsdb::Db> {
+    let options = tsdb::Options {
+        wal: storage.wal.clone(),
+        min_block: storage.min_block,
+        // Blocks are merged in the bucket, not before they are shipped.
+        max_block: storage
+            .max_block
+            .or(hold.is_some().then_some(storage.min_block)),
+        retention_time: storage.retention,
+        retention_bytes: storage.retention_bytes,
+        lock: storage.lock,
+        // Short blocks want to be cut soon after they are due.
+        maintain_every: Some(settings::span((storage.min_block / 10).clamp(500, 60_000))),
+        hold: hold.map(bucket::Hold::question),
+        stats,
+        progress: Some(Arc::new(|p: tsdb::Progress| {
+            tracing::info!(done = p.done, total = p.total, "replaying the WAL");
+        })),
+        ..tsdb::Options::default()
+    };
+    tsdb::Db::open(&storage.dir, options)
+        .with_context(|| format!("opening the database in {}", storage.dir.display()))
+}
+
+/// Counts the head's memory in the one budget, so that queries get what it leaves.
+async fn count_head(db: Arc<tsdb::Db>, memory: Memory) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let Ok(mut held) = memory.total.reserve("head", 0) else {
+        return;
+    };
+    let mut over = false;
+    loop {
+        tick.tick().await;
+        let refused = held.resize("head", db.head_bytes() as u64).err();
+        match &refused {
+            Some(e) if !over => tracing::warn!(error = %e, "the head leaves no memory to queries"),
+            _ => {}
+        }
+        over = refused.is_some();
+    }
+}
+
+fn runtime_info(
+    role: &'static str,
+    started: Millis,
+    storage: &settings::Storage,
+    memory: &Memory,
+    current: &Arc<Current>,
+) -> Arc<dyn Fn() -> api::RuntimeInfo + Send + Sync> {
+    let retention = storage.retention_text();
+    let memory_limit = memory.total.limit();
+    let current = Arc::clone(current);
+    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let handle = Handle::current();
+    Arc::new(move || {
+        let (last_config_time, reload_success) = current.last_reload();
+        api::RuntimeInfo {
+            start_time: started,
+            cwd: cwd.display().to_string(),
+            hostname: settings::hostname(),
+            reload_success,
+            last_config_time,
+            corruption_count: 0,
+            tasks: handle.metrics().num_alive_tasks(),
+            threads: handle.metrics().num_workers(),
+            memory_limit,
+            retention: retention.clone(),
+            role: role.to_owned(),
+        }
+    })
+}
+
+/// Clients such as Grafana decide by `version` what they may ask: the Prometheus that we equal.
+fn build_info() -> api::BuildInfo {
+    api::BuildInfo {
+        version: "3.14.0".to_owned(),
+        revision: REVISION.to_owned(),
+        application: "Epimetheus".to_owned(),
+        application_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..api::BuildInfo::default()
+    }
+}

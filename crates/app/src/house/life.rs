@@ -1,0 +1,161 @@
+//! Signals, reloading, and the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use api::Ready;
+use model::BoxFuture;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::config::Current;
+use super::discovery::Targets;
+
+/// The life of a process; clones share it.
+#[derive(Clone)]
+pub struct Life {
+    /// Whether it answers.
+    pub ready: Ready,
+    stop: CancellationToken,
+    drain: CancellationToken,
+}
+
+impl Life {
+    /// Begins to listen to signals: the first SIGTERM or SIGINT stops in good order, the second at
+    /// once.
+    pub fn start() -> Result<Self> {
+        let life = Self {
+            ready: Ready::default(),
+            stop: CancellationToken::new(),
+            drain: CancellationToken::new(),
+        };
+        let first = Told::listen()?;
+        let stop = life.stop.clone();
+        tokio::spawn(async move {
+            first.told().await;
+            tracing::info!("stopping in good order; a second signal ends at once");
+            stop.cancel();
+            // Some supervisors send one and the same signal to the process and to its group.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if let Ok(second) = Told::listen() {
+                second.told().await;
+                tracing::warn!("ending at once");
+                std::process::exit(1);
+            }
+        });
+        Ok(life)
+    }
+
+    /// Finishes when the process shall stop.
+    pub async fn told_to_stop(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Finishes when the HTTP server shall take no more requests.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.drain.clone().cancelled_owned()
+    }
+
+    /// Lets the HTTP server finish.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Begins the end, as a signal would.
+    pub fn quit(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// SIGTERM or SIGINT, from now on.
+struct Told(Signal, Signal);
+
+impl Told {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self(
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ))
+    }
+
+    async fn told(mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// Reads the configuration again and applies it: all of it, or nothing.
+#[derive(Clone)]
+pub struct Reload {
+    current: Arc<Current>,
+    targets: Arc<Targets>,
+    one_at_a_time: Arc<Mutex<()>>,
+}
+
+impl Reload {
+    /// Reloads `current` into `targets`.
+    pub fn new(current: Arc<Current>, targets: Arc<Targets>) -> Self {
+        Self {
+            current,
+            targets,
+            one_at_a_time: Arc::default(),
+        }
+    }
+
+    /// Does it.
+    pub async fn reload(&self) -> Result<()> {
+        let _guard = self.one_at_a_time.lock().await;
+        let result = async {
+            let current = Arc::clone(&self.current);
+            let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
+            self.targets.apply(&loaded.jobs).await?;
+            self.current.put(loaded);
+            anyhow::Ok(())
+        }
+        .await;
+        match &result {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(e) => tracing::error!(error = format!("{e:#}"), "the old configuration stays"),
+        }
+        result
+    }
+}
+
+/// Reloads whenever a SIGHUP comes.
+pub async fn reload_on_hangup(reload: Reload) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        // Success and failure were logged.
+        let _ = reload.reload().await;
+    }
+}
+
+/// Reload and quit over HTTP.
+pub struct OverHttp {
+    reload: Reload,
+    life: Life,
+}
+
+impl OverHttp {
+    /// For `--web.enable-lifecycle`.
+    pub fn new(reload: Reload, life: Life) -> Self {
+        Self { reload, life }
+    }
+}
+
+impl api::Lifecycle for OverHttp {
+    fn reload(&self) -> BoxFuture<'static, Result<(), String>> {
+        let reload = self.reload.clone();
+        Box::pin(async move { reload.reload().await.map_err(|e| format!("{e:#}")) })
+    }
+
+    fn quit(&self) {
+        self.life.quit();
+    }
+}

@@ -1,0 +1,308 @@
+//! What the flags of `server` and `all-in-one` mean, with nothing opened yet.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use model::Millis;
+use model::time::{format_duration, parse_duration};
+use promql::features::Features;
+use tsdb::wal::{Compression, SyncMode, WalOptions};
+
+use crate::kingpin::{FlagError, Typed};
+
+const HOUR: Millis = 3_600_000;
+const DAY: Millis = 24 * HOUR;
+
+/// Web: where and how HTTP is served.
+pub struct Web {
+    /// The shell's settings.
+    pub server: wire::server::Settings,
+    /// The URL under which the world sees us.
+    pub external_url: url::Url,
+    /// The path under which routes are served; `""` for the root.
+    pub route_prefix: String,
+    /// Whose pages may read our answers.
+    pub cors: wire::server::Cors,
+    /// Reload and quit over HTTP.
+    pub lifecycle: bool,
+    /// The title of the page.
+    pub title: String,
+}
+
+impl Web {
+    /// As the flags say.
+    pub fn from_flags(typed: &Typed<'_>) -> Result<Self> {
+        let listen: Vec<String> = typed
+            .list("web.listen-address")
+            .into_iter()
+            .map(String::from)
+            .collect();
+        let first = listen.first().map_or("", |l| l);
+        let external_url = wire::server::prefix::external_url(
+            typed.text("web.external-url").unwrap_or_default(),
+            first,
+            &hostname(),
+        )
+        .map_err(|e| typed.error("web.external-url", e))?;
+        let cors = wire::server::Cors::new(typed.required("web.cors.origin")?)
+            .map_err(|e| typed.error("web.cors.origin", e))?;
+        Ok(Self {
+            route_prefix: wire::server::prefix::route_prefix(
+                typed.text("web.route-prefix"),
+                &external_url,
+            ),
+            external_url,
+            cors,
+            lifecycle: typed.switch("web.enable-lifecycle"),
+            title: typed.required("web.page-title")?.to_owned(),
+            server: wire::server::Settings {
+                listen,
+                web_config: path(typed, "web.config.file"),
+                max_connections: typed.number("web.max-connections")?,
+                read_timeout: span(typed.duration("web.read-timeout")?),
+                ..wire::server::Settings::default()
+            },
+        })
+    }
+}
+
+/// Storage: the local database.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Length of the blocks that are cut, ms.
+    pub min_block: Millis,
+    /// Length up to which they are merged, ms; none: by retention.
+    pub max_block: Option<Millis>,
+    /// How long samples are kept, ms; 0 for ever.
+    pub retention: Millis,
+    /// How many bytes of blocks are kept; 0 for any.
+    pub retention_bytes: u64,
+    /// Whether to take the lock file.
+    pub lock: bool,
+    /// The log.
+    pub wal: WalOptions,
+}
+
+impl Storage {
+    /// As the flags say. `short` is the block length that is used when none was given.
+    pub fn from_flags(typed: &Typed<'_>, dir: PathBuf, short: Option<Millis>) -> Result<Self> {
+        let min_block = typed
+            .optional_duration("storage.tsdb.min-block-duration")?
+            .or(short)
+            .unwrap_or(2 * HOUR);
+        let max_block = typed
+            .optional_duration("storage.tsdb.max-block-duration")?
+            .or(short.map(|_| min_block));
+        if max_block.is_some_and(|max| max < min_block) {
+            let message = format!(
+                "must not be below the minimum, {}",
+                format_duration(min_block)
+            );
+            return Err(typed
+                .error("storage.tsdb.max-block-duration", message)
+                .into());
+        }
+        let retention = match typed.optional_duration("storage.tsdb.retention.time")? {
+            Some(time) => time,
+            None => typed
+                .optional_duration("storage.tsdb.retention")?
+                .unwrap_or(15 * DAY),
+        };
+        let segment_size = typed.bytes("storage.tsdb.wal-segment-size")?;
+        if !(10 << 20..=256 << 20).contains(&segment_size) {
+            let message = "must be between 10MB and 256MB";
+            return Err(typed.error("storage.tsdb.wal-segment-size", message).into());
+        }
+        Ok(Self {
+            dir,
+            min_block,
+            max_block,
+            retention,
+            retention_bytes: typed.bytes("storage.tsdb.retention.size")?,
+            lock: !typed.switch("storage.tsdb.no-lockfile"),
+            wal: WalOptions {
+                compression: compression(typed)?,
+                segment_size,
+                sync: sync(typed)?,
+            },
+        })
+    }
+
+    /// The retention for people.
+    pub fn retention_text(&self) -> String {
+        let mut text = match self.retention {
+            0 => "forever".to_owned(),
+            time => format_duration(time),
+        };
+        if self.retention_bytes > 0 {
+            text.push_str(&format!(" or {} bytes", self.retention_bytes));
+        }
+        text
+    }
+}
+
+fn compression(typed: &Typed<'_>) -> Result<Compression> {
+    if !typed.switch("storage.tsdb.wal-compression") {
+        return Ok(Compression::None);
+    }
+    match typed.required("storage.tsdb.wal-compression-type")? {
+        "snappy" => Ok(Compression::Snappy),
+        "zstd" => Ok(Compression::Zstd),
+        other => {
+            let message = format!("{other:?} is no compression; use snappy or zstd");
+            Err(typed
+                .error("storage.tsdb.wal-compression-type", message)
+                .into())
+        }
+    }
+}
+
+fn sync(typed: &Typed<'_>) -> Result<SyncMode> {
+    const FLAG: &str = "storage.tsdb.wal-sync-interval";
+    match typed.required(FLAG)? {
+        "always" => Ok(SyncMode::Always),
+        text => match parse_duration(text) {
+            Ok(ms) if ms > 0 => Ok(SyncMode::Interval(span(ms))),
+            Ok(_) => Err(typed.error(FLAG, "must be positive, or 'always'").into()),
+            Err(e) => Err(typed.error(FLAG, e).into()),
+        },
+    }
+}
+
+/// Queries.
+pub struct Queries {
+    /// How far back an instant selector looks, ms.
+    pub lookback: Millis,
+    /// How long a query may take.
+    pub timeout: Duration,
+    /// How many run at once.
+    pub concurrency: usize,
+    /// How many samples one may hold.
+    pub max_samples: u64,
+    /// Which optional parts of the language are on.
+    pub features: Features,
+    /// Metric names are dropped at the very end.
+    pub delayed_name_removal: bool,
+    /// Features that were asked for and mean nothing to us.
+    pub unknown_features: Vec<String>,
+}
+
+impl Queries {
+    /// As the flags say.
+    pub fn from_flags(typed: &Typed<'_>) -> Result<Self, FlagError> {
+        let mut features = Features::default();
+        let (mut delayed_name_removal, mut unknown_features) = (false, Vec::new());
+        for name in typed
+            .list("enable-feature")
+            .into_iter()
+            .flat_map(|l| l.split(','))
+        {
+            match name.trim() {
+                "" => {}
+                "promql-delayed-name-removal" => delayed_name_removal = true,
+                name if features.enable(name) => {}
+                // Always on here, or absorbed by Prometheus 3: charts still pass them.
+                "native-histograms"
+                | "ooo-native-histograms"
+                | "promql-duration-expr"
+                | "promql-at-modifier"
+                | "promql-negative-offset"
+                | "remote-write-receiver"
+                | "utf8-names"
+                | "expand-external-labels"
+                | "no-default-scrape-port"
+                | "new-service-discovery-manager"
+                | "auto-gomemlimit"
+                | "auto-gomaxprocs" => {}
+                other => unknown_features.push(other.to_owned()),
+            }
+        }
+        Ok(Self {
+            lookback: typed.duration("query.lookback-delta")?,
+            timeout: span(typed.duration("query.timeout")?),
+            concurrency: typed.number("query.max-concurrency")?,
+            max_samples: typed.number("query.max-samples")?,
+            features,
+            delayed_name_removal,
+            unknown_features,
+        })
+    }
+}
+
+/// The bucket, if there is one.
+pub struct Bucket {
+    /// How it is reached.
+    pub config: bucket::Config,
+    /// Whether merged blocks are shipped too.
+    pub upload_compacted: bool,
+    /// How often blocks to ship are looked for.
+    pub ship_every: Duration,
+    /// How often new blocks in the bucket are looked for.
+    pub list_every: Duration,
+    /// Where index-headers and metas are kept; all of it can be had again.
+    pub cache_dir: PathBuf,
+}
+
+impl Bucket {
+    /// As the flags say; `local` is the folder of a filesystem bucket when none is named.
+    pub fn from_flags(
+        typed: &Typed<'_>,
+        local: Option<&Path>,
+        cache_dir: PathBuf,
+    ) -> Result<Option<Self>> {
+        let inline = typed.text("objstore.config").filter(|t| !t.is_empty());
+        let file = typed.text("objstore.config-file").filter(|t| !t.is_empty());
+        let (flag, text) = match (inline, file) {
+            (Some(_), Some(_)) => {
+                let message = "cannot be given together with --objstore.config-file";
+                return Err(typed.error("objstore.config", message).into());
+            }
+            (Some(text), None) => ("objstore.config", text.to_owned()),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|e| typed.error("objstore.config-file", format!("{file}: {e}")))?;
+                ("objstore.config-file", text)
+            }
+            (None, None) => match local {
+                None => return Ok(None),
+                Some(dir) => {
+                    let dir = serde_json::to_string(&dir.display().to_string())?;
+                    (
+                        "data-dir",
+                        format!("type: FILESYSTEM\nconfig:\n  directory: {dir}\n"),
+                    )
+                }
+            },
+        };
+        Ok(Some(Self {
+            config: bucket::Config::parse(&text).map_err(|e| typed.error(flag, e))?,
+            upload_compacted: typed.switch("shipper.upload-compacted"),
+            ship_every: span(typed.duration("shipper.sync-interval")?),
+            list_every: span(typed.duration("store.sync-interval")?),
+            cache_dir,
+        }))
+    }
+}
+
+/// A duration of ms as a span; negative ones cannot be typed.
+pub fn span(ms: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
+    typed
+        .text(flag)
+        .filter(|t| !t.is_empty())
+        .map(PathBuf::from)
+}
+
+/// The computer's name.
+pub fn hostname() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}

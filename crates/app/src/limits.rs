@@ -1,0 +1,123 @@
+//! How much of the machine this process may use.
+//!
+//! Memory has one limit, `--memory.limit`. The head is counted in it first; queries may hold at
+//! most half of it, and one query at most half of that. What a query reserves is taken from the
+//! whole, so a growing head leaves less to queries and never the other way round.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::Budget;
+
+use crate::kingpin::{Flag, Typed, parse_bytes, value};
+
+/// The flags of this room.
+pub const FLAGS: &[Flag] = &[value(
+    "memory.limit",
+    "auto",
+    "Memory that this process may use, as bytes with a unit (2GB). auto: 75% of the cgroup's limit, else of the machine's memory.",
+)];
+
+/// The memory budgets of a process.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Everything.
+    pub total: Arc<Budget>,
+    /// What all queries together may hold.
+    pub queries: Arc<Budget>,
+    /// What one query may hold, bytes.
+    pub per_query: u64,
+}
+
+impl Memory {
+    /// Budgets for a limit in bytes.
+    pub fn new(limit: u64) -> Self {
+        let total = Budget::new("the process (--memory.limit)", limit);
+        let queries = total.child("all queries (half of --memory.limit)", limit / 2);
+        Self {
+            total,
+            queries,
+            per_query: limit / 4,
+        }
+    }
+
+    /// Budgets as the flags say.
+    pub fn from_flags(typed: &Typed<'_>) -> anyhow::Result<Self> {
+        let limit = match typed.required("memory.limit")? {
+            "auto" => available_memory(Path::new("/")) / 4 * 3,
+            text => parse_bytes(text).map_err(|e| typed.error("memory.limit", e))?,
+        };
+        const LEAST: u64 = 64 << 20;
+        if limit < LEAST {
+            let message = format!("{limit} bytes is too little; at least 64MB is needed");
+            return Err(typed.error("memory.limit", message).into());
+        }
+        Ok(Self::new(limit))
+    }
+}
+
+/// Bytes that this process may use at most: the smallest cgroup limit, else the machine's memory.
+fn available_memory(root: &Path) -> u64 {
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).ok();
+    let machine = read("proc/meminfo")
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map_or(1 << 30, |kib| kib * 1024);
+    let mut limit = machine;
+    // cgroup v2 names its group in one line `0::/path`; a container sees its own group at the root.
+    let group = read("proc/self/cgroup")
+        .and_then(|text| {
+            text.lines()
+                .find_map(|l| l.strip_prefix("0::/").map(|p| p.trim().to_owned()))
+        })
+        .unwrap_or_default();
+    let mut path = Path::new("sys/fs/cgroup").join(&group);
+    loop {
+        for file in ["memory.max", "memory/memory.limit_in_bytes"] {
+            let bytes = path.join(file).to_str().and_then(&read);
+            if let Some(bytes) = bytes.and_then(|t| t.trim().parse::<u64>().ok()) {
+                limit = limit.min(bytes);
+            }
+        }
+        if path == Path::new("sys/fs/cgroup") || !path.pop() {
+            return limit;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_cgroup_limit_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal:        2097152 kB\n");
+        assert_eq!(available_memory(root.path()), 2 << 30);
+        write("proc/self/cgroup", "0::/pod/container\n");
+        write("sys/fs/cgroup/pod/container/memory.max", "max\n");
+        write("sys/fs/cgroup/pod/memory.max", "1073741824\n");
+        assert_eq!(available_memory(root.path()), 1 << 30);
+        write("sys/fs/cgroup/pod/container/memory.max", "536870912\n");
+        assert_eq!(available_memory(root.path()), 512 << 20);
+    }
+
+    #[test]
+    fn queries_get_half_and_one_gets_half_of_that() {
+        let m = Memory::new(1 << 30);
+        let one = m.queries.child("one query", m.per_query);
+        assert!(one.reserve("test", (256 << 20) + 1).is_err());
+        let _head = m.total.reserve("head", 900 << 20).unwrap();
+        assert!(
+            one.reserve("test", 200 << 20).is_err(),
+            "the head comes first"
+        );
+    }
+}

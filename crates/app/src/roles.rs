@@ -1,0 +1,32 @@
+//! The roles: which rooms each opens, in which order.
+
+pub mod all_in_one;
+pub mod server;
+
+use model::Millis;
+
+use crate::kingpin::{FlagError, Typed};
+
+/// How far from its due time a scrape may begin and still be stamped with it, ms.
+fn tolerance(typed: &Typed<'_>) -> Result<Millis, FlagError> {
+    let tolerance = typed.duration("scrape.timestamp-tolerance")?;
+    Ok(if typed.switch("scrape.adjust-timestamps") {
+        tolerance
+    } else {
+        0
+    })
+}
+
+/// How often changes of targets are taken over at most.
+fn throttle(typed: &Typed<'_>) -> Result<std::time::Duration, FlagError> {
+    Ok(crate::house::settings::span(
+        typed.duration("scrape.discovery-reload-interval")?,
+    ))
+}
+
+/// Says once of each flag that was given and does nothing that it does nothing.
+fn warn_without_effect(typed: &Typed<'_>) {
+    for (flag, why) in typed.without_effect() {
+        tracing::warn!("--{flag} has no effect: {why}");
+    }
+}

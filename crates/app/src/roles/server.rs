@@ -1,0 +1,61 @@
+//! `epimetheus server`: the Prometheus part, with Prometheus' flags.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::house::{self, config::Place, settings};
+use crate::kingpin::{Flag, Typed, value};
+use crate::{flags, limits, logging};
+
+const OWN: &[Flag] = &[
+    value(
+        "config.file",
+        "prometheus.yml",
+        "Prometheus configuration file path.",
+    ),
+    value(
+        "storage.tsdb.path",
+        "data/",
+        "Base path for metrics storage.",
+    ),
+];
+
+/// The flags of this role.
+pub const FLAGS: &[&[Flag]] = &[
+    OWN,
+    flags::CONFIG,
+    flags::WEB,
+    flags::STORAGE,
+    flags::QUERY,
+    flags::SCRAPE,
+    flags::RULES,
+    flags::OBJSTORE,
+    flags::GRPC,
+    limits::FLAGS,
+    logging::FLAGS,
+];
+
+/// Runs the role.
+pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
+    logging::init(typed)?;
+    let dir = PathBuf::from(typed.required("storage.tsdb.path")?);
+    let settings = house::Settings {
+        role: "server",
+        config: Place::File(PathBuf::from(typed.required("config.file")?)),
+        allow_unsupported: typed.switch("config.allow-unsupported"),
+        default_labels: model::Labels::default(),
+        web: settings::Web::from_flags(typed)?,
+        bucket: settings::Bucket::from_flags(typed, None, dir.join("thanos").join("store"))?,
+        storage: settings::Storage::from_flags(typed, dir, None)?,
+        queries: settings::Queries::from_flags(typed)?,
+        memory: limits::Memory::from_flags(typed)?,
+        timestamp_tolerance: super::tolerance(typed)?,
+        discovery_throttle: super::throttle(typed)?,
+        flags: typed.all().into_iter().collect(),
+        banner: Vec::new(),
+    };
+    super::warn_without_effect(typed);
+    house::run(settings)
+}

@@ -1,0 +1,6 @@
+//! What holds the house together: the map against the code, and every role's wiring.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod flags;
+mod map;

@@ -1,0 +1,9 @@
+//! End to end: real processes over loopback, free ports, temporary folders, nothing left running.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bucket;
+mod crash;
+mod differential;
+mod exporter;
+mod process;
