@@ -4,3 +4,4 @@
 
 mod flags;
 mod map;
+mod wiring;
