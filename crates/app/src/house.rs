@@ -116,7 +116,8 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         lifecycle: None,
         flags: settings.flags,
         build: build_info(),
-        ready: life.ready.clone(),
+        // These routes never become ready: those that take their place are.
+        ready: api::Ready::default(),
         registry: registry.clone(),
         features: queries.features,
         cors: web.cors.clone(),
@@ -221,6 +222,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     if web.lifecycle {
         options.lifecycle = Some(Arc::new(life::OverHttp::new(reload.clone(), life.clone())));
     }
+    options.ready = life.ready.clone();
     life.ready.set(State::Ready);
     // Nobody listens to the routes any more only when the server has ended.
     let _ = site.send(mount(options));
