@@ -2,10 +2,10 @@
 
 use model::{Millis, Sample, TimeRange};
 
-/// The samples of a series: two columns of equal length.
-///
-/// Native histograms will stand beside them in columns of their own (their timestamps, and rows of
-/// one bucket layout), so that kernels over floats never meet them.
+use crate::Histograms;
+
+/// The samples of a series: floats as two columns of equal length, and native histograms apart, so
+/// that kernels over floats never meet them. Methods that do not say otherwise are about the floats.
 ///
 /// Reuse one `Columns` for many series: [`Columns::clear`] keeps the memory.
 #[derive(Clone, Debug, Default)]
@@ -14,26 +14,32 @@ pub struct Columns {
     pub ts: Vec<Millis>,
     /// Values; NaN payloads are kept (stale markers).
     pub values: Vec<f64>,
+    /// Start timestamps, ms (0: unknown); empty when none is known, else one per float.
+    pub starts: Vec<Millis>,
+    /// Native histograms. No timestamp is in both lists.
+    pub histograms: Histograms,
 }
 
 impl Columns {
-    /// How many samples there are.
+    /// How many floats there are.
     #[inline]
     pub fn len(&self) -> usize {
         self.ts.len()
     }
 
-    /// Whether there is no sample.
+    /// Whether there is no float.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ts.is_empty()
     }
 
-    /// Removes all samples and keeps the memory.
+    /// Removes floats and histograms and keeps the memory.
     #[inline]
     pub fn clear(&mut self) {
         self.ts.clear();
         self.values.clear();
+        self.starts.clear();
+        self.histograms.clear();
     }
 
     /// Adds a sample.
@@ -118,7 +124,11 @@ pub(crate) fn ascends(ts: &[Millis]) -> bool {
 impl FromIterator<(Millis, f64)> for Columns {
     fn from_iter<T: IntoIterator<Item = (Millis, f64)>>(iter: T) -> Self {
         let (ts, values) = iter.into_iter().unzip();
-        Self { ts, values }
+        Self {
+            ts,
+            values,
+            ..Self::default()
+        }
     }
 }
 

@@ -28,6 +28,7 @@
 mod bits;
 pub mod columns;
 pub mod dedup;
+pub mod histograms;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod series;
@@ -36,6 +37,7 @@ pub mod suite;
 pub mod xor;
 
 pub use columns::Columns;
+pub use histograms::{HistogramRef, Histograms};
 pub use series::{Dedup, SeriesDecoder, Want};
 
 use model::{Encoding, Kind, SourceError};

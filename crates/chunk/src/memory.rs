@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::sink::Column;
 use model::source::{Aggregate, Capabilities};
 use model::{
     Answer, Appended, Batch, BoxFuture, ChunkRef, Cursor, Encoding, Extent, LabelSelect, Labels,
@@ -394,7 +395,11 @@ impl State {
             };
             match reason {
                 Some(reason) => {
-                    let rejection = Rejected { row, reason };
+                    let rejection = Rejected {
+                        column: Column::Floats,
+                        row,
+                        reason,
+                    };
                     if batch.atomic {
                         return Err(SinkError::Rejected(rejection));
                     }
@@ -416,6 +421,7 @@ impl State {
         batch.clear();
         Ok(Appended {
             samples,
+            histograms: 0,
             exemplars,
             rejected,
             batch,

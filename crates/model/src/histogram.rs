@@ -66,6 +66,100 @@ pub struct FloatHistogram {
     pub custom_values: Arc<[f64]>,
 }
 
+/// Buckets of one sign with integer counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntBuckets {
+    /// Which buckets there are.
+    pub spans: Vec<Span>,
+    /// The first count, then each count's difference to the one before it.
+    pub deltas: Vec<i64>,
+}
+
+/// A native histogram with integer counts: what instrumented programs expose, and the form in which
+/// encoding 2 and the write-ahead log keep it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IntHistogram {
+    /// What is known about a reset before it.
+    pub counter_reset: CounterReset,
+    /// -4 to 8, or [`CUSTOM_SCHEMA`].
+    pub schema: i32,
+    /// Observations of at most this magnitude are in the zero bucket.
+    pub zero_threshold: f64,
+    /// Count of the zero bucket.
+    pub zero_count: u64,
+    /// Count of all observations.
+    pub count: u64,
+    /// Sum of all observations; the stale marker stands here.
+    pub sum: f64,
+    /// Buckets of positive observations (all of them in the custom schema).
+    pub positive: IntBuckets,
+    /// Buckets of negative observations.
+    pub negative: IntBuckets,
+    /// Upper bounds of the custom schema, ascending, without +Inf.
+    pub custom_values: Arc<[f64]>,
+}
+
+/// A native histogram as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Histogram {
+    /// With integer counts.
+    Int(IntHistogram),
+    /// With float counts.
+    Float(FloatHistogram),
+}
+
+impl IntBuckets {
+    /// The counts.
+    pub fn counts(&self) -> impl Iterator<Item = i64> {
+        self.deltas.iter().scan(0i64, |count, delta| {
+            *count = count.wrapping_add(*delta);
+            Some(*count)
+        })
+    }
+
+    fn to_float(&self) -> Buckets {
+        Buckets {
+            spans: self.spans.clone(),
+            counts: self.counts().map(|count| count as f64).collect(),
+        }
+    }
+}
+
+impl IntHistogram {
+    /// The same with float counts, as PromQL sees it.
+    pub fn to_float(&self) -> FloatHistogram {
+        FloatHistogram {
+            counter_reset: self.counter_reset,
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            zero_count: self.zero_count as f64,
+            count: self.count as f64,
+            sum: self.sum,
+            positive: self.positive.to_float(),
+            negative: self.negative.to_float(),
+            custom_values: Arc::clone(&self.custom_values),
+        }
+    }
+}
+
+impl Histogram {
+    /// The same with float counts.
+    pub fn to_float(&self) -> FloatHistogram {
+        match self {
+            Self::Int(h) => h.to_float(),
+            Self::Float(h) => h.clone(),
+        }
+    }
+
+    /// The sum of observations; the stale marker stands here.
+    pub fn sum(&self) -> f64 {
+        match self {
+            Self::Int(h) => h.sum,
+            Self::Float(h) => h.sum,
+        }
+    }
+}
+
 /// Why two histograms cannot be combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

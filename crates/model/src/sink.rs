@@ -3,6 +3,7 @@
 //! Labels are resolved to [`SeriesRef`]s once; batches of columns are appended by reference from
 //! then on. One scrape is one batch, so rolling back is simply not appending.
 
+use crate::histogram::Histogram;
 use crate::source::Kind;
 use crate::{BoxFuture, Labels, Millis};
 
@@ -44,6 +45,8 @@ pub struct Batch {
     pub values: Vec<f64>,
     /// Start timestamps, ms; empty when none is known, else one per sample (0: unknown).
     pub starts: Vec<Millis>,
+    /// Native histograms.
+    pub histograms: Vec<HistogramSample>,
     /// Exemplars.
     pub exemplars: Vec<Exemplar>,
     /// Metadata that is new or has changed.
@@ -60,14 +63,17 @@ impl Batch {
         self.values.push(value);
     }
 
-    /// Number of samples.
+    /// Number of float samples.
     pub fn len(&self) -> usize {
         self.refs.len()
     }
 
     /// Whether there is nothing to append.
     pub fn is_empty(&self) -> bool {
-        self.refs.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()
+        self.refs.is_empty()
+            && self.histograms.is_empty()
+            && self.exemplars.is_empty()
+            && self.metadata.is_empty()
     }
 
     /// Empties every column and keeps the memory.
@@ -76,10 +82,24 @@ impl Batch {
         self.ts.clear();
         self.values.clear();
         self.starts.clear();
+        self.histograms.clear();
         self.exemplars.clear();
         self.metadata.clear();
         self.atomic = false;
     }
+}
+
+/// A native histogram of a series at a time. A stale marker is [`crate::STALE_NAN`] as its sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// Which series.
+    pub series: SeriesRef,
+    /// When, ms since the Unix epoch.
+    pub ts: Millis,
+    /// Start timestamp, ms; 0: unknown.
+    pub start: Millis,
+    /// What.
+    pub value: Histogram,
 }
 
 /// An exemplar of a series.
@@ -109,6 +129,8 @@ pub struct SeriesMetadata {
 pub struct Appended {
     /// Float samples taken.
     pub samples: usize,
+    /// Native histograms taken.
+    pub histograms: usize,
     /// Exemplars taken.
     pub exemplars: usize,
     /// Rows that were not taken.
@@ -120,10 +142,24 @@ pub struct Appended {
 /// A row that was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its place in the batch's columns.
+    /// Which of the batch's lists it stands in.
+    pub column: Column,
+    /// Its place there.
     pub row: usize,
     /// Why.
     pub reason: Reject,
+}
+
+/// The lists of a [`Batch`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Column {
+    /// Float samples.
+    #[default]
+    Floats,
+    /// Native histograms.
+    Histograms,
+    /// Exemplars.
+    Exemplars,
 }
 
 /// Why a sample was not taken.

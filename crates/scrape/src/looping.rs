@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use model::owner::Owner;
 use model::relabel::{NameScheme, Rule};
 use model::report::Health;
+use model::sink::Column;
 use model::time::Clock;
 use model::{Appended, Batch, Millis, Reject, STALE_NAN, SeriesRef, Sink};
 use parking_lot::Mutex;
@@ -325,7 +326,11 @@ impl Loop {
     /// back; that is nobody's fault.
     fn count(&self, appended: &Appended, samples: usize, counts: &Counts) {
         let (mut order, mut duplicates, mut bounds) = (0, counts.duplicates, counts.out_of_bounds);
-        for rejected in appended.rejected.iter().filter(|r| r.row < samples) {
+        for rejected in appended
+            .rejected
+            .iter()
+            .filter(|r| r.column == Column::Floats && r.row < samples)
+        {
             match rejected.reason {
                 Reject::OutOfOrder => order += 1,
                 Reject::Duplicate => duplicates += 1,

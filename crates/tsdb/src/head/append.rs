@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use model::sink::Column;
 use model::{Appended, Batch, Kind, Millis, Reject, Rejected, SinkError, TimeRange};
 use parking_lot::MutexGuard;
 
@@ -105,6 +106,12 @@ impl Head {
                 "the columns of the batch differ in length",
             ));
         }
+        if !batch.histograms.is_empty() {
+            return Err(SinkError::failed(
+                Kind::Invalid,
+                "not implemented: appending native histograms",
+            ));
+        }
         let _active = self.stats.active_appenders.in_flight();
         let mut scratch = self.scratch.lock().pop().unwrap_or_else(|| Scratch {
             records: Records::new(self.options.compression),
@@ -122,6 +129,7 @@ impl Head {
         batch.clear();
         Ok(Appended {
             samples,
+            histograms: 0,
             exemplars,
             rejected,
             batch,
@@ -141,7 +149,11 @@ impl Head {
             let rejected = verdicts.iter().enumerate();
             rejected
                 .filter_map(|(row, v)| match *v {
-                    Verdict::Reject(reason) => Some(Rejected { row, reason }),
+                    Verdict::Reject(reason) => Some(Rejected {
+                        column: Column::Floats,
+                        row,
+                        reason,
+                    }),
                     _ => None,
                 })
                 .collect()
