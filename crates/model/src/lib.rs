@@ -30,6 +30,7 @@ pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod symbols;
+pub mod text;
 pub mod time;
 
 pub use budget::{Budget, OverBudget, Reservation};

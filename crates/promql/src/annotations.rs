@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Millis, Str};
 
 use crate::ast::Span;
-use crate::numbers::format_g;
+use model::text::format_g;
 
 /// Something worth saying about a result. The texts are those of Prometheus
 /// (`util/annotations/annotations.go`).

@@ -23,7 +23,6 @@ mod expr;
 mod lexer;
 mod number;
 mod parser;
-pub(crate) mod quote;
 mod selector;
 mod series;
 mod token;

@@ -8,7 +8,7 @@ use crate::ast::{
     At, Cardinality, Duration, DurationExpr, DurationKind, Expr, ExprKind, Matching, NumberLiteral,
     RangeExtension, TimeShift, VectorSelector,
 };
-use crate::parse::quote::format_f;
+use model::text::format_f;
 
 /// The tree of `expr`.
 pub fn to_json(expr: &Expr) -> Value {

@@ -12,7 +12,7 @@ use crate::ast::{
     ExprKind, Matching, MatrixSelector, NumberLiteral, RangeExtension, StringLiteral, Subquery,
     TimeShift, UnaryOp, VectorSelector,
 };
-use crate::parse::quote::{format_f, format_g, quote_bytes};
+use model::text::{format_f, format_g, quote_bytes};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -138,7 +138,7 @@ impl Operator for CountValues {
                         let text = *state
                             .texts
                             .entry(v.to_bits())
-                            .or_insert_with(|| symbols.intern(&crate::numbers::format_f(v)));
+                            .or_insert_with(|| symbols.intern(&model::text::format_f(v)));
                         labels.clear();
                         labels.extend_from_slice(row.labels);
                         super::block::set_label(&mut labels, label, text, symbols);

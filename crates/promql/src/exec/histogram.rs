@@ -16,8 +16,8 @@ use crate::ast::Span;
 use crate::buckets::{self, Bucket};
 use crate::grid::Grid;
 use crate::kernels::Param;
-use crate::numbers::parse_float;
 use crate::value::QueryError;
+use model::text::parse_float;
 
 /// What is computed of each histogram.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl Operator for Histogram {
 
 /// A number as a label value of OpenMetrics: with a point or an exponent.
 fn open_metrics(v: f64) -> String {
-    let text = crate::numbers::format_g(v);
+    let text = model::text::format_g(v);
     if text.contains(['.', 'e', 'N', 'I']) {
         text
     } else {

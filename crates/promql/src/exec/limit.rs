@@ -12,8 +12,9 @@ use super::scalar::ScalarOp;
 use crate::ast::Span;
 use crate::grid::Grid;
 use crate::kernels::Param;
-use crate::numbers::{format_g, go_max, go_min};
+use crate::numbers::{go_max, go_min};
 use crate::value::QueryError;
+use model::text::format_g;
 
 /// Which series of a group stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! Types: what may stand where, and what a binary operation means by its sides.
 
 use super::ParseError;
-use super::quote::quote;
 use crate::ast::{
     Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Span, ValueType,
     VectorSelector,
 };
 use model::METRIC_NAME;
+use model::text::quote;
 
 /// Checks `expr` and completes it: set operators become many-to-many, and only operations on two
 /// vectors keep their matching.

@@ -6,7 +6,6 @@ use model::{Matcher, Str};
 use super::duration::{bare_literal, finished, nanos};
 use super::number::unquote;
 use super::parser::{Abort, Parsed, Parser, span};
-use super::quote::quote;
 use super::selector::is_metric_name;
 use super::token::{Item, Tok};
 use crate::ast::{
@@ -15,6 +14,7 @@ use crate::ast::{
     VectorSelector,
 };
 use crate::functions::{self, Function};
+use model::text::quote;
 
 /// An expression and how deep its tree is.
 pub(super) struct Node {
@@ -621,7 +621,7 @@ impl<'a> Parser<'a> {
                     let shown = if seconds.is_finite() {
                         format!("{seconds:.6}")
                     } else {
-                        super::quote::format_f(seconds)
+                        model::text::format_f(seconds)
                     };
                     self.report(
                         expr.span,

@@ -6,9 +6,9 @@
 
 mod series;
 
-use super::quote::{quote, quote_char, unicode};
 use super::token::{Item, Tok, duration_keyword, keyword};
 use crate::ast::BinaryOp;
+use model::text::{quote, quote_char, unicode};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

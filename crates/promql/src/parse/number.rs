@@ -3,7 +3,7 @@
 use super::parser::{Parser, span};
 use super::token::{Item, Tok};
 use crate::ast::{NumberLiteral, StringLiteral};
-use crate::parse::quote::quote;
+use model::text::quote;
 
 impl Parser<'_> {
     /// The value of a number or duration token that was just taken.

@@ -4,9 +4,9 @@ use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Str};
 
 use super::number::unquote;
 use super::parser::{Abort, Parsed, Parser, span};
-use super::quote::quote_bytes;
 use super::token::{Item, Tok};
 use crate::ast::{BinaryOp, Span, TimeShift, VectorSelector};
+use model::text::quote_bytes;
 
 /// Whether a metric may be called so without quotes.
 pub(super) fn is_metric_name(tok: Tok) -> bool {

@@ -138,7 +138,7 @@ impl Parser<'_> {
         Ok(match item.text.parse() {
             Ok(n) => n,
             Err(_) => {
-                let text = super::quote::quote(item.text);
+                let text = model::text::quote(item.text);
                 self.report(
                     span(&item),
                     format!(

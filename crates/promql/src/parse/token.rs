@@ -1,7 +1,7 @@
 //! Tokens and how error texts call them.
 
-use super::quote::{quote, quote_prefix};
 use crate::ast::{AggregateOp, BinaryOp};
+use model::text::{quote, quote_prefix};
 
 /// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

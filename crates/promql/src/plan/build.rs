@@ -594,7 +594,7 @@ impl Query {
             match &expr.kind {
                 ExprKind::String(text) if aggregate.op == CountValues => {
                     if !is_label_name(text) {
-                        let quoted = crate::parse::quote::quote_bytes(text.as_bytes());
+                        let quoted = model::text::quote_bytes(text.as_bytes());
                         return failed(format!("invalid label name {quoted}"));
                     }
                     label = Some(Str::from(text.as_str()));

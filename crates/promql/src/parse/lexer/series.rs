@@ -2,8 +2,8 @@
 
 use super::{InHistogram, Lexer, State, is_alpha, is_digit};
 use crate::ast::BinaryOp;
-use crate::parse::quote::{quote, quote_char};
 use crate::parse::token::{Tok, histogram_key, keyword, reset_hint};
+use model::text::{quote, quote_char};
 
 impl Lexer<'_> {
     pub(super) fn values(&mut self) -> State {

@@ -1,9 +1,10 @@
-//! Strings and numbers as Go's `fmt` and `strconv` print them.
+//! Strings and numbers as Go's `fmt` and `strconv` print and read them: what Prometheus says in its
+//! errors, templates and answers.
 
 use std::fmt::Write as _;
 
 /// `text` as Go's `%q` prints it.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -14,13 +15,13 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 /// The first `n` characters of `text`, quoted (`%.10q`).
-pub(crate) fn quote_prefix(text: &str, n: usize) -> String {
+pub fn quote_prefix(text: &str, n: usize) -> String {
     let end = text.char_indices().nth(n).map_or(text.len(), |(i, _)| i);
     quote(&text[..end])
 }
 
 /// Bytes as Go's `%q` prints a string that may be no UTF-8.
-pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+pub fn quote_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 2);
     out.push('"');
     for chunk in bytes.utf8_chunks() {
@@ -36,7 +37,7 @@ pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
 }
 
 /// A character as Go's `%q` prints it; the end of input shows as a replacement character.
-pub(crate) fn quote_char(c: Option<char>) -> String {
+pub fn quote_char(c: Option<char>) -> String {
     let mut out = String::from("'");
     push_escaped(&mut out, c.unwrap_or(char::REPLACEMENT_CHARACTER), '\'');
     out.push('\'');
@@ -44,7 +45,7 @@ pub(crate) fn quote_char(c: Option<char>) -> String {
 }
 
 /// A character as Go's `%#U` prints it: `U+0063 'c'`.
-pub(crate) fn unicode(c: char) -> String {
+pub fn unicode(c: char) -> String {
     if is_print(c) {
         format!("U+{:04X} '{c}'", c as u32)
     } else {
@@ -92,7 +93,7 @@ fn is_print(c: char) -> bool {
 
 /// A number as Go's `%v` and `%g` print it: the shortest digits that read back, with an exponent
 /// below 1e-4 and from 1e6 on.
-pub(crate) fn format_g(value: f64) -> String {
+pub fn format_g(value: f64) -> String {
     let magnitude = value.abs();
     if value.is_nan() {
         "NaN".to_owned()
@@ -112,7 +113,7 @@ pub(crate) fn format_g(value: f64) -> String {
 }
 
 /// A number as Go's `FormatFloat(value, 'f', -1, 64)` prints it: never with an exponent.
-pub(crate) fn format_f(value: f64) -> String {
+pub fn format_f(value: f64) -> String {
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {
@@ -120,6 +121,38 @@ pub(crate) fn format_f(value: f64) -> String {
     } else {
         format!("{value}")
     }
+}
+
+/// Go's `strconv.ParseFloat(s, 64)`: decimal and hexadecimal
+/// numbers, `inf`, `infinity` and `nan` in any case. Underscores are refused.
+pub fn parse_float(s: &str) -> Option<f64> {
+    let unsigned = s.strip_prefix(['+', '-']).unwrap_or(s);
+    let sign = if s.starts_with('-') { -1.0 } else { 1.0 };
+    if unsigned.starts_with(['+', '-']) {
+        return None;
+    }
+    if let Some(hex) = unsigned
+        .strip_prefix("0x")
+        .or_else(|| unsigned.strip_prefix("0X"))
+    {
+        return parse_hex(hex).map(|v| sign * v);
+    }
+    unsigned.parse::<f64>().ok().map(|v| sign * v)
+}
+
+/// `1f.8p3`: Go wants the exponent in hexadecimal floats.
+fn parse_hex(s: &str) -> Option<f64> {
+    let (mantissa, exponent) = s.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for c in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(c.to_digit(16)?);
+    }
+    let power: i32 = exponent.parse().ok()?;
+    Some(value * 2f64.powi(power.saturating_sub(4 * fraction.len() as i32)))
 }
 
 #[cfg(test)]
@@ -136,6 +169,19 @@ mod tests {
         assert_eq!(quote_prefix("abcdefghijkl", 10), "\"abcdefghij\"");
         assert_eq!(unicode('c'), "U+0063 'c'");
         assert_eq!(unicode('\u{1}'), "U+0001");
+    }
+
+    #[test]
+    fn numbers_are_read_as_go_does() {
+        for (text, value) in [
+            ("+Inf", Some(f64::INFINITY)),
+            ("0x1p-2", Some(0.25)),
+            ("1e3", Some(1000.0)),
+            ("", None),
+            ("1_0", None),
+        ] {
+            assert_eq!(parse_float(text), value, "{text}");
+        }
     }
 
     #[test]
