@@ -1,6 +1,12 @@
 //! What the records say (`tsdb/record/record.go` of Prometheus). The first byte is the type.
 
+mod histograms;
+mod starts;
+
 use model::report::MetricType;
+
+pub use histograms::{HistogramsWriter, read_histograms};
+use starts::{StartsReader, StartsWriter};
 
 use crate::codec::{Malformed, Reader, put_str, put_uvarint, put_varint};
 
@@ -19,7 +25,7 @@ pub enum RecordKind {
     Exemplars,
     /// Type, unit and help.
     Metadata,
-    /// Native histograms of any sort: recognised, not kept yet.
+    /// Native histograms of any sort.
     Histograms,
     /// Anything else.
     Unknown(u8),
@@ -124,14 +130,33 @@ impl SamplesWriter {
     }
 }
 
-/// Reads a record of float samples, with or without start timestamps.
+/// Writes a record of samples with start timestamps, which Prometheus before 3.9 does not know.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartedSamplesWriter(StartsWriter);
+
+impl StartedSamplesWriter {
+    /// Starts a record.
+    pub fn begin(out: &mut Vec<u8>) -> Self {
+        out.push(11);
+        Self::default()
+    }
+
+    /// Adds a sample; `start` is 0 if it is not known.
+    #[inline]
+    pub fn push(&mut self, out: &mut Vec<u8>, (series, ts, start): (u64, i64, i64), value: f64) {
+        self.0.put(out, series, ts, start);
+        out.extend_from_slice(&value.to_bits().to_be_bytes());
+    }
+}
+
+/// Reads a record of float samples, with or without start timestamps, which are left out.
 pub fn read_samples(record: &[u8], mut each: impl FnMut(u64, i64, f64)) -> Result<(), BadRecord> {
+    if kind(record) == RecordKind::SamplesV2 {
+        return read_started_samples(record, |s, t, _, v| each(s, t, v));
+    }
     let mut r = body(record);
     if r.is_empty() {
         return Ok(());
-    }
-    if kind(record) == RecordKind::SamplesV2 {
-        return read_samples_v2(r, each);
     }
     let (series, ts) = (r.u64()?, r.i64()?);
     while !r.is_empty() {
@@ -142,25 +167,16 @@ pub fn read_samples(record: &[u8], mut each: impl FnMut(u64, i64, f64)) -> Resul
     Ok(())
 }
 
-fn read_samples_v2(
-    mut r: Reader<'_>,
-    mut each: impl FnMut(u64, i64, f64),
+/// Reads a record of float samples with start timestamps: series, time, start (0: unknown), value.
+pub fn read_started_samples(
+    record: &[u8],
+    mut each: impl FnMut(u64, i64, i64, f64),
 ) -> Result<(), BadRecord> {
-    let mut series = r.varint()? as u64;
-    let first = r.varint()?;
-    r.varint()?;
-    each(series, first, r.f64()?);
+    let mut r = body(record);
+    let mut rows = StartsReader::default();
     while !r.is_empty() {
-        series = series.wrapping_add(r.varint()? as u64);
-        let t = first.wrapping_add(r.varint()?);
-        match r.u8()? {
-            0 | 1 => {}
-            2 => {
-                r.varint()?;
-            }
-            _ => return Err(BadRecord),
-        }
-        each(series, t, r.f64()?);
+        let (series, ts, start) = rows.read(&mut r)?;
+        each(series, ts, start, r.f64()?);
     }
     Ok(())
 }
@@ -375,6 +391,18 @@ mod tests {
             }
             let mut back = Vec::new();
             read_samples(&b, |s, t, v| back.push((s, t, v.to_bits()))).unwrap();
+            prop_assert_eq!(back, rows);
+        }
+
+        #[test]
+        fn started_samples_return(rows in prop::collection::vec((any::<u64>(), any::<i64>(), prop_oneof![Just(0), Just(5), any::<i64>()], any::<u64>()), 1..50)) {
+            let mut b = Vec::new();
+            let mut w = StartedSamplesWriter::begin(&mut b);
+            for &(s, t, st, v) in &rows {
+                w.push(&mut b, (s, t, st), f64::from_bits(v));
+            }
+            let mut back = Vec::new();
+            read_started_samples(&b, |s, t, st, v| back.push((s, t, st, v.to_bits()))).unwrap();
             prop_assert_eq!(back, rows);
         }
 
