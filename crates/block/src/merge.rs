@@ -38,12 +38,11 @@ pub fn meta_of(ulid: Ulid, inputs: &[&Meta]) -> Meta {
     sources.sort_unstable();
     sources.dedup();
     let level = inputs.iter().map(|m| m.compaction.level).max().unwrap_or(0);
-    let mut hints: Vec<String> = Vec::new();
-    for hint in inputs.iter().flat_map(|m| &m.compaction.hints) {
-        if !hints.contains(hint) {
-            hints.push(hint.clone());
-        }
-    }
+    // A hint says what a block is not (the end of the ordered data): one input without it is.
+    let mut hints = inputs
+        .first()
+        .map_or(Vec::new(), |m| m.compaction.hints.clone());
+    hints.retain(|h| inputs.iter().all(|m| m.compaction.hints.contains(h)));
     Meta {
         min_time,
         max_time,

@@ -102,6 +102,23 @@ pub struct Compaction {
     pub extra: Map<String, Value>,
 }
 
+/// The hint of a block of samples that came out of order.
+pub const FROM_OUT_OF_ORDER: &str = "from-out-of-order";
+
+/// Hints of blocks whose end says nothing about how far the ordered data reaches.
+const ASIDE: [&str; 3] = [
+    FROM_OUT_OF_ORDER,
+    "from-stale-series",
+    "from-selected-series",
+];
+
+impl Compaction {
+    /// Whether the block was cut from the head in order: what is older than its end lies in blocks.
+    pub fn in_order(&self) -> bool {
+        !self.hints.iter().any(|h| ASIDE.contains(&h.as_str()))
+    }
+}
+
 /// A block that went into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {

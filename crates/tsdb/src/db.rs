@@ -114,7 +114,7 @@ impl Db {
             &wal_dir,
             options.wal.clone(),
             Arc::clone(&options.fs),
-            Arc::clone(&stats),
+            Arc::clone(&stats.wal),
         )?;
         retire_chunk_files(&dir, &replayed)?;
         // Samples of series under another number stay readable as long as their segments are.

@@ -38,4 +38,4 @@ pub use db::{Db, Round};
 pub use error::Error;
 pub use options::{Hold, OnProgress, Options};
 pub use replay::{Progress, Replayed};
-pub use stats::Stats;
+pub use stats::{Stats, WalStats};

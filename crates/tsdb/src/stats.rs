@@ -1,5 +1,7 @@
 //! What the database counts about itself, under Prometheus' names.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Error, Gauge, Histogram, Registry, Summary};
 
 /// The instruments of one database.
@@ -40,26 +42,14 @@ pub struct Stats {
     pub head_truncations: Counter,
     /// Head truncations that failed.
     pub head_truncations_failed: Counter,
-    /// Time of one fsync of the log, seconds.
-    pub wal_fsync: Summary,
-    /// Pages that were completed.
-    pub wal_pages: Counter,
-    /// Bytes given to the kernel.
-    pub wal_record_bytes: Counter,
-    /// Truncations of the log.
-    pub wal_truncations: Counter,
-    /// Truncations that failed.
-    pub wal_truncations_failed: Counter,
+    /// The write-ahead log.
+    pub wal: Arc<WalStats>,
+    /// The log of out-of-order samples.
+    pub wbl: Arc<WalStats>,
     /// Time of one truncation, seconds.
     pub wal_truncate: Summary,
     /// Damaged segments that were met.
     pub wal_corruptions: Counter,
-    /// Writes that failed.
-    pub wal_writes_failed: Counter,
-    /// The segment that is written to.
-    pub wal_segment: Gauge,
-    /// Bytes of all segments and checkpoints.
-    pub wal_bytes: Gauge,
     /// Checkpoints written.
     pub checkpoints: Counter,
     /// Checkpoints that failed.
@@ -68,6 +58,14 @@ pub struct Stats {
     pub checkpoint_deletions: Counter,
     /// Checkpoints that could not be deleted.
     pub checkpoint_deletions_failed: Counter,
+    /// Out-of-order samples taken.
+    pub ooo_appended: Counter,
+    /// Rejected: older than the out-of-order window.
+    pub too_old: Counter,
+    /// By how many seconds samples were behind the head's newest, taken or not.
+    pub ooo_delta: Histogram,
+    /// Samples in the out-of-order log whose series is not in the log.
+    pub wbl_unknown_refs: Counter,
     /// Samples in the log whose series is not.
     pub replay_unknown_refs: Counter,
     /// Histogram samples in the log, which are not kept yet.
@@ -105,7 +103,6 @@ pub struct Stats {
 impl Stats {
     /// Registers every instrument.
     pub fn new(r: &Registry) -> Result<Self, Error> {
-        let quantiles: &[f64] = &[0.5, 0.9, 0.99];
         let float = |name, help| Ok::<_, Error>(r.counters(name, help, ["type"])?.with(&["float"]));
         Ok(Self {
             series_created: r.counter(
@@ -181,27 +178,8 @@ impl Stats {
                 "prometheus_tsdb_head_truncations_failed_total",
                 "Total number of head truncations that failed.",
             )?,
-            wal_fsync: r.summary(
-                "prometheus_tsdb_wal_fsync_duration_seconds",
-                "Duration of write log fsync.",
-                quantiles,
-            )?,
-            wal_pages: r.counter(
-                "prometheus_tsdb_wal_completed_pages_total",
-                "Total number of completed pages.",
-            )?,
-            wal_record_bytes: r.counter(
-                "prometheus_tsdb_wal_record_bytes_written_total",
-                "Total number of bytes written to the write log.",
-            )?,
-            wal_truncations: r.counter(
-                "prometheus_tsdb_wal_truncations_total",
-                "Total number of write log truncations attempted.",
-            )?,
-            wal_truncations_failed: r.counter(
-                "prometheus_tsdb_wal_truncations_failed_total",
-                "Total number of write log truncations that failed.",
-            )?,
+            wal: Arc::new(WalStats::new(r, "prometheus_tsdb_wal_")?),
+            wbl: Arc::new(WalStats::new(r, "prometheus_tsdb_out_of_order_wbl_")?),
             wal_truncate: r.summary(
                 "prometheus_tsdb_wal_truncate_duration_seconds",
                 "Duration of WAL truncation.",
@@ -210,18 +188,6 @@ impl Stats {
             wal_corruptions: r.counter(
                 "prometheus_tsdb_wal_corruptions_total",
                 "Total number of WAL corruptions.",
-            )?,
-            wal_writes_failed: r.counter(
-                "prometheus_tsdb_wal_writes_failed_total",
-                "Total number of write log writes that failed.",
-            )?,
-            wal_segment: r.gauge(
-                "prometheus_tsdb_wal_segment_current",
-                "Write log segment index that TSDB is currently writing to.",
-            )?,
-            wal_bytes: r.gauge(
-                "prometheus_tsdb_wal_storage_size_bytes",
-                "Size of the write log directory.",
             )?,
             checkpoints: r.counter(
                 "prometheus_tsdb_checkpoint_creations_total",
@@ -239,6 +205,26 @@ impl Stats {
                 "prometheus_tsdb_checkpoint_deletions_failed_total",
                 "Total number of checkpoint deletions that failed.",
             )?,
+            ooo_appended: float(
+                "prometheus_tsdb_head_out_of_order_samples_appended_total",
+                "Total number of appended out of order samples.",
+            )?,
+            too_old: float(
+                "prometheus_tsdb_too_old_samples_total",
+                "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.",
+            )?,
+            ooo_delta: r.histogram(
+                "prometheus_tsdb_sample_ooo_delta",
+                "Delta in seconds by which a sample is considered out of order (reported regardless of OOO time window and whether sample is accepted or not).",
+                &[600.0, 1800.0, 3600.0, 7200.0, 10800.0, 21600.0, 43200.0],
+            )?,
+            wbl_unknown_refs: r
+                .counters(
+                    "prometheus_tsdb_wbl_replay_unknown_refs_total",
+                    "Total number of unknown series references encountered during WBL replay.",
+                    ["type"],
+                )?
+                .with(&["samples"]),
             replay_unknown_refs: r
                 .counters(
                     "prometheus_tsdb_wal_replay_unknown_refs_total",
@@ -307,6 +293,77 @@ impl Stats {
                 "prometheus_tsdb_clean_start",
                 "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
             )?,
+        })
+    }
+}
+
+/// What a log of records counts about itself.
+pub struct WalStats {
+    /// Time of one fsync, seconds.
+    pub fsync: Summary,
+    /// Pages that were completed.
+    pub pages: Counter,
+    /// Bytes given to the kernel.
+    pub record_bytes: Counter,
+    /// Truncations.
+    pub truncations: Counter,
+    /// Truncations that failed.
+    pub truncations_failed: Counter,
+    /// Writes that failed.
+    pub writes_failed: Counter,
+    /// The segment that is written to.
+    pub segment: Gauge,
+    /// Bytes of all segments and checkpoints.
+    pub bytes: Gauge,
+}
+
+impl WalStats {
+    /// Registers every instrument under names that begin with `prefix`.
+    fn new(r: &Registry, prefix: &str) -> Result<Self, Error> {
+        let name = |rest: &str| format!("{prefix}{rest}");
+        Ok(Self {
+            fsync: r.summary(
+                &name("fsync_duration_seconds"),
+                "Duration of write log fsync.",
+                &[0.5, 0.9, 0.99],
+            )?,
+            pages: r.counter(
+                &name("completed_pages_total"),
+                "Total number of completed pages.",
+            )?,
+            record_bytes: r.counter(
+                &name("record_bytes_written_total"),
+                "Total number of bytes written to the write log.",
+            )?,
+            truncations: r.counter(
+                &name("truncations_total"),
+                "Total number of write log truncations attempted.",
+            )?,
+            truncations_failed: r.counter(
+                &name("truncations_failed_total"),
+                "Total number of write log truncations that failed.",
+            )?,
+            writes_failed: r.counter(
+                &name("writes_failed_total"),
+                "Total number of write log writes that failed.",
+            )?,
+            segment: r.gauge(
+                &name("segment_current"),
+                "Write log segment index that TSDB is currently writing to.",
+            )?,
+            bytes: r.gauge(
+                &name("storage_size_bytes"),
+                "Size of the write log directory.",
+            )?,
+        })
+    }
+}
+
+impl Default for WalStats {
+    /// Instruments that nobody reads.
+    fn default() -> Self {
+        Self::new(&Registry::new(), "log_").unwrap_or_else(|e| {
+            unreachable!("names are valid and unique in an empty registry: {e}")
         })
     }
 }

@@ -26,8 +26,9 @@ pub use reader::{ReadError, SegmentReader};
 
 pub(crate) use page::Compressor;
 
+use crate::Error;
 use crate::fs::{Fs, LogFile, sync_dir};
-use crate::{Error, Stats};
+use crate::stats::WalStats;
 
 /// When the log is made power-safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ pub struct Wal {
     dir: PathBuf,
     fs: Arc<dyn Fs>,
     options: WalOptions,
-    stats: Arc<Stats>,
+    stats: Arc<WalStats>,
     active: Mutex<Active>,
     syncing: Mutex<()>,
     synced: AtomicU64,
@@ -148,14 +149,14 @@ impl Wal {
         dir: &Path,
         options: WalOptions,
         fs: Arc<dyn Fs>,
-        stats: Arc<Stats>,
+        stats: Arc<WalStats>,
     ) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(Error::io("creating", dir))?;
         let next = |n: Option<u64>| n.map_or(0, |n| n + 1);
         let number = next(segments(dir)?.last().map(|s| s.0))
             .max(next(checkpoint::latest(dir)?.map(|c| c.0)));
         let file = create(&*fs, dir, number)?;
-        stats.wal_segment.set(number as i64);
+        stats.segment.set(number as i64);
         Ok(Self {
             dir: dir.to_owned(),
             fs,
@@ -225,7 +226,7 @@ impl Wal {
             start = end;
         }
         if let Err(e) = active.file.append(&active.out) {
-            self.stats.wal_writes_failed.inc();
+            self.stats.writes_failed.inc();
             // Nothing of the batch may stay: neither on replay nor in the next record's way.
             active.spoiled = active.file.truncate(active.len).is_err();
             let path = self.dir.join(segment_name(active.number));
@@ -233,8 +234,8 @@ impl Wal {
         }
         let before = active.len / PAGE as u64;
         active.len += active.out.len() as u64;
-        self.stats.wal_pages.add(active.len / PAGE as u64 - before);
-        self.stats.wal_record_bytes.add(active.out.len() as u64);
+        self.stats.pages.add(active.len / PAGE as u64 - before);
+        self.stats.record_bytes.add(active.out.len() as u64);
         if active.out.capacity() > 4 << 20 {
             active.out = Vec::new();
         }
@@ -250,7 +251,7 @@ impl Wal {
         active.number = number;
         active.len = 0;
         active.spoiled = false;
-        self.stats.wal_segment.set(number as i64);
+        self.stats.segment.set(number as i64);
         Ok(())
     }
 
@@ -282,11 +283,11 @@ impl Wal {
             files.push(Arc::clone(&active.file));
             (files, active.appends, active.number)
         };
-        let timer = self.stats.wal_fsync.clone();
+        let timer = self.stats.fsync.clone();
         let started = std::time::Instant::now();
         while let Some(file) = files.first() {
             if let Err(e) = file.sync() {
-                self.stats.wal_writes_failed.inc();
+                self.stats.writes_failed.inc();
                 files.pop(); // the active one is still known
                 self.active.lock().unsynced.extend(files);
                 let path = self.dir.join(segment_name(number));

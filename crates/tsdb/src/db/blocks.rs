@@ -77,9 +77,10 @@ pub(super) fn delete(dir: &Path) -> Result<(), Error> {
     std::fs::remove_dir_all(&going).map_err(Error::io("removing", &going))
 }
 
-/// Where the newest block ends: the head answers from there.
+/// Where the newest block that was cut in order ends: the head answers from there.
 pub(super) fn end(blocks: &[Arc<LocalBlock>]) -> Millis {
-    let ends = blocks.iter().map(|b| b.meta().max_time);
+    let in_order = blocks.iter().filter(|b| b.meta().compaction.in_order());
+    let ends = in_order.map(|b| b.meta().max_time);
     ends.max().unwrap_or(Millis::MIN)
 }
 

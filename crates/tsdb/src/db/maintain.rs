@@ -57,7 +57,8 @@ impl Inner {
         self.merge_all(&mut round)?;
         round.deleted = self.retain()?;
         self.stats
-            .wal_bytes
+            .wal
+            .bytes
             .set(super::local::size(self.wal.dir())? as i64);
         Ok(round)
     }
@@ -158,10 +159,10 @@ impl Inner {
     /// Replaces the older two thirds of the log's segments by a checkpoint.
     fn truncate_log(&self) -> Result<(), Error> {
         let started = Instant::now();
-        self.stats.wal_truncations.inc();
+        self.stats.wal.truncations.inc();
         let result = self.checkpoint();
         if result.is_err() {
-            self.stats.wal_truncations_failed.inc();
+            self.stats.wal.truncations_failed.inc();
         }
         self.stats.wal_truncate.observe_duration(started.elapsed());
         result

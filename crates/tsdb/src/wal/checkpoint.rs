@@ -10,8 +10,8 @@ use model::report::MetricType;
 
 use super::record::{self, RecordKind};
 use super::{ReadError, Records, SegmentReader, SyncMode, Wal, WalOptions, segments};
+use crate::Error;
 use crate::fs::{Fs, sync_dir};
-use crate::{Error, Stats};
 
 const PREFIX: &str = "checkpoint.";
 const TEMPORARY: &str = ".tmp";
@@ -114,7 +114,7 @@ pub(crate) fn write(
             ..options.clone()
         },
         Arc::clone(fs),
-        Arc::new(Stats::default()),
+        Arc::default(),
     )?;
     let mut filter = Filter {
         min,
