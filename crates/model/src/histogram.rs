@@ -5,7 +5,11 @@
 //! observations in `(base^(i-1), base^i]` with `base = 2^(2^-s)`; in the custom schema (-53) the
 //! upper bounds are [`FloatHistogram::custom_values`] and then +Inf.
 
+mod validate;
+
 use std::sync::Arc;
+
+pub use validate::{InvalidHistogram, Side as InvalidSide, Value as InvalidValue};
 
 /// The schema of histograms whose bounds are listed.
 pub const CUSTOM_SCHEMA: i32 = -53;

@@ -3,7 +3,7 @@
 //! Labels are resolved to [`SeriesRef`]s once; batches of columns are appended by reference from
 //! then on. One scrape is one batch, so rolling back is simply not appending.
 
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, InvalidHistogram};
 use crate::source::Kind;
 use crate::{BoxFuture, Labels, Millis};
 
@@ -113,6 +113,9 @@ pub struct Exemplar {
     pub value: f64,
     /// Its time, ms.
     pub ts: Millis,
+    /// Whether that was told; otherwise it is the time of the scrape, and the same exemplar at
+    /// another time is the same.
+    pub timed: bool,
 }
 
 /// Type, unit and help of a series' metric.
@@ -180,6 +183,15 @@ pub enum Reject {
     /// Further in the future than is believed.
     #[error("too far in the future")]
     TooFarInFuture,
+    /// It is no histogram.
+    #[error(transparent)]
+    InvalidHistogram(#[from] InvalidHistogram),
+    /// There is a newer exemplar.
+    #[error("out of order exemplar")]
+    ExemplarOutOfOrder,
+    /// Its labels have too many characters.
+    #[error("label length for exemplar exceeds maximum of 128 UTF-8 characters")]
+    ExemplarLabels,
 }
 
 /// Why nothing was taken.

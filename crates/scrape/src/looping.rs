@@ -335,6 +335,10 @@ impl Loop {
                 Reject::OutOfOrder => order += 1,
                 Reject::Duplicate => duplicates += 1,
                 Reject::OutOfBounds | Reject::TooOld | Reject::TooFarInFuture => bounds += 1,
+                // No float is refused for these.
+                Reject::InvalidHistogram(_)
+                | Reject::ExemplarOutOfOrder
+                | Reject::ExemplarLabels => {}
             }
         }
         let counters = &self.job.shared.counters;

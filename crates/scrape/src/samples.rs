@@ -178,6 +178,7 @@ impl Reader<'_> {
                     labels: exemplar.labels()?,
                     value: exemplar.value,
                     ts: exemplar.timestamp.unwrap_or(at),
+                    timed: exemplar.timestamp.is_some(),
                 });
             }
         }
