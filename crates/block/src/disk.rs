@@ -1,46 +1,22 @@
-//! Writing so that it is still there after the power has failed.
+//! Writing files of a block.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::BlockError;
+use crate::fs::{Fs, FsExt as _, LogFile, OsFs};
 
-/// Makes what happened to the names in a directory last.
-pub fn sync_dir(dir: &Path) -> Result<(), BlockError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(BlockError::io("syncing", dir))
-}
-
-/// Writes a file as `<name>.tmp`, syncs it, renames it into place and syncs the directory: it is
-/// either the old file or the new one, never a part.
+/// Writes a file of the operating system: it is either the old one or the new one, never a part
+/// ([`FsExt::replace`](crate::fs::FsExt::replace)).
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), BlockError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let tmp = path.with_file_name(name);
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)
-    };
-    if let Err(e) = write() {
-        // The error that matters is the first one.
-        let _ = fs::remove_file(&tmp);
-        return Err(BlockError::io("writing", path)(e));
-    }
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => sync_dir(dir),
-        _ => sync_dir(Path::new(".")),
-    }
+    OsFs.replace(path, bytes)
+        .map_err(BlockError::io("writing", path))
 }
 
 /// A file that grows at its end, with its position known and its last bytes buffered.
-#[derive(Debug)]
 pub(crate) struct FileOut {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn LogFile>,
     buf: Vec<u8>,
     pos: u64,
 }
@@ -48,13 +24,9 @@ pub(crate) struct FileOut {
 const BUFFER: usize = 1 << 18;
 
 impl FileOut {
-    pub(crate) fn create(path: PathBuf) -> Result<Self, BlockError> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
+    pub(crate) fn create(fs: &dyn Fs, path: PathBuf) -> Result<Self, BlockError> {
+        let file = fs
+            .create_anew(&path)
             .map_err(BlockError::io("creating", &path))?;
         Ok(Self {
             path,
@@ -76,7 +48,7 @@ impl FileOut {
             if bytes.len() >= BUFFER {
                 return self
                     .file
-                    .write_all(bytes)
+                    .append(bytes)
                     .map_err(BlockError::io("writing", &self.path));
             }
         }
@@ -91,16 +63,14 @@ impl FileOut {
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), BlockError> {
+        if self.buf.is_empty() {
+            return Ok(());
+        }
         self.file
-            .write_all(&self.buf)
+            .append(&self.buf)
             .map_err(BlockError::io("writing", &self.path))?;
         self.buf.clear();
         Ok(())
-    }
-
-    /// The file, to read back what was flushed.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -111,7 +81,7 @@ impl FileOut {
     pub(crate) fn finish(mut self) -> Result<u64, BlockError> {
         self.flush()?;
         self.file
-            .sync_all()
+            .sync()
             .map_err(BlockError::io("syncing", &self.path))?;
         Ok(self.pos)
     }

@@ -32,6 +32,7 @@ mod block;
 pub mod chunks;
 pub mod disk;
 mod error;
+pub mod fs;
 pub mod index;
 mod input;
 pub mod merge;

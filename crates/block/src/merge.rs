@@ -19,6 +19,7 @@ use bytes::Bytes;
 use model::{Cancel, Encoding, Millis, Stopped};
 use ulid::Ulid;
 
+use crate::fs::{self, Fs};
 use crate::index::SymbolSet;
 use crate::meta::{Compaction, Parent};
 use crate::{Block, BlockError, Chunk, Meta, Writer};
@@ -72,8 +73,19 @@ pub fn merge(
     meta: Meta,
     cancel: &Cancel,
 ) -> Result<Option<Meta>, BlockError> {
+    merge_on(fs::os(), blocks, parent, meta, cancel)
+}
+
+/// Like [`merge`], on any files.
+pub fn merge_on(
+    fs: Arc<dyn Fs>,
+    blocks: &[Arc<Block>],
+    parent: &Path,
+    meta: Meta,
+    cancel: &Cancel,
+) -> Result<Option<Meta>, BlockError> {
     let (mut merger, symbols) = Merger::new(blocks)?;
-    let mut writer = Writer::create(parent, meta, symbols)?;
+    let mut writer = Writer::create_on(fs, parent, meta, symbols)?;
     let mut series = Merged::default();
     while merger.next(&mut series)? {
         if cancel.is_cancelled() {

@@ -12,7 +12,8 @@ use ulid::Ulid;
 
 use model::{Millis, TimeRange};
 
-use crate::{BlockError, disk};
+use crate::BlockError;
+use crate::fs::{Fs, FsExt as _, OsFs};
 
 /// The name of the file in a block's directory.
 pub const FILE: &str = "meta.json";
@@ -280,7 +281,14 @@ impl Meta {
 
     /// Writes the file into the block directory `dir`: complete or not at all.
     pub fn write(&self, dir: &Path) -> Result<(), BlockError> {
-        disk::write_file(&dir.join(FILE), &self.to_json())
+        self.write_on(&OsFs, dir)
+    }
+
+    /// Like [`Meta::write`], on any files.
+    pub fn write_on(&self, fs: &dyn Fs, dir: &Path) -> Result<(), BlockError> {
+        let path = dir.join(FILE);
+        fs.replace(&path, &self.to_json())
+            .map_err(BlockError::io("writing", &path))
     }
 }
 

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use model::TimeRange;
 
+use crate::BlockError;
+use crate::fs::{Fs, FsExt as _, OsFs};
 use crate::input::{Input, crc, put_uvarint, put_varint};
-use crate::{BlockError, disk};
 
 /// The name of the file in a block's directory.
 pub const FILE: &str = "tombstones";
@@ -130,7 +131,14 @@ impl Tombstones {
 
     /// Writes the file into the block directory `dir`: complete or not at all.
     pub fn write(&self, dir: &Path) -> Result<(), BlockError> {
-        disk::write_file(&dir.join(FILE), &self.encode())
+        self.write_on(&OsFs, dir)
+    }
+
+    /// Like [`Tombstones::write`], on any files.
+    pub fn write_on(&self, fs: &dyn Fs, dir: &Path) -> Result<(), BlockError> {
+        let path = dir.join(FILE);
+        fs.replace(&path, &self.encode())
+            .map_err(BlockError::io("writing", &path))
     }
 }
 

@@ -1,11 +1,12 @@
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::{Encoding, Labels, Millis};
 
+use crate::fs::{self, Fs, FsExt as _};
 use crate::index::{ChunkMeta, SymbolSet};
 use crate::meta::{IndexStats, Stats};
-use crate::{BlockError, Meta, Tombstones, chunks, disk, index};
+use crate::{BlockError, Meta, Tombstones, chunks, index};
 
 /// What the name of a directory ends with while a block is written into it.
 pub const TMP_FOR_CREATION: &str = ".tmp-for-creation";
@@ -26,6 +27,7 @@ pub struct Chunk<'a> {
 /// Writes a block: series by series in the order of their labels, into `<ulid>.tmp-for-creation`,
 /// which becomes `<ulid>` once everything is on disk. Dropped before that, it leaves nothing.
 pub struct Writer {
+    fs: Arc<dyn Fs>,
     parent: PathBuf,
     tmp: PathBuf,
     meta: Meta,
@@ -47,7 +49,17 @@ impl Writer {
     /// statistics are counted here. `symbols` are all label names and values that will come (and
     /// may be more).
     pub fn create(parent: &Path, meta: Meta, symbols: SymbolSet) -> Result<Self, BlockError> {
-        Self::with_segments(parent, meta, symbols, chunks::MAX_SEGMENT)
+        Self::create_on(fs::os(), parent, meta, symbols)
+    }
+
+    /// Like [`Writer::create`], on any files.
+    pub fn create_on(
+        fs: Arc<dyn Fs>,
+        parent: &Path,
+        meta: Meta,
+        symbols: SymbolSet,
+    ) -> Result<Self, BlockError> {
+        Self::begin(fs, parent, meta, symbols, chunks::MAX_SEGMENT)
     }
 
     /// Like [`Writer::create`], with chunk segments of at most `max_segment` bytes.
@@ -57,12 +69,24 @@ impl Writer {
         symbols: SymbolSet,
         max_segment: u64,
     ) -> Result<Self, BlockError> {
+        Self::begin(fs::os(), parent, meta, symbols, max_segment)
+    }
+
+    fn begin(
+        fs: Arc<dyn Fs>,
+        parent: &Path,
+        meta: Meta,
+        symbols: SymbolSet,
+        max_segment: u64,
+    ) -> Result<Self, BlockError> {
         let tmp = parent.join(format!("{}{TMP_FOR_CREATION}", meta.ulid));
-        if tmp.exists() {
-            fs::remove_dir_all(&tmp).map_err(BlockError::io("removing", &tmp))?;
-        }
-        fs::create_dir_all(&tmp).map_err(BlockError::io("creating", &tmp))?;
+        fs.remove_dir_all(&tmp)
+            .map_err(BlockError::io("removing", &tmp))?;
+        fs.create_dir_all(parent)
+            .and_then(|()| fs.create_dir(&tmp))
+            .map_err(BlockError::io("creating", &tmp))?;
         let mut writer = Self {
+            fs,
             parent: parent.to_owned(),
             tmp,
             meta,
@@ -74,8 +98,12 @@ impl Writer {
         };
         // From here on dropping it cleans up.
         writer.files = Some(Files {
-            chunks: chunks::Writer::create(&writer.tmp.join(chunks::DIR), max_segment)?,
-            index: index::Writer::create(&writer.tmp.join(index::FILE), symbols)?,
+            chunks: chunks::Writer::create_on(
+                Arc::clone(&writer.fs),
+                &writer.tmp.join(chunks::DIR),
+                max_segment,
+            )?,
+            index: index::Writer::create_on(&*writer.fs, &writer.tmp.join(index::FILE), symbols)?,
         });
         Ok(writer)
     }
@@ -165,13 +193,19 @@ impl Writer {
         }
         files.chunks.finish()?;
         files.index.finish()?;
-        Tombstones::new().write(&self.tmp)?;
-        self.meta.write(&self.tmp)?;
-        disk::sync_dir(&self.tmp)?;
+        Tombstones::new().write_on(&*self.fs, &self.tmp)?;
+        // Puts all names of the folder on the disk, too.
+        self.meta.write_on(&*self.fs, &self.tmp)?;
         let dir = self.parent.join(self.meta.ulid.to_string());
-        fs::rename(&self.tmp, &dir).map_err(BlockError::io("renaming into place", &dir))?;
+        self.fs
+            .rename(&self.tmp, &dir)
+            .map_err(BlockError::io("renaming into place", &dir))?;
+        if let Err(e) = self.fs.sync_dir(&self.parent) {
+            // Whoever asked will write it again: this one must not be there as well.
+            self.done = self.fs.rename(&dir, &self.tmp).is_err();
+            return Err(BlockError::io("syncing", &self.parent)(e));
+        }
         self.done = true;
-        disk::sync_dir(&self.parent)?;
         Ok(Some(self.meta.clone()))
     }
 }
@@ -181,7 +215,7 @@ impl Drop for Writer {
         if !self.done {
             // Close the files first. What cannot be removed is removed at the next start.
             self.files = None;
-            let _ = fs::remove_dir_all(&self.tmp);
+            let _ = self.fs.remove_dir_all(&self.tmp);
         }
     }
 }

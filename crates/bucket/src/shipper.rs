@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use block::Meta;
+use block::fs::{Fs, FsExt as _};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use metrics::{Counter, Gauge, Registry};
 use model::time::Clock;
@@ -44,6 +45,8 @@ pub struct ShipperOptions {
     pub interval: Duration,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
+    /// The files of the directory that it writes.
+    pub fs: Arc<dyn Fs>,
 }
 
 impl ShipperOptions {
@@ -57,6 +60,7 @@ impl ShipperOptions {
             state_file: "thanos.shipper.json".to_owned(),
             interval: Duration::from_secs(30),
             clock: Arc::new(model::time::WallClock),
+            fs: block::fs::os(),
         }
     }
 }
@@ -256,7 +260,8 @@ impl Shipper {
     fn save(&self, present: &BTreeSet<Ulid>) -> Result<(), Error> {
         let mut shipped = self.shipped.write();
         shipped.retain(|ulid| present.contains(ulid));
-        state::save(&self.options.dir.join(&self.options.state_file), &shipped)
+        let path = self.options.dir.join(&self.options.state_file);
+        state::save(&*self.options.fs, &path, &shipped)
     }
 
     /// Uploads a block; false if it is in the bucket already.
@@ -268,7 +273,7 @@ impl Shipper {
         }
         // Hard links keep the files while they are read, whatever the TSDB deletes meanwhile.
         let staging = self.options.dir.join("thanos").join("upload");
-        let staged = Staged::make(block, &staging.join(ulid.to_string()))?;
+        let staged = Staged::make(&self.options.fs, block, &staging.join(ulid.to_string()))?;
         let (dir, options) = (staged.dir.clone(), &self.options);
         let prepared = local::Prepare {
             dir,
@@ -316,25 +321,23 @@ impl Shipper {
 
 /// A directory of hard links that is removed when dropped.
 struct Staged {
+    fs: Arc<dyn Fs>,
     dir: PathBuf,
 }
 
 impl Staged {
-    fn make(block: &Local, dir: &Path) -> Result<Self, Error> {
+    fn make(fs: &Arc<dyn Fs>, block: &Local, dir: &Path) -> Result<Self, Error> {
         let staged = Self {
+            fs: Arc::clone(fs),
             dir: dir.to_owned(),
         };
-        match std::fs::remove_dir_all(dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::local(dir, e));
-            }
-            _ => {}
-        }
+        fs.remove_dir_all(dir).map_err(|e| Error::local(dir, e))?;
         for file in block.files()? {
             let (from, to) = (block.dir.join(&file), dir.join(&file));
             let parent = to.parent().unwrap_or(dir);
-            std::fs::create_dir_all(parent).map_err(|e| Error::local(parent, e))?;
-            std::fs::hard_link(&from, &to).map_err(|e| Error::local(&from, e))?;
+            fs.create_dir_all(parent)
+                .map_err(|e| Error::local(parent, e))?;
+            fs.link(&from, &to).map_err(|e| Error::local(&from, e))?;
         }
         Ok(staged)
     }
@@ -342,7 +345,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_dir_all(&self.dir) {
+        if let Err(e) = self.fs.remove_dir_all(&self.dir) {
             tracing::debug!(dir = %self.dir.display(), "hard links stay behind: {e}");
         }
     }

@@ -21,6 +21,7 @@ use std::sync::{Arc, Weak};
 use model::{Appended, Batch, Cancel, Labels, Millis, SeriesRef, SinkError, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
+use crate::fs::{Fs, FsExt as _};
 use crate::head::{Head, HeadOptions};
 use crate::lock::Lock;
 use crate::options::Hold;
@@ -80,15 +81,17 @@ impl Db {
     pub fn open(dir: impl Into<PathBuf>, options: Options) -> Result<Self, Error> {
         let dir = dir.into();
         options.check()?;
-        std::fs::create_dir_all(&dir).map_err(Error::io("creating", &dir))?;
+        let fs = Arc::clone(&options.fs);
+        fs.create_dir_all(&dir)
+            .map_err(Error::io("creating", &dir))?;
         let stats = Arc::clone(&options.stats);
-        let lock = options.lock.then(|| Lock::take(&dir)).transpose()?;
+        let lock = options.lock.then(|| Lock::take(&fs, &dir)).transpose()?;
         stats.clean_start.set(match &lock {
             None => -1,
             Some(lock) if lock.replaced => 0,
             Some(_) => 1,
         });
-        remove_leftovers(&dir)?;
+        remove_leftovers(&*fs, &dir)?;
         let head = Arc::new(Head::new(
             HeadOptions {
                 chunk_range: options.min_block,
@@ -99,12 +102,12 @@ impl Db {
             Arc::clone(&stats),
         ));
         let mut damaged_blocks = Vec::new();
-        let blocks = blocks::load(&dir, &[], &mut damaged_blocks)?;
+        let blocks = blocks::load(&*fs, &dir, &[], &mut damaged_blocks)?;
         let newest = blocks::end(&blocks);
         head.raise_min_valid(newest);
         let wal_dir = dir.join("wal");
         let progress = options.progress.clone();
-        let mut replayed = replay::replay(&wal_dir, &head, newest, &stats, &|p| {
+        let mut replayed = replay::replay(&*fs, &wal_dir, &head, newest, &stats, &|p| {
             if let Some(progress) = &progress {
                 progress(p);
             }
@@ -113,10 +116,10 @@ impl Db {
         let wal = Wal::open(
             &wal_dir,
             options.wal.clone(),
-            Arc::clone(&options.fs),
+            Arc::clone(&fs),
             Arc::clone(&stats.wal),
         )?;
-        retire_chunk_files(&dir, &replayed)?;
+        retire_chunk_files(&*fs, &dir, &replayed)?;
         // Samples of series under another number stay readable as long as their segments are.
         let segment = wal.segment();
         let expiry = replayed.renamed.keys().map(|&r| (r, segment)).collect();
@@ -250,7 +253,7 @@ impl Inner {
 }
 
 /// Removes folders that a crash left half written or half deleted.
-fn remove_leftovers(dir: &Path) -> Result<(), Error> {
+fn remove_leftovers(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(dir).map_err(Error::io("listing", dir))? {
         let path = entry.map_err(Error::io("listing", dir))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -259,7 +262,8 @@ fn remove_leftovers(dir: &Path) -> Result<(), Error> {
             .any(|suffix| name.ends_with(suffix));
         if half && path.is_dir() {
             tracing::info!(folder = %path.display(), "removing what an interrupted run left behind");
-            std::fs::remove_dir_all(&path).map_err(Error::io("removing", &path))?;
+            fs.remove_dir_all(&path)
+                .map_err(Error::io("removing", &path))?;
         }
     }
     Ok(())
@@ -267,7 +271,7 @@ fn remove_leftovers(dir: &Path) -> Result<(), Error> {
 
 /// Head chunk files and head snapshots of a Prometheus hold nothing that its log does not hold;
 /// once the log is read they would only grow stale. After damage they are set aside, not removed.
-fn retire_chunk_files(dir: &Path, replayed: &Replayed) -> Result<(), Error> {
+fn retire_chunk_files(fs: &dyn Fs, dir: &Path, replayed: &Replayed) -> Result<(), Error> {
     for entry in std::fs::read_dir(dir).map_err(Error::io("listing", dir))? {
         let path = entry.map_err(Error::io("listing", dir))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -283,7 +287,8 @@ fn retire_chunk_files(dir: &Path, replayed: &Replayed) -> Result<(), Error> {
             continue;
         }
         if replayed.damaged.is_empty() {
-            std::fs::remove_dir_all(&path).map_err(Error::io("removing", &path))?;
+            fs.remove_dir_all(&path)
+                .map_err(Error::io("removing", &path))?;
         } else {
             let mut aside = path.with_file_name(format!("{name}.bad"));
             let mut n = 0;
@@ -291,7 +296,8 @@ fn retire_chunk_files(dir: &Path, replayed: &Replayed) -> Result<(), Error> {
                 n += 1;
                 aside = path.with_file_name(format!("{name}.bad.{n}"));
             }
-            std::fs::rename(&path, &aside).map_err(Error::io("renaming", &path))?;
+            fs.rename(&path, &aside)
+                .map_err(Error::io("renaming", &path))?;
         }
     }
     Ok(())

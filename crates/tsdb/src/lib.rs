@@ -26,7 +26,6 @@
 mod codec;
 mod db;
 mod error;
-pub mod fs;
 mod head;
 mod lock;
 mod options;
@@ -34,6 +33,8 @@ mod replay;
 mod stats;
 pub mod wal;
 
+/// The files that it writes: [`Options::fs`].
+pub use block::fs;
 pub use db::{Db, Round};
 pub use error::Error;
 pub use options::{Hold, OnProgress, Options};

@@ -1,38 +1,36 @@
 //! The `lock` file: one process a data folder. Prometheus takes the same lock (`flock`) on the same
 //! file, so neither can open what the other has open.
 
-use std::fs::{File, TryLockError};
+use std::any::Any;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
+use crate::fs::Fs;
 
 /// Holds the lock until it is dropped; the file goes with it.
-#[derive(Debug)]
 pub(crate) struct Lock {
+    fs: Arc<dyn Fs>,
     path: PathBuf,
-    _file: File,
+    _held: Box<dyn Any + Send + Sync>,
     /// Whether a file was left behind by a process that did not stop cleanly.
     pub(crate) replaced: bool,
 }
 
 impl Lock {
-    pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn take(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, Error> {
         let path = dir.join("lock");
         let replaced = path.exists();
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io("opening", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self {
+        match fs.lock(&path) {
+            Ok(held) => Ok(Self {
+                fs: Arc::clone(fs),
                 path,
-                _file: file,
+                _held: held,
                 replaced,
             }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
-            Err(TryLockError::Error(e)) => Err(Error::io("locking", &path)(e)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err(Error::Locked(dir.to_owned())),
+            Err(e) => Err(Error::io("locking", &path)(e)),
         }
     }
 }
@@ -40,6 +38,6 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while it is still held, as Prometheus does.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.fs.remove_file(&self.path);
     }
 }

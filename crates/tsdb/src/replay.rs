@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use model::{Labels, Millis};
 
+use crate::fs::Fs;
 use crate::head::{Head, PAGE};
 use crate::wal::record::{self, RecordKind};
 use crate::wal::{self, ReadError, SegmentReader, checkpoint};
@@ -152,6 +153,7 @@ impl Workers {
 
 /// Reads the log of `dir` (the `wal` folder) into `head`. Samples before `min` are in blocks.
 pub(crate) fn replay(
+    fs: &dyn Fs,
     dir: &Path,
     head: &Head,
     min: Millis,
@@ -159,7 +161,7 @@ pub(crate) fn replay(
     progress: &dyn Fn(Progress),
 ) -> Result<Replayed, Error> {
     let started = Instant::now();
-    checkpoint::remove_temporary(dir)?;
+    checkpoint::remove_temporary(fs, dir)?;
     let mut inputs: Vec<(PathBuf, bool)> = Vec::new();
     let mut first = 0;
     if let Some((number, path)) = checkpoint::latest(dir)? {
@@ -221,7 +223,7 @@ pub(crate) fn replay(
                 done: done as u64,
                 total,
             });
-            result = segment(path, *is_last, head, &mut workers, &mut replayed);
+            result = segment(fs, path, *is_last, head, &mut workers, &mut replayed);
             if result.is_err() {
                 break;
             }
@@ -248,13 +250,14 @@ pub(crate) fn replay(
 }
 
 fn segment(
+    fs: &dyn Fs,
     path: &Path,
     is_last: bool,
     head: &Head,
     workers: &mut Workers,
     replayed: &mut Replayed,
 ) -> Result<(), Error> {
-    let mut reader = SegmentReader::open(path)?;
+    let mut reader = SegmentReader::open_on(fs, path)?;
     loop {
         let error = match reader.read() {
             Ok(Some(bytes)) => {
@@ -281,7 +284,7 @@ fn segment(
             tracing::warn!("{error}: the rest of the segment is set aside as .bad");
             replayed.damaged.push(error.to_string());
         }
-        return wal::set_aside(path, good, !(torn && is_last));
+        return wal::set_aside(fs, path, good, !(torn && is_last));
     }
 }
 

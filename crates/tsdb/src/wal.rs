@@ -14,6 +14,7 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,11 @@ pub use reader::{ReadError, SegmentReader};
 pub(crate) use page::Compressor;
 
 use crate::Error;
-use crate::fs::{Fs, LogFile, sync_dir};
+use crate::fs::{Fs, FsExt as _, LogFile};
 use crate::stats::WalStats;
+
+/// What is set aside is copied so many bytes at a time.
+const COPIED: u64 = 1 << 20;
 
 /// When the log is made power-safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +155,7 @@ impl Wal {
         fs: Arc<dyn Fs>,
         stats: Arc<WalStats>,
     ) -> Result<Self, Error> {
-        std::fs::create_dir_all(dir).map_err(Error::io("creating", dir))?;
+        fs.create_dir_all(dir).map_err(Error::io("creating", dir))?;
         let next = |n: Option<u64>| n.map_or(0, |n| n + 1);
         let number = next(segments(dir)?.last().map(|s| s.0))
             .max(next(checkpoint::latest(dir)?.map(|c| c.0)));
@@ -304,17 +308,21 @@ impl Wal {
     pub(crate) fn delete_segments(&self, last: u64) -> Result<(), Error> {
         for (number, path) in segments(&self.dir)? {
             if number <= last {
-                std::fs::remove_file(&path).map_err(Error::io("removing", &path))?;
+                self.fs
+                    .remove_file(&path)
+                    .map_err(Error::io("removing", &path))?;
             }
         }
-        sync_dir(&self.dir).map_err(Error::io("syncing", &self.dir))
+        self.fs
+            .sync_dir(&self.dir)
+            .map_err(Error::io("syncing", &self.dir))
     }
 }
 
 fn create(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Arc<dyn LogFile>, Error> {
     let path = dir.join(segment_name(number));
     let file = fs.create(&path).map_err(Error::io("creating", &path))?;
-    sync_dir(dir).map_err(Error::io("syncing", dir))?;
+    fs.sync_dir(dir).map_err(Error::io("syncing", dir))?;
     Ok(file)
 }
 
@@ -348,14 +356,9 @@ pub fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
 
 /// Sets what lies behind `good` bytes of a segment aside, as `NNNNNNNN.bad` (`.bad.1`, ...)
 /// unless `keep` is false, and cuts the segment there.
-pub fn set_aside(path: &Path, good: u64, keep: bool) -> Result<(), Error> {
-    use std::io::{Read, Seek, SeekFrom};
+pub fn set_aside(fs: &dyn Fs, path: &Path, good: u64, keep: bool) -> Result<(), Error> {
     let err = || Error::io("repairing", path);
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(err())?;
+    let dir = path.parent().unwrap_or(Path::new("."));
     if keep {
         let mut bad = path.with_extension("bad");
         let mut n = 0;
@@ -363,15 +366,23 @@ pub fn set_aside(path: &Path, good: u64, keep: bool) -> Result<(), Error> {
             n += 1;
             bad = path.with_extension(format!("bad.{n}"));
         }
-        file.seek(SeekFrom::Start(good)).map_err(err())?;
-        let mut copy = std::fs::File::create_new(&bad).map_err(Error::io("creating", &bad))?;
-        std::io::copy(&mut (&mut file).take(u64::MAX), &mut copy).map_err(err())?;
-        copy.sync_all().map_err(Error::io("syncing", &bad))?;
+        let mut rest = fs.open(path).map_err(err())?;
+        io::copy(&mut (&mut rest).take(good), &mut io::sink()).map_err(err())?;
+        let copy = fs.create(&bad).map_err(Error::io("creating", &bad))?;
+        let mut buffer = Vec::new();
+        loop {
+            buffer.clear();
+            let piece = (&mut rest).take(COPIED).read_to_end(&mut buffer);
+            if piece.map_err(err())? == 0 {
+                break;
+            }
+            copy.append(&buffer).map_err(Error::io("writing", &bad))?;
+        }
+        copy.sync().map_err(Error::io("syncing", &bad))?;
+        fs.sync_dir(dir).map_err(Error::io("syncing", dir))?;
     }
-    file.set_len(good).map_err(err())?;
-    file.sync_all().map_err(err())?;
-    match path.parent() {
-        Some(dir) => sync_dir(dir).map_err(Error::io("syncing", dir)),
-        None => Ok(()),
-    }
+    let file = fs.open_end(path).map_err(err())?;
+    file.truncate(good)
+        .and_then(|()| file.sync())
+        .map_err(err())
 }

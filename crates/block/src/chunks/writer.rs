@@ -1,16 +1,17 @@
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::Encoding;
 
 use super::{HEADER_LEN, MAGIC, MAX_FRAME, MAX_SEGMENT, VERSION};
 use crate::BlockError;
-use crate::disk::{FileOut, sync_dir};
+use crate::disk::FileOut;
+use crate::fs::{self, Fs, FsExt as _};
 use crate::input::put_uvarint;
 
 /// Writes chunks into segments, one after the other.
-#[derive(Debug)]
 pub struct Writer {
+    fs: Arc<dyn Fs>,
     dir: PathBuf,
     max_segment: u64,
     open: Option<FileOut>,
@@ -25,8 +26,15 @@ impl Writer {
     /// long (see [`MAX_SEGMENT`], which is the most); a single chunk longer than that makes one by
     /// itself.
     pub fn create(dir: &Path, max_segment: u64) -> Result<Self, BlockError> {
-        fs::create_dir_all(dir).map_err(BlockError::io("creating", dir))?;
+        Self::create_on(fs::os(), dir, max_segment)
+    }
+
+    /// Like [`Writer::create`], on any files.
+    pub fn create_on(fs: Arc<dyn Fs>, dir: &Path, max_segment: u64) -> Result<Self, BlockError> {
+        fs.create_dir_all(dir)
+            .map_err(BlockError::io("creating", dir))?;
         Ok(Self {
+            fs,
             dir: dir.to_owned(),
             max_segment: max_segment.min(MAX_SEGMENT),
             open: None,
@@ -71,7 +79,7 @@ impl Writer {
             done.finish()?;
         }
         self.segments += 1;
-        let mut out = FileOut::create(self.dir.join(format!("{:06}", self.segments)))?;
+        let mut out = FileOut::create(&*self.fs, self.dir.join(format!("{:06}", self.segments)))?;
         out.write(&MAGIC.to_be_bytes())?;
         out.write(&[VERSION, 0, 0, 0])?;
         self.open = Some(out);
@@ -83,6 +91,8 @@ impl Writer {
         if let Some(done) = self.open.take() {
             done.finish()?;
         }
-        sync_dir(&self.dir)
+        self.fs
+            .sync_dir(&self.dir)
+            .map_err(BlockError::io("syncing", &self.dir))
     }
 }

@@ -1,6 +1,6 @@
-use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use super::series::{self, ChunkMeta, Entry};
@@ -8,7 +8,9 @@ use super::table::put_entry;
 use super::{HEADER_LEN, MAGIC, Toc};
 use crate::BlockError;
 use crate::disk::FileOut;
+use crate::fs::{Fs, OsFs};
 use crate::input::{crc, put_prefixed, put_uvarint};
+use crate::read_at::{FileAt, ReadAt as _};
 
 /// So many postings are sorted in memory at once; names with more than that get a pass over the
 /// series of their own.
@@ -117,7 +119,12 @@ pub struct Writer {
 impl Writer {
     /// Begins an index at `path` with these symbols.
     pub fn create(path: &Path, symbols: SymbolSet) -> Result<Self, BlockError> {
-        let mut out = FileOut::create(path.to_owned())?;
+        Self::create_on(&OsFs, path, symbols)
+    }
+
+    /// Like [`Writer::create`], on any files.
+    pub fn create_on(fs: &dyn Fs, path: &Path, symbols: SymbolSet) -> Result<Self, BlockError> {
+        let mut out = FileOut::create(fs, path.to_owned())?;
         out.write(&MAGIC.to_be_bytes())?;
         out.write(&[2])?;
         let mut toc = Toc {
@@ -287,11 +294,13 @@ impl Writer {
         let (Some(first), Some(last)) = (names.first(), names.last()) else {
             return Ok(lists);
         };
+        let path = self.out.path();
         let mut back = ReadBack {
-            out: &self.out,
+            file: FileAt::open(path).map_err(BlockError::io("reading back", path))?,
+            path,
             end: series_end,
             start: 0,
-            window: Vec::new(),
+            window: Bytes::new(),
         };
         let mut labels = Vec::new();
         for &id in ids {
@@ -327,10 +336,11 @@ fn write_section(out: &mut FileOut, content: &[u8]) -> Result<(), BlockError> {
 
 /// Reads what was written, in ascending order.
 struct ReadBack<'a> {
-    out: &'a FileOut,
+    file: FileAt,
+    path: &'a Path,
     end: u64,
     start: u64,
-    window: Vec<u8>,
+    window: Bytes,
 }
 
 impl ReadBack<'_> {
@@ -354,9 +364,10 @@ impl ReadBack<'_> {
             }
             let len = size.min((self.end - at) as usize);
             size *= 4;
-            self.window.resize(len, 0);
-            read_exact_at(self.out.file(), &mut self.window, at)
-                .map_err(BlockError::io("reading back", self.out.path()))?;
+            self.window = self
+                .file
+                .read_at(at, len)
+                .map_err(BlockError::io("reading back", self.path))?;
             self.start = at;
         }
         match series::entry(&self.window[(at - self.start) as usize..])? {
@@ -366,8 +377,4 @@ impl ReadBack<'_> {
             )),
         }
     }
-}
-
-fn read_exact_at(file: &std::fs::File, buf: &mut [u8], at: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buf, at)
 }

@@ -1,9 +1,9 @@
 //! `thanos.shipper.json`: what was shipped (`pkg/shipper/shipper.go`).
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
 
+use block::fs::{Fs, FsExt as _};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -39,7 +39,7 @@ pub(super) fn load(path: &Path) -> Result<BTreeSet<Ulid>, Error> {
 }
 
 /// Writes the file, whole or not at all.
-pub(super) fn save(path: &Path, shipped: &BTreeSet<Ulid>) -> Result<(), Error> {
+pub(super) fn save(fs: &dyn Fs, path: &Path, shipped: &BTreeSet<Ulid>) -> Result<(), Error> {
     let state = State {
         version: VERSION,
         uploaded: Some(shipped.iter().map(Ulid::to_string).collect()),
@@ -47,22 +47,5 @@ pub(super) fn save(path: &Path, shipped: &BTreeSet<Ulid>) -> Result<(), Error> {
     let name = path.display().to_string();
     let mut json = serde_json::to_vec_pretty(&state).map_err(|e| Error::corrupt(name, e))?;
     json.push(b'\n');
-    replace(path, &json)
-}
-
-/// Writes aside, syncs, renames.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)?;
-        match path.parent() {
-            Some(dir) => std::fs::File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|e| Error::local(path, e))
+    fs.replace(path, &json).map_err(|e| Error::local(path, e))
 }

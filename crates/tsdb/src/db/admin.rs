@@ -12,7 +12,7 @@ use ulid::Ulid;
 use super::local::LocalBlock;
 use super::{Db, Inner};
 use crate::Error;
-use crate::fs::sync_dir;
+use crate::fs::{Fs, FsExt as _};
 use crate::wal::{Records, record};
 
 /// So many deletions are logged in one record.
@@ -68,7 +68,7 @@ impl Inner {
             let part = range.intersect(block.meta().range());
             list.push(match part.is_empty() {
                 true => Arc::clone(block),
-                false => mark(block, matchers, part)?,
+                false => mark(&*self.options.fs, block, matchers, part)?,
             });
         }
         let floor = layout.floor;
@@ -92,11 +92,13 @@ impl Inner {
         let _alone = self.maintenance.lock();
         let name = Ulid::generate().to_string();
         let dir = self.dir.join("snapshots").join(&name);
-        std::fs::create_dir_all(&dir).map_err(Error::io("creating", &dir))?;
+        let fs = &*self.options.fs;
+        fs.create_dir_all(&dir)
+            .map_err(Error::io("creating", &dir))?;
         let layout = self.layout();
         for block in &layout.blocks {
             let to = dir.join(block.ulid().to_string());
-            link(block.dir(), &to)?;
+            link(fs, block.dir(), &to)?;
         }
         if !skip_head {
             let seen = self.head.snapshot();
@@ -105,13 +107,14 @@ impl Inner {
                 self.write_head(&dir, range, Some(&seen))?;
             }
         }
-        sync_dir(&dir).map_err(Error::io("syncing", &dir))?;
+        fs.sync_dir(&dir).map_err(Error::io("syncing", &dir))?;
         Ok(name)
     }
 }
 
 /// Notes down what is deleted of a block, and opens it anew.
 fn mark(
+    fs: &dyn Fs,
     block: &Arc<LocalBlock>,
     matchers: &[Matcher],
     range: TimeRange,
@@ -133,27 +136,27 @@ fn mark(
     if !any {
         return Ok(Arc::clone(block));
     }
-    stones.write(block.dir()).map_err(failed)?;
+    stones.write_on(fs, block.dir()).map_err(failed)?;
     let mut meta: Meta = block.meta().clone();
     meta.stats.num_tombstones = stones.len() as u64;
-    meta.write(block.dir()).map_err(failed)?;
+    meta.write_on(fs, block.dir()).map_err(failed)?;
     Ok(Arc::new(LocalBlock::open(block.dir())?))
 }
 
 /// Links all files of a block's folder into another folder.
-fn link(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(to).map_err(Error::io("creating", to))?;
+fn link(fs: &dyn Fs, from: &Path, to: &Path) -> Result<(), Error> {
+    fs.create_dir_all(to).map_err(Error::io("creating", to))?;
     for entry in std::fs::read_dir(from).map_err(Error::io("listing", from))? {
         let path = entry.map_err(Error::io("listing", from))?.path();
         let Some(name) = path.file_name() else {
             continue;
         };
         match path.is_dir() {
-            true => link(&path, &to.join(name))?,
-            false => {
-                std::fs::hard_link(&path, to.join(name)).map_err(Error::io("linking", &path))?
-            }
+            true => link(fs, &path, &to.join(name))?,
+            false => fs
+                .link(&path, &to.join(name))
+                .map_err(Error::io("linking", &path))?,
         }
     }
-    sync_dir(to).map_err(Error::io("syncing", to))
+    fs.sync_dir(to).map_err(Error::io("syncing", to))
 }

@@ -11,7 +11,7 @@ use ulid::Ulid;
 use super::local::{self, LocalBlock};
 use super::{Inner, Layout};
 use crate::Error;
-use crate::fs::sync_dir;
+use crate::fs::{Fs, FsExt as _};
 
 /// What the name of a folder ends with while it is being deleted.
 const DELETING: &str = ".tmp-for-deletion";
@@ -19,6 +19,7 @@ const DELETING: &str = ".tmp-for-deletion";
 /// Opens the blocks of a data folder. Those that `open` has are taken from there. A damaged one is
 /// set aside as `<ulid>.corrupt`; those from which another was made are deleted.
 pub(super) fn load(
+    fs: &dyn Fs,
     dir: &Path,
     open: &[Arc<LocalBlock>],
     damaged: &mut Vec<String>,
@@ -43,7 +44,8 @@ pub(super) fn load(
             Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::NotFound) => {
                 let aside = path.with_extension("corrupt");
                 tracing::error!(error = %e, aside = %aside.display(), "a damaged block is set aside");
-                std::fs::rename(&path, &aside).map_err(Error::io("renaming", &path))?;
+                fs.rename(&path, &aside)
+                    .map_err(Error::io("renaming", &path))?;
                 damaged.push(e.to_string());
             }
             Err(e) => return Err(e),
@@ -59,22 +61,23 @@ pub(super) fn load(
         .into_iter()
         .partition(|b| parents.contains(&b.ulid()));
     for block in gone {
-        delete(block.dir())?;
+        delete(fs, block.dir())?;
     }
     left.sort_by_key(|b| (b.meta().min_time, b.meta().max_time, b.ulid()));
     Ok(left)
 }
 
 /// Deletes a block's folder: first out of sight, then from the disk.
-pub(super) fn delete(dir: &Path) -> Result<(), Error> {
+pub(super) fn delete(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     name.push(DELETING);
     let going = dir.with_file_name(name);
-    std::fs::rename(dir, &going).map_err(Error::io("renaming", dir))?;
+    fs.rename(dir, &going).map_err(Error::io("renaming", dir))?;
     if let Some(parent) = dir.parent() {
-        sync_dir(parent).map_err(Error::io("syncing", parent))?;
+        fs.sync_dir(parent).map_err(Error::io("syncing", parent))?;
     }
-    std::fs::remove_dir_all(&going).map_err(Error::io("removing", &going))
+    fs.remove_dir_all(&going)
+        .map_err(Error::io("removing", &going))
 }
 
 /// Where the newest block that was cut in order ends: the head answers from there.
@@ -171,7 +174,7 @@ impl Inner {
         self.publish(left.cloned().collect(), layout.floor);
         // Whoever still reads them has their files open.
         for block in gone {
-            delete(block.dir())?;
+            delete(&*self.options.fs, block.dir())?;
         }
         Ok(ulids)
     }

@@ -131,7 +131,9 @@ impl Inner {
         let failed = |e| Error::block(dir, e);
         let mut export = self.head.export((min, max), snapshot);
         let meta = Meta::new(Ulid::generate(), TimeRange::new(min, max - 1));
-        let mut writer = Writer::create(dir, meta, export.take_symbols()).map_err(failed)?;
+        let fs = Arc::clone(&self.options.fs);
+        let symbols = export.take_symbols();
+        let mut writer = Writer::create_on(fs, dir, meta, symbols).map_err(failed)?;
         self.head
             .write(&export, (min, max), snapshot, &mut writer)
             .map_err(failed)?;
@@ -190,7 +192,7 @@ impl Inner {
             .inspect_err(|_| self.stats.checkpoints_failed.inc())?;
         self.wal.delete_segments(last)?;
         self.stats.checkpoint_deletions.inc();
-        checkpoint::delete_older(self.wal.dir())
+        checkpoint::delete_older(&*self.options.fs, self.wal.dir())
             .inspect_err(|_| self.stats.checkpoint_deletions_failed.inc())?;
         self.expiry.lock().retain(|_, until| *until > last);
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use block::merge::{merge, meta_of};
+use block::merge::{merge_on, meta_of};
 use block::{Block, Meta};
 use model::Millis;
 use ulid::Ulid;
@@ -133,8 +133,14 @@ impl Inner {
         let metas: Vec<&Meta> = inputs.iter().map(|b| b.meta()).collect();
         let blocks: Vec<Arc<Block>> = inputs.iter().map(|b| Arc::clone(&b.block)).collect();
         let meta = meta_of(Ulid::generate(), &metas);
-        let merged = merge(&blocks, &self.dir, meta, &self.cancel)
-            .map_err(|e| Error::block(&self.dir, e))?;
+        let merged = merge_on(
+            Arc::clone(&self.options.fs),
+            &blocks,
+            &self.dir,
+            meta,
+            &self.cancel,
+        )
+        .map_err(|e| Error::block(&self.dir, e))?;
         let ulid = merged.map(|m| m.ulid);
         let gone: Vec<Ulid> = inputs.iter().map(|b| b.ulid()).collect();
         let layout = self.layout();
@@ -152,7 +158,7 @@ impl Inner {
         }
         self.publish(list, layout.floor);
         for block in inputs {
-            blocks::delete(block.dir())?;
+            blocks::delete(&*self.options.fs, block.dir())?;
         }
         Ok(ulid)
     }

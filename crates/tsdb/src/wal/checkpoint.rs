@@ -11,7 +11,7 @@ use model::report::MetricType;
 use super::record::{self, RecordKind};
 use super::{ReadError, Records, SegmentReader, SyncMode, Wal, WalOptions, segments};
 use crate::Error;
-use crate::fs::{Fs, sync_dir};
+use crate::fs::{Fs, FsExt as _};
 
 const PREFIX: &str = "checkpoint.";
 const TEMPORARY: &str = ".tmp";
@@ -47,7 +47,7 @@ fn all(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
 }
 
 /// Removes what an interrupted checkpoint left behind.
-pub fn remove_temporary(dir: &Path) -> Result<(), Error> {
+pub fn remove_temporary(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Ok(());
     };
@@ -57,7 +57,8 @@ pub fn remove_temporary(dir: &Path) -> Result<(), Error> {
             && name.ends_with(TEMPORARY)
         {
             let path = entry.path();
-            std::fs::remove_dir_all(&path).map_err(Error::io("removing", &path))?;
+            fs.remove_dir_all(&path)
+                .map_err(Error::io("removing", &path))?;
         }
     }
     Ok(())
@@ -104,9 +105,8 @@ pub(crate) fn write(
 
     let done = dir.join(format!("{PREFIX}{last:08}"));
     let temporary = dir.join(format!("{PREFIX}{last:08}{TEMPORARY}"));
-    if temporary.exists() {
-        std::fs::remove_dir_all(&temporary).map_err(Error::io("removing", &temporary))?;
-    }
+    fs.remove_dir_all(&temporary)
+        .map_err(Error::io("removing", &temporary))?;
     let out = Wal::open(
         &temporary,
         WalOptions {
@@ -124,7 +124,7 @@ pub(crate) fn write(
         kept: Kept::default(),
     };
     for (_, path) in &inputs {
-        let mut reader = SegmentReader::open(path)?;
+        let mut reader = SegmentReader::open_on(&**fs, path)?;
         loop {
             match reader.read() {
                 Ok(Some(record)) => {
@@ -150,18 +150,21 @@ pub(crate) fn write(
     filter.put_metadata();
     out.append(&mut filter.records)?;
     out.sync()?;
-    sync_dir(&temporary).map_err(Error::io("syncing", &temporary))?;
-    std::fs::rename(&temporary, &done).map_err(Error::io("renaming", &temporary))?;
-    sync_dir(dir).map_err(Error::io("syncing", dir))?;
+    fs.sync_dir(&temporary)
+        .map_err(Error::io("syncing", &temporary))?;
+    fs.rename(&temporary, &done)
+        .map_err(Error::io("renaming", &temporary))?;
+    fs.sync_dir(dir).map_err(Error::io("syncing", dir))?;
     Ok(filter.kept)
 }
 
 /// Removes every checkpoint but the newest.
-pub(crate) fn delete_older(dir: &Path) -> Result<usize, Error> {
+pub(crate) fn delete_older(fs: &dyn Fs, dir: &Path) -> Result<usize, Error> {
     let mut found = all(dir)?;
     found.pop();
     for (_, path) in &found {
-        std::fs::remove_dir_all(path).map_err(Error::io("removing", path))?;
+        fs.remove_dir_all(path)
+            .map_err(Error::io("removing", path))?;
     }
     Ok(found.len())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::page::{FIRST, FULL, HEADER, LAST, MIDDLE, PAGE, SNAPPY, TYPE_MASK, ZSTD};
 use crate::Error;
+use crate::fs::Fs;
 
 /// The largest record that is believed, in bytes after decompression.
 const MAX_RECORD: usize = 256 << 20;
@@ -76,6 +77,15 @@ impl SegmentReader<File> {
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self::new(
             File::open(path).map_err(Error::io("opening", path))?,
+        ))
+    }
+}
+
+impl SegmentReader<Box<dyn Read + Send>> {
+    /// Opens a segment of any files.
+    pub fn open_on(fs: &dyn Fs, path: &Path) -> Result<Self, Error> {
+        Ok(Self::new(
+            fs.open(path).map_err(Error::io("opening", path))?,
         ))
     }
 }

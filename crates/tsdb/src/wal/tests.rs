@@ -131,14 +131,14 @@ fn damage_is_set_aside_and_the_rest_is_good() {
     let mut r = SegmentReader::open(&path).unwrap();
     while let Ok(Some(_)) = r.read() {}
     let good = r.good_offset();
-    set_aside(&path, good, true).unwrap();
+    set_aside(&OsFs, &path, good, true).unwrap();
     assert_eq!(
         std::fs::read(dir.path().join("00000000.bad")).unwrap(),
         bytes[good as usize..]
     );
     let (back, errors) = read(dir.path());
     assert!(errors.is_empty() && list.starts_with(&back) && !back.is_empty());
-    set_aside(&path, 0, true).unwrap();
+    set_aside(&OsFs, &path, 0, true).unwrap();
     assert!(dir.path().join("00000000.bad.1").exists());
 }
 
@@ -267,7 +267,7 @@ fn a_checkpoint_keeps_what_is_needed() {
     let ended = wal.rotate().unwrap();
     let kept = checkpoint::write(dir.path(), ended, 8, &keep, wal.options(), &fs).unwrap();
     assert_eq!((kept.series, kept.samples), (6, 10));
-    assert_eq!(checkpoint::delete_older(dir.path()).unwrap(), 1);
+    assert_eq!(checkpoint::delete_older(&*fs, dir.path()).unwrap(), 1);
     let (n, path) = checkpoint::latest(dir.path()).unwrap().unwrap();
     assert_eq!(n, ended);
     let (list, errors) = read(&path);
