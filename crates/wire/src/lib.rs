@@ -1,5 +1,35 @@
-//! crossing the network: generated protobuf, conversions, gRPC, HTTP client and server shells, TLS
-
-pub mod server;
+//! Crossing the network: protobuf, gRPC, HTTP client and server shells, TLS.
+//!
+//! - [`server`] puts an [`axum::Router`] on the network, [`client`] asks others over HTTP.
+//! - [`grpc`] does both for gRPC: [`grpc::Server`] and [`grpc::Channel`].
+//! - [`proto`] has the generated messages of Prometheus and Thanos, [`convert`] turns them into the
+//!   words of `model` and back, and [`series`] does so for series without messages in between.
+//!
+//! ```
+//! use model::{Labels, SeriesBatch, Symbols};
+//! use wire::series::{Decoder, Encoder};
+//!
+//! let symbols = Symbols::default();
+//! let mut batch = SeriesBatch::default();
+//! symbols.intern_labels(&Labels::from_pairs([("job", "node")]), &mut batch.labels);
+//! batch.finish_series();
+//!
+//! let mut encoder = Encoder::new(64);
+//! encoder.series(&batch, 0, &symbols);
+//! encoder.flush();
+//! let mut back = SeriesBatch::default();
+//! for frame in encoder.ready() {
+//!     Decoder::default().read(&frame, &symbols, &mut back)?;
+//! }
+//! assert_eq!(back.labels, batch.labels);
+//! # Ok::<(), wire::series::FrameError>(())
+//! ```
+//!
+//! Useful for: anything that listens or calls. Not useful for: deciding what to answer.
 
 pub mod client;
+pub mod convert;
+pub mod grpc;
+pub mod proto;
+pub mod series;
+pub mod server;

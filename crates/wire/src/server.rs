@@ -38,6 +38,7 @@ mod tls;
 pub mod web_config;
 
 pub use cors::Cors;
+pub(crate) use tls::grpc_tls;
 pub use web_config::WebConfig;
 
 /// What a server obeys.
@@ -112,6 +113,9 @@ pub enum ServerError {
     /// A URL or prefix flag is wrong.
     #[error("{0}")]
     Url(String),
+    /// Serving gRPC failed.
+    #[error("gRPC server: {0}")]
+    Grpc(String),
 }
 
 /// A server whose addresses are bound, not yet serving.
@@ -241,7 +245,7 @@ impl Server {
 }
 
 /// Binds Go's way of writing addresses: no host means all addresses of both families.
-async fn listen(address: &str) -> std::io::Result<TcpListener> {
+pub(crate) async fn listen(address: &str) -> std::io::Result<TcpListener> {
     let Some(port) = address.strip_prefix(':') else {
         return TcpListener::bind(address).await;
     };

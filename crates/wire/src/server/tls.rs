@@ -140,6 +140,43 @@ pub(super) fn build(
     Ok(Some(config))
 }
 
+/// The configuration of a gRPC server after Thanos' flags.
+pub(crate) fn grpc_tls(files: &crate::grpc::TlsFiles) -> Result<ServerConfig, ServerError> {
+    let failed = |message: String| ServerError::Grpc(message);
+    let text = |path: &Path| path.display().to_string();
+    let min_version = match files.min_version.as_str() {
+        "1.2" => Version::Tls12,
+        "" | "1.3" => Version::Tls13,
+        other => {
+            let message = format!("TLS version {other:?} is not supported; use 1.2 or 1.3");
+            return Err(failed(message));
+        }
+    };
+    let section = TlsSection {
+        cert_file: text(&files.cert),
+        key_file: text(&files.key),
+        client_ca_file: files.client_ca.as_deref().map(text).unwrap_or_default(),
+        client_auth_type: match files.client_ca {
+            Some(_) => "RequireAndVerifyClientCert".to_owned(),
+            None => String::new(),
+        },
+        cipher_suites: files.ciphers.clone(),
+        curve_preferences: files.curves.clone(),
+        min_version,
+        ..TlsSection::default()
+    };
+    let built = build(&section, true, Path::new(""), &mut Vec::new());
+    match built {
+        Ok(Some(mut config)) => {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            Ok(config)
+        }
+        Ok(None) => Err(failed("no certificate was given".to_owned())),
+        Err(Wrong::Here(message)) => Err(failed(message)),
+        Err(Wrong::Elsewhere(e)) => Err(e),
+    }
+}
+
 fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
     let all = [
         (Version::Tls12, &rustls::version::TLS12),

@@ -1,0 +1,6 @@
+//! What crosses the network, tested from outside.
+
+#![allow(clippy::unwrap_used)]
+
+mod generated;
+mod grpc;
