@@ -130,7 +130,7 @@ impl Writer {
         let mut stats = self.stats;
         let files = self.files()?;
         for chunk in chunks {
-            let samples = chunk::sample_count(chunk.data)? as u64;
+            let samples = chunk::sample_count(chunk.encoding, chunk.data)? as u64;
             stats.num_samples += samples;
             match chunk.encoding {
                 Encoding::XOR | Encoding::XOR2 => stats.num_float_samples += samples,

@@ -101,8 +101,126 @@ pub(crate) fn write(
     end.len = at as u32 + full + (rest != 0) as u32;
 }
 
+/// A bit stream that is being written, at the end of some bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writer {
+    buf: Vec<u8>,
+    end: End,
+}
+
+impl Writer {
+    /// Goes on behind the first `bits` bits of `buf`.
+    pub(crate) fn resume(mut buf: Vec<u8>, bits: usize) -> Self {
+        buf.truncate(bits.div_ceil(8));
+        let end = End::of(&mut buf, bits);
+        Self { buf, end }
+    }
+
+    /// What is written so far.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buf[..self.end.len()]
+    }
+
+    /// What is written so far, to be changed in places that are whole bytes.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buf[..self.end.len()]
+    }
+
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.buf.truncate(self.end.len());
+        self.buf
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// The lower 1 to 64 bits of `value`; those above are zero.
+    #[inline]
+    pub(crate) fn bits(&mut self, value: u64, bits: u32) {
+        write(&mut self.buf, &mut self.end, (0, 0), (value, bits));
+    }
+
+    /// The lower bits of two numbers, as [`write`] has it.
+    #[inline]
+    pub(crate) fn pair(&mut self, head: (u64, u32), tail: (u64, u32)) {
+        write(&mut self.buf, &mut self.end, head, tail);
+    }
+
+    /// A signed number in one of nine classes of length.
+    #[inline]
+    pub(crate) fn varbit(&mut self, value: i64) {
+        // A field of n bits holds -(2^(n-1) - 1) ..= 2^(n-1).
+        let beyond = if value > 0 {
+            value as u64 - 1
+        } else {
+            value.unsigned_abs()
+        };
+        let class = match value {
+            0 => 0,
+            _ => VARBIT_CLASS[(65 - beyond.leading_zeros()) as usize],
+        };
+        self.varbit_field(class, value as u64);
+    }
+
+    /// An unsigned number in one of nine classes of length.
+    #[inline]
+    pub(crate) fn uvarbit(&mut self, value: u64) {
+        let class = match value {
+            0 => 0,
+            _ => VARBIT_CLASS[(64 - value.leading_zeros()) as usize],
+        };
+        self.varbit_field(class, value);
+    }
+
+    #[inline]
+    fn varbit_field(&mut self, class: u8, value: u64) {
+        match class {
+            0 => self.bits(0, 1),
+            8 => self.pair((0xff, 8), (value, 64)),
+            class => {
+                let bits = VARBIT_BITS[class as usize];
+                let prefix = ((1u64 << class) - 1) << 1;
+                let field = value & ((1 << bits) - 1);
+                self.pair((prefix, class as u32 + 1), (field, bits));
+            }
+        }
+    }
+}
+
+/// How many bits the classes of a varbit number have behind their prefix, which is as many ones as
+/// the class says and then a zero (none behind eight ones). See `tsdb/chunkenc/varbit.go`.
+const VARBIT_BITS: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
+
+/// The smallest class for so many bits.
+const VARBIT_CLASS: [u8; 66] = {
+    let mut classes = [0; 66];
+    let (mut bits, mut class) = (0, 1);
+    while bits < classes.len() {
+        if class < 8 && bits > VARBIT_BITS[class] as usize {
+            class += 1;
+        }
+        classes[bits] = class as u8;
+        bits += 1;
+    }
+    classes
+};
+
+/// A signed number in a field of `bits` bits: the upper half is negative, but for its first number.
+#[inline(always)]
+pub(crate) fn short(field: u64, bits: u32) -> i64 {
+    let field = field as i64;
+    if field > 1 << (bits - 1) {
+        field - (1 << bits)
+    } else {
+        field
+    }
+}
+
 /// A position in a bit stream.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     pos: usize,
@@ -165,6 +283,70 @@ impl<'a> Reader<'a> {
             self.skip(bits - 32);
             (high << (bits - 32)) | low
         }
+    }
+
+    /// Reads a signed number that [`Writer::varbit`] wrote.
+    #[inline]
+    pub(crate) fn varbit(&mut self) -> i64 {
+        let word = self.peek();
+        let class = (!word).leading_zeros();
+        match class {
+            0 => {
+                self.skip(1);
+                0
+            }
+            1..=6 => {
+                let bits = VARBIT_BITS[class as usize];
+                self.skip(class + 1 + bits);
+                short(word << (class + 1) >> (64 - bits), bits)
+            }
+            7 => {
+                self.skip(8);
+                short(self.read(56), 56)
+            }
+            _ => {
+                self.skip(8);
+                self.read(64) as i64
+            }
+        }
+    }
+
+    /// Reads an unsigned number that [`Writer::uvarbit`] wrote.
+    #[inline]
+    pub(crate) fn uvarbit(&mut self) -> u64 {
+        let word = self.peek();
+        let class = (!word).leading_zeros();
+        match class {
+            0 => {
+                self.skip(1);
+                0
+            }
+            1..=6 => {
+                let bits = VARBIT_BITS[class as usize];
+                self.skip(class + 1 + bits);
+                word << (class + 1) >> (64 - bits)
+            }
+            7 => {
+                self.skip(8);
+                self.read(56)
+            }
+            _ => {
+                self.skip(8);
+                self.read(64)
+            }
+        }
+    }
+
+    /// Reads a zig-zag LEB128 number, wherever in a byte it starts. None if it has no end.
+    pub(crate) fn varint(&mut self) -> Option<i64> {
+        let mut bytes = [0; 10];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = self.read(8) as u8;
+            if *byte < 0x80 {
+                return varint(bytes.get(..=i)?).map(|(value, _)| value);
+            }
+        }
+        None
     }
 }
 
@@ -231,6 +413,27 @@ mod tests {
         }
 
         #[test]
+        fn varbits_both_ways(
+            numbers in prop::collection::vec((any::<i64>(), 0u32..=63, any::<u64>(), 0u32..=63), 0..60),
+            shift in 0u32..8,
+        ) {
+            let mut w = Writer::default();
+            if shift > 0 {
+                w.bits(0, shift);
+            }
+            for &(i, a, u, b) in &numbers {
+                w.varbit(i >> a);
+                w.uvarbit(u >> b);
+            }
+            let bytes = w.into_bytes();
+            let mut r = Reader::new(&bytes, shift as usize);
+            for &(i, a, u, b) in &numbers {
+                prop_assert_eq!((r.varbit(), r.uvarbit()), (i >> a, u >> b));
+            }
+            prop_assert_eq!(r.pos().div_ceil(8), bytes.len());
+        }
+
+        #[test]
         fn varints_both_ways(u in any::<u64>(), i in any::<i64>()) {
             let mut b = Vec::new();
             put_uvarint(&mut b, u);
@@ -238,6 +441,52 @@ mod tests {
             let (u2, rest) = uvarint(&b).unwrap();
             let (i2, rest) = varint(rest).unwrap();
             prop_assert_eq!((u2, i2, rest.len()), (u, i, 0));
+        }
+    }
+
+    #[test]
+    fn varbits_are_as_short_as_can_be() {
+        for (number, bits) in [
+            (0, 1),
+            (1, 5),
+            (4, 5),
+            (-3, 5),
+            (5, 9),
+            (-4, 9),
+            (32, 9),
+            (33, 13),
+            (256, 13),
+            (-255, 13),
+            (2048, 17),
+            (131_072, 24),
+            (-131_071, 24),
+            (-131_072, 32),
+            (16_777_216, 32),
+            (16_777_217, 64),
+            (1 << 55, 64),
+            (-(1 << 55), 72),
+            (i64::MIN, 72),
+            (i64::MAX, 72),
+        ] {
+            let mut w = Writer::default();
+            w.varbit(number);
+            let bytes = w.into_bytes();
+            let mut r = Reader::new(&bytes, 0);
+            assert_eq!((r.varbit(), r.pos()), (number, bits));
+        }
+        for (number, bits) in [
+            (0, 1),
+            (7, 5),
+            (8, 9),
+            (1 << 55, 64),
+            (1 << 56, 72),
+            (u64::MAX, 72),
+        ] {
+            let mut w = Writer::default();
+            w.uvarbit(number);
+            let bytes = w.into_bytes();
+            let mut r = Reader::new(&bytes, 0);
+            assert_eq!((r.uvarbit(), r.pos()), (number, bits));
         }
     }
 

@@ -5,7 +5,7 @@ use model::{Millis, Sample, TimeRange};
 use crate::Histograms;
 
 /// The samples of a series: floats as two columns of equal length, and native histograms apart, so
-/// that kernels over floats never meet them. Methods that do not say otherwise are about the floats.
+/// that kernels over floats never meet them. Methods say which of them they are about.
 ///
 /// Reuse one `Columns` for many series: [`Columns::clear`] keeps the memory.
 #[derive(Clone, Debug, Default)]
@@ -42,56 +42,107 @@ impl Columns {
         self.histograms.clear();
     }
 
-    /// Adds a sample.
+    /// Whether there is neither a float nor a histogram.
+    #[inline]
+    pub fn holds_nothing(&self) -> bool {
+        self.ts.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Adds a float.
     #[inline]
     pub fn push(&mut self, ts: Millis, value: f64) {
         self.ts.push(ts);
         self.values.push(value);
+        if !self.starts.is_empty() {
+            self.starts.push(0);
+        }
     }
 
-    /// Keeps the first `len` samples.
+    /// Says when the float added last started, ms.
+    pub fn started(&mut self, start: Millis) {
+        if start == 0 && self.starts.is_empty() {
+            return;
+        }
+        self.starts.resize(self.ts.len(), 0);
+        if let Some(last) = self.starts.last_mut() {
+            *last = start;
+        }
+    }
+
+    /// The start timestamp of float `i`, ms; 0: unknown.
+    #[inline]
+    pub fn start(&self, i: usize) -> Millis {
+        self.starts.get(i).copied().unwrap_or(0)
+    }
+
+    /// Keeps the first `len` floats.
     pub fn truncate(&mut self, len: usize) {
         self.ts.truncate(len);
         self.values.truncate(len);
+        self.starts.truncate(len);
     }
 
-    /// Makes room for `additional` more samples.
+    /// Makes room for `additional` more floats.
     pub fn reserve(&mut self, additional: usize) {
         self.ts.reserve(additional);
         self.values.reserve(additional);
     }
 
-    /// Adds the samples `from..` of another pair of columns.
+    /// Adds the floats `from..` of other columns.
     pub fn extend_from(&mut self, other: &Columns, from: usize) {
+        let before = self.ts.len();
         self.ts
             .extend_from_slice(other.ts.get(from..).unwrap_or_default());
         self.values
             .extend_from_slice(other.values.get(from..).unwrap_or_default());
+        if !self.starts.is_empty() || !other.starts.is_empty() {
+            self.starts.resize(before, 0);
+            self.starts
+                .extend_from_slice(other.starts.get(from..).unwrap_or_default());
+            self.starts.resize(self.ts.len(), 0);
+        }
     }
 
-    /// The samples one by one.
+    /// Adds floats and histograms of other columns.
+    pub fn extend_from_all(&mut self, other: &Columns) {
+        self.extend_from(other, 0);
+        self.histograms.extend_from(&other.histograms, 0);
+    }
+
+    /// First and last timestamp of floats and histograms, each list ascending.
+    pub(crate) fn bounds(&self) -> Option<(Millis, Millis)> {
+        let ends = |ts: &[Millis]| Some((*ts.first()?, *ts.last()?));
+        match (ends(&self.ts), ends(&self.histograms.ts)) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The floats one by one.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Millis, f64)> + '_ {
         self.ts.iter().copied().zip(self.values.iter().copied())
     }
 
-    /// The samples as a list.
+    /// The floats as a list.
     pub fn samples(&self) -> Vec<Sample> {
         self.iter()
             .map(|(ts, value)| Sample { ts, value })
             .collect()
     }
 
-    /// Whether each timestamp is later than the one before it.
+    /// Whether each timestamp is later than the one before it, among the floats and among the
+    /// histograms.
     pub fn ascends(&self) -> bool {
-        ascends(&self.ts)
+        ascends(&self.ts) && ascends(&self.histograms.ts)
     }
 
-    /// Drops the samples outside `range`. The timestamps must ascend.
+    /// Drops floats and histograms outside `range`. The timestamps must ascend.
     pub fn clip(&mut self, range: TimeRange) {
         self.clip_from(0, range);
+        self.histograms.clip_from(0, range);
     }
 
-    /// Drops those samples of `start..` that lie outside `range`.
+    /// Drops those floats of `start..` that lie outside `range`.
     pub(crate) fn clip_from(&mut self, start: usize, range: TimeRange) {
         let Some(tail) = self.ts.get(start..) else {
             return;
@@ -111,6 +162,9 @@ impl Columns {
             let skip = tail.partition_point(|&t| t < range.min);
             self.ts.drain(start..start + skip);
             self.values.drain(start..start + skip);
+            if !self.starts.is_empty() {
+                self.starts.drain(start..start + skip);
+            }
         }
     }
 }
@@ -132,10 +186,13 @@ impl FromIterator<(Millis, f64)> for Columns {
     }
 }
 
-/// Equal timestamps and bit-equal values.
+/// Equal timestamps and start timestamps, bit-equal values, and equal histograms.
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
         self.ts == other.ts
+            && (0..self.starts.len().max(other.starts.len()))
+                .all(|i| self.start(i) == other.start(i))
+            && self.histograms == other.histograms
             && self.values.len() == other.values.len()
             && self
                 .values

@@ -8,6 +8,8 @@ use model::Millis;
 
 use crate::Columns;
 
+mod mixed;
+
 /// What a replica that was not chosen has to stay behind at the first sample, ms: no distance
 /// between samples is known yet.
 const FIRST_PENALTY: Millis = 5_000;
@@ -18,8 +20,13 @@ const MAX_FOLD: usize = 64;
 /// Adds the samples of `next` to `base`; where both have a timestamp, `base` wins. Both ascend,
 /// and so does the result. `scratch` is memory to work in.
 ///
+/// Where histograms lose their neighbours by that, they no longer know about resets.
+///
 /// Costs what overlaps: samples of `base` before `next` begins are not touched.
 pub fn union(base: &mut Columns, next: &Columns, scratch: &mut Columns) {
+    if !base.histograms.is_empty() || !next.histograms.is_empty() {
+        return mixed::union(base, next, scratch);
+    }
     let Some(&first) = next.ts.first() else {
         return;
     };
@@ -36,10 +43,12 @@ pub fn union(base: &mut Columns, next: &Columns, scratch: &mut Columns) {
     while let (Some(&ta), Some(&tb)) = (scratch.ts.get(a), next.ts.get(b)) {
         if ta <= tb {
             base.push(ta, scratch.values[a]);
+            base.started(scratch.start(a));
             a += 1;
             b += (ta == tb) as usize;
         } else {
             base.push(tb, next.values[b]);
+            base.started(next.start(b));
             b += 1;
         }
     }
@@ -52,12 +61,19 @@ pub fn union(base: &mut Columns, next: &Columns, scratch: &mut Columns) {
 /// The lanes are folded: ((0 + 1) + 2) + ... In each pair the earlier sample is taken; whichever
 /// side was not taken must then be twice the last distance ahead to be considered again. With
 /// `counter`, a side whose value lies under the last one taken when sides change is raised to it,
-/// so that no reset appears that no target made.
+/// so that no reset appears that no target made. Histograms are chosen by their time alone, and where
+/// sides change they no longer know about resets. Start timestamps come along with their samples.
 pub fn penalty(lanes: &[Columns], counter: bool, out: &mut Columns) {
     out.clear();
     match lanes {
         [] => {}
-        [one] => out.extend_from(one, 0),
+        [one] => out.extend_from_all(one),
+        _ if lanes
+            .iter()
+            .any(|l| !l.histograms.is_empty() || !l.starts.is_empty()) =>
+        {
+            mixed::penalty(lanes, counter, out);
+        }
         _ if lanes.len() <= MAX_FOLD => fold(lanes, counter, out),
         _ => {
             // Nobody runs so many replicas; what only a hostile peer sends is folded in parts, so
@@ -78,6 +94,12 @@ fn fold(lanes: &[Columns], counter: bool, out: &mut Columns) {
     let [_, _, ..] = lanes else {
         return out.extend_from(lanes.first().unwrap_or(&Columns::default()), 0);
     };
+    out.reserve(lanes.iter().map(Columns::len).max().unwrap_or(0));
+    walk(lanes, counter, |ts, value, _, _| out.push(ts, value));
+}
+
+/// Gives each sample that is chosen, with its lane and its place there.
+fn walk(lanes: &[Columns], counter: bool, mut chosen: impl FnMut(Millis, f64, usize, usize)) {
     let mut fold = Fold {
         lanes: lanes
             .iter()
@@ -107,11 +129,11 @@ fn fold(lanes: &[Columns], counter: bool, out: &mut Columns) {
             use_a: true,
         });
     }
-    out.reserve(lanes.iter().map(Columns::len).max().unwrap_or(0));
     let top = lanes.len() - 1;
     while fold.next(top) {
-        let (ts, value) = fold.at(top);
-        out.push(ts, value);
+        let lane = fold.chosen(top);
+        let (ts, value) = fold.lanes[lane].at();
+        chosen(ts, value, lane, fold.lanes[lane].pos);
     }
 }
 
@@ -168,14 +190,15 @@ struct Fold<'a> {
 // Side `n` is lane 0 for 0, else pair `n`. Recursion is as deep as there are lanes: `MAX_FOLD`.
 impl Fold<'_> {
     fn at(&self, n: usize) -> (Millis, f64) {
-        let mut n = n;
-        while n > 0 {
-            if !self.pairs[n - 1].use_a {
-                return self.lanes[n].at();
-            }
+        self.lanes[self.chosen(n)].at()
+    }
+
+    /// The lane that side `n` follows.
+    fn chosen(&self, mut n: usize) -> usize {
+        while n > 0 && self.pairs[n - 1].use_a {
             n -= 1;
         }
-        self.lanes[0].at()
+        n
     }
 
     fn seek(&mut self, n: usize, ts: Millis) -> bool {

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use model::histogram::{Buckets, CounterReset, FloatHistogram, Span};
-use model::{Millis, is_stale};
+use model::{Millis, TimeRange, is_stale};
+
+use crate::histogram::field::{Int, Xor};
 
 /// Which buckets there are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,7 +129,10 @@ pub struct Histograms {
     pub starts: Vec<Millis>,
     rows: Vec<Row>,
     layouts: Vec<Arc<Layout>>,
-    counts: Vec<f64>,
+    pub(crate) counts: Vec<f64>,
+    /// Memory for decoders.
+    pub(crate) ints: Vec<Int>,
+    pub(crate) xors: Vec<Xor>,
 }
 
 impl Histograms {
@@ -157,6 +162,8 @@ impl Histograms {
         (self.ts.capacity() + self.starts.capacity() + self.counts.capacity()) * 8
             + self.rows.capacity() * size_of::<Row>()
             + self.layouts.capacity() * size_of::<Layout>()
+            + self.ints.capacity() * size_of::<Int>()
+            + self.xors.capacity() * size_of::<Xor>()
     }
 
     /// Starts a run of histograms with these buckets; [`Histograms::push`] adds to it.
@@ -166,25 +173,53 @@ impl Histograms {
         }
     }
 
-    /// Adds a histogram of the layout given last. `counts` are absolute: those of the positive
-    /// buckets, then those of the negative ones; missing ones are 0 and too many are left out.
-    pub fn push(&mut self, ts: Millis, scalars: Scalars, counts: impl IntoIterator<Item = f64>) {
-        if self.layouts.is_empty() {
-            self.layouts.push(Arc::default());
-        }
-        let start = self.counts.len();
-        let end = start + self.layouts.last().map_or(0, |layout| layout.len());
-        self.counts.extend(counts.into_iter().take(end - start));
-        self.counts.resize(end, 0.0);
+    /// The place of a layout.
+    pub(crate) fn place(&mut self, layout: Layout) -> u32 {
+        self.layout(layout);
+        (self.layouts.len() - 1) as u32
+    }
+
+    /// Adds a histogram whose `buckets` counts have been added already.
+    #[inline]
+    pub(crate) fn push_counted(
+        &mut self,
+        ts: Millis,
+        scalars: Scalars,
+        layout: u32,
+        buckets: usize,
+    ) {
         self.ts.push(ts);
         if !self.starts.is_empty() {
             self.starts.push(0);
         }
         self.rows.push(Row {
             scalars,
-            layout: (self.layouts.len() - 1) as u32,
-            counts: start,
+            layout,
+            counts: self.counts.len() - buckets,
         });
+    }
+
+    /// Adds a histogram without buckets, as a stale marker is.
+    pub(crate) fn push_empty(&mut self, ts: Millis, scalars: Scalars) {
+        let empty = self.layouts.iter().rposition(|layout| layout.is_empty());
+        let layout = match empty {
+            Some(place) => place as u32,
+            None => self.place(Layout::default()),
+        };
+        self.push_counted(ts, scalars, layout, 0);
+    }
+
+    /// Adds a histogram of the layout given last. `counts` are absolute: those of the positive
+    /// buckets, then those of the negative ones; missing ones are 0 and too many are left out.
+    pub fn push(&mut self, ts: Millis, scalars: Scalars, counts: impl IntoIterator<Item = f64>) {
+        if self.layouts.is_empty() {
+            self.layouts.push(Arc::default());
+        }
+        let buckets = self.layouts.last().map_or(0, |layout| layout.len());
+        let end = self.counts.len() + buckets;
+        self.counts.extend(counts.into_iter().take(buckets));
+        self.counts.resize(end, 0.0);
+        self.push_counted(ts, scalars, (self.layouts.len() - 1) as u32, buckets);
     }
 
     /// Adds a histogram that stands on its own.
@@ -253,22 +288,94 @@ impl Histograms {
         self.starts.retain(|_| kept(&mut c));
     }
 
+    /// Keeps the first `len` histograms.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(first) = self.rows.get(len) {
+            self.counts.truncate(first.counts);
+        }
+        self.ts.truncate(len);
+        self.rows.truncate(len);
+        self.starts.truncate(len);
+        // Counts that a decoder added for a row that did not come whole.
+        let end = self.rows.last().map_or(0, |row| {
+            let layout = self.layouts.get(row.layout as usize);
+            row.counts + layout.map_or(0, |layout| layout.len())
+        });
+        self.counts.truncate(end);
+    }
+
+    /// Drops those histograms of `start..` that lie outside `range`. Their timestamps must ascend.
+    pub(crate) fn clip_from(&mut self, start: usize, range: TimeRange) {
+        let Some(tail) = self.ts.get(start..) else {
+            return;
+        };
+        let end = start + tail.partition_point(|&t| t <= range.max);
+        let skip = start + tail.partition_point(|&t| t < range.min);
+        self.truncate(end);
+        let skip = skip.min(end);
+        self.ts.drain(start..skip);
+        self.rows.drain(start..skip);
+        if !self.starts.is_empty() {
+            self.starts.drain(start..skip);
+        }
+    }
+
     /// Adds the histograms `from..` of another list.
     pub fn extend_from(&mut self, other: &Histograms, from: usize) {
-        let mut previous = None;
         for i in from..other.len() {
-            let (Some(&ts), Some(row), Some(h)) =
-                (other.ts.get(i), other.rows.get(i), other.get(i))
-            else {
-                return;
-            };
-            if previous != Some(row.layout) {
-                previous = Some(row.layout);
-                self.layout(h.layout.clone());
-            }
-            self.push(ts, h.scalars, h.counts.iter().copied());
-            self.started(other.starts.get(i).copied().unwrap_or(0));
+            self.push_from(other, i);
         }
+    }
+
+    /// Adds histogram `i` of another list; layouts are shared.
+    pub(crate) fn push_from(&mut self, other: &Histograms, i: usize) {
+        let (Some(&ts), Some(row), Some(h)) = (other.ts.get(i), other.rows.get(i), other.get(i))
+        else {
+            return;
+        };
+        let Some(layout) = other.layouts.get(row.layout as usize) else {
+            return;
+        };
+        let same = |last: &Arc<Layout>| Arc::ptr_eq(last, layout) || **last == **layout;
+        if !self.layouts.last().is_some_and(same) {
+            self.layouts.push(Arc::clone(layout));
+        }
+        self.counts.extend_from_slice(h.counts);
+        let place = (self.layouts.len() - 1) as u32;
+        self.push_counted(ts, h.scalars, place, h.counts.len());
+        self.started(other.starts.get(i).copied().unwrap_or(0));
+    }
+
+    /// Forgets what the histogram added last knows about a reset, unless it is a gauge: what comes
+    /// before it is not what its writer had before it.
+    pub(crate) fn forget_reset(&mut self) {
+        if let Some(row) = self.rows.last_mut()
+            && row.scalars.counter_reset != CounterReset::Gauge
+        {
+            row.scalars.counter_reset = CounterReset::Unknown;
+        }
+    }
+}
+
+/// Equal timestamps, start timestamps and layouts, and bit-equal numbers.
+impl PartialEq for Histograms {
+    fn eq(&self, other: &Self) -> bool {
+        let start = |h: &Self, i| h.starts.get(i).copied().unwrap_or(0);
+        let number = |a: f64, b: f64| a.to_bits() == b.to_bits();
+        self.ts == other.ts
+            && (0..self.len()).all(|i| {
+                let (Some(a), Some(b)) = (self.get(i), other.get(i)) else {
+                    return false;
+                };
+                start(self, i) == start(other, i)
+                    && (std::ptr::eq(a.layout, b.layout) || a.layout == b.layout)
+                    && a.scalars.counter_reset == b.scalars.counter_reset
+                    && number(a.scalars.zero_count, b.scalars.zero_count)
+                    && number(a.scalars.count, b.scalars.count)
+                    && number(a.scalars.sum, b.scalars.sum)
+                    && a.counts.len() == b.counts.len()
+                    && a.counts.iter().zip(b.counts).all(|(a, b)| number(*a, *b))
+            })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Chunks: a few minutes of one series, encoded; and their samples as columns.
 //!
-//! - [`xor`] holds the codec of float chunks: [`xor::Encoder`] and [`xor::decode`].
+//! - [`xor`] holds the codec of float chunks: [`xor::Encoder`] and [`xor::decode`]; [`histogram`] that
+//!   of native histograms.
 //! - [`decode`] opens a chunk of any encoding into [`Columns`].
 //! - [`series::SeriesDecoder`] opens all chunks of one series of a `model::SeriesBatch`: it
 //!   unites chunks that overlap, deduplicates replicas and clips to a range.
@@ -26,8 +27,10 @@
 //! where chunks lie (`block`, `tsdb`), or what samples mean (`promql`).
 
 mod bits;
+pub mod chunker;
 pub mod columns;
 pub mod dedup;
+pub mod histogram;
 pub mod histograms;
 #[cfg(feature = "memory")]
 pub mod memory;
@@ -36,7 +39,9 @@ pub mod series;
 pub mod suite;
 pub mod xor;
 
+pub use chunker::{Chunker, EncodedChunk};
 pub use columns::Columns;
+pub use histogram::HistogramRow;
 pub use histograms::{HistogramRef, Histograms};
 pub use series::{Dedup, SeriesDecoder, Want};
 
@@ -70,21 +75,23 @@ pub fn decode(encoding: Encoding, bytes: &[u8], out: &mut Columns) -> Result<(),
     match encoding {
         Encoding::XOR => xor::decode(bytes, out),
         Encoding::XOR2 => Err(ChunkError::NotImplemented("XOR2 chunks")),
-        Encoding::HISTOGRAM | Encoding(5) => {
-            Err(ChunkError::NotImplemented("native histogram chunks"))
-        }
-        Encoding::FLOAT_HISTOGRAM | Encoding(6) => {
-            Err(ChunkError::NotImplemented("float histogram chunks"))
-        }
+        Encoding::HISTOGRAM
+        | Encoding::HISTOGRAM_ST
+        | Encoding::FLOAT_HISTOGRAM
+        | Encoding::FLOAT_HISTOGRAM_ST => histogram::decode(encoding, bytes, out),
         Encoding::AGGREGATE => Err(ChunkError::NotImplemented("whole aggregate chunks")),
         Encoding(other) => Err(ChunkError::UnknownEncoding(other)),
     }
 }
 
 /// How many samples a chunk says it holds: the first two bytes of every sample encoding.
-pub fn sample_count(bytes: &[u8]) -> Result<usize, ChunkError> {
+pub fn sample_count(encoding: Encoding, bytes: &[u8]) -> Result<usize, ChunkError> {
+    let mask = match encoding {
+        Encoding::HISTOGRAM_ST | Encoding::FLOAT_HISTOGRAM_ST => 0x3fff,
+        _ => u16::MAX,
+    };
     match bytes {
-        [a, b, ..] => Ok(u16::from_be_bytes([*a, *b]) as usize),
+        [a, b, ..] => Ok((u16::from_be_bytes([*a, *b]) & mask) as usize),
         _ => Err(ChunkError::Truncated),
     }
 }

@@ -6,19 +6,79 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use model::sink::Column;
 use model::source::{Aggregate, Capabilities};
 use model::{
-    Answer, Appended, Batch, BoxFuture, ChunkRef, Cursor, Encoding, Extent, LabelSelect, Labels,
-    Matcher, Millis, Order, Reject, Rejected, Rows, Sample, Scope, Select, SeriesBatch, SeriesRef,
+    Answer, Appended, Batch, BoxFuture, ChunkRef, Cursor, Extent, LabelSelect, Labels, Matcher,
+    Millis, Order, Reject, Rejected, Rows, Sample, Scope, Select, SeriesBatch, SeriesRef,
     SeriesRows, Sink, SinkError, Source, SourceError, Str, TimeRange, View, is_stale,
 };
 
-use crate::xor::Encoder;
+use crate::{Chunker, EncodedChunk, HistogramRow};
 
-/// Samples in a chunk, as Prometheus cuts them.
-const CHUNK_SAMPLES: usize = 120;
 /// Series in a batch.
 const BATCH_SERIES: usize = 64;
 
-/// Series in memory, as XOR chunks of at most 120 samples.
+/// A series with everything that is stored of it.
+#[derive(Clone, Debug, Default)]
+pub struct StoredSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its floats, ascending.
+    pub floats: Vec<Sample>,
+    /// Their start timestamps, ms (0: unknown); empty when none is known, else one per float.
+    pub starts: Vec<Millis>,
+    /// Its histograms, ascending; none has the timestamp of a float.
+    pub histograms: Vec<HistogramRow>,
+}
+
+impl StoredSeries {
+    /// A series of floats.
+    pub fn floats(labels: Labels, floats: Vec<Sample>) -> Self {
+        Self {
+            labels,
+            floats,
+            ..Self::default()
+        }
+    }
+
+    /// A series of histograms.
+    pub fn histograms(labels: Labels, histograms: Vec<HistogramRow>) -> Self {
+        Self {
+            labels,
+            histograms,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Its samples as chunks, in their order.
+    ///
+    /// # Panics
+    /// If a histogram's number of buckets is not what its spans say.
+    #[expect(
+        clippy::expect_used,
+        reason = "for tests, which say what is wrong by panicking"
+    )]
+    pub fn chunks(&self) -> Vec<EncodedChunk> {
+        let mut chunker = Chunker::default();
+        let mut histograms = self.histograms.iter().peekable();
+        for (i, s) in self.floats.iter().enumerate() {
+            while let Some(h) = histograms.next_if(|h| h.ts < s.ts) {
+                chunker.histogram(h).expect("buckets that fit their spans");
+            }
+            let start = self.starts.get(i).copied().unwrap_or(0);
+            chunker.float(s.ts, start, s.value);
+        }
+        for h in histograms {
+            chunker.histogram(h).expect("buckets that fit their spans");
+        }
+        chunker.finish()
+    }
+}
+
+/// Series in memory, as chunks of at most 120 samples.
 #[derive(Clone, Debug)]
 pub struct MemorySource {
     series: Arc<Vec<Stored>>,
@@ -28,12 +88,12 @@ pub struct MemorySource {
 #[derive(Debug)]
 struct Stored {
     labels: Labels,
-    chunks: Vec<(TimeRange, Vec<u8>)>,
+    chunks: Vec<EncodedChunk>,
 }
 
 impl Stored {
-    fn overlapping(&self, range: TimeRange) -> impl Iterator<Item = &(TimeRange, Vec<u8>)> {
-        self.chunks.iter().filter(move |c| c.0.overlaps(range))
+    fn overlapping(&self, range: TimeRange) -> impl Iterator<Item = &EncodedChunk> {
+        self.chunks.iter().filter(move |c| c.range.overlaps(range))
     }
 
     fn matches(&self, matchers: &[Matcher], range: TimeRange) -> bool {
@@ -47,25 +107,42 @@ impl Stored {
 impl MemorySource {
     /// A source of these series; the samples of each ascend. Equal label sets become one series.
     pub fn new(series: Vec<(Labels, Vec<Sample>)>) -> Self {
-        let mut by_labels: BTreeMap<Labels, BTreeMap<Millis, f64>> = BTreeMap::new();
-        for (labels, samples) in series {
-            let of_labels = by_labels.entry(labels).or_default();
-            for s in samples {
-                of_labels.entry(s.ts).or_insert(s.value);
+        let floats = |(labels, floats)| StoredSeries::floats(labels, floats);
+        Self::with_histograms(series.into_iter().map(floats).collect())
+    }
+
+    /// The same of series that may have histograms and start timestamps.
+    pub fn with_histograms(series: Vec<StoredSeries>) -> Self {
+        let mut by_labels: BTreeMap<Labels, BTreeMap<Millis, Stamped>> = BTreeMap::new();
+        for one in series {
+            let of_labels = by_labels.entry(one.labels).or_default();
+            for (i, s) in one.floats.iter().enumerate() {
+                let start = one.starts.get(i).copied().unwrap_or(0);
+                let float = Stamped::Float(s.value, start);
+                of_labels.entry(s.ts).or_insert(float);
+            }
+            for h in one.histograms {
+                of_labels.entry(h.ts).or_insert(Stamped::Histogram(h));
             }
         }
-        let series = by_labels
-            .into_iter()
-            .map(|(labels, samples)| {
-                let samples: Vec<_> = samples.into_iter().collect();
-                Stored {
-                    labels,
-                    chunks: samples.chunks(CHUNK_SAMPLES).map(encode).collect(),
+        let series = by_labels.into_iter().map(|(labels, samples)| {
+            let mut one = StoredSeries::floats(labels, Vec::new());
+            for (ts, sample) in samples {
+                match sample {
+                    Stamped::Float(value, start) => {
+                        one.floats.push(Sample { ts, value });
+                        one.starts.push(start);
+                    }
+                    Stamped::Histogram(h) => one.histograms.push(h),
                 }
-            })
-            .collect();
+            }
+            Stored {
+                chunks: one.chunks(),
+                labels: one.labels,
+            }
+        });
         Self {
-            series: Arc::new(series),
+            series: Arc::new(series.collect()),
             stream: false,
         }
     }
@@ -87,14 +164,23 @@ impl MemorySource {
     }
 }
 
-fn encode(samples: &[(Millis, f64)]) -> (TimeRange, Vec<u8>) {
-    let mut encoder = Encoder::new();
-    let mut range = TimeRange::EMPTY;
-    for &(ts, value) in samples {
-        encoder.append(ts, value);
-        range = range.union(TimeRange::new(ts, ts));
+/// The value of a sample, with its start timestamp.
+#[derive(Clone)]
+enum Stamped {
+    Float(f64, Millis),
+    Histogram(HistogramRow),
+}
+
+impl Stamped {
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Float(a, _), Self::Float(b, _)) => a.to_bits() == b.to_bits(),
+            (Self::Histogram(a), Self::Histogram(b)) => {
+                a.value == b.value || is_stale(a.value.sum()) && is_stale(b.value.sum())
+            }
+            _ => false,
+        }
     }
-    (range, encoder.into_bytes())
 }
 
 impl Source for MemorySource {
@@ -110,7 +196,7 @@ impl Source for MemorySource {
             .series
             .iter()
             .flat_map(|s| &s.chunks)
-            .fold(TimeRange::EMPTY, |all, c| all.union(c.0));
+            .fold(TimeRange::EMPTY, |all, c| all.union(c.range));
         Arc::new(Extent {
             parts: vec![(Labels::default(), range)],
             capabilities: Capabilities {
@@ -257,18 +343,18 @@ impl Cursor for MemoryCursor {
             self.scope.symbols.intern_labels(&labels, &mut batch.labels);
             let series = &self.source.series[i];
             if !self.select.skip_chunks {
-                for (range, bytes) in series.overlapping(self.select.range) {
+                for chunk in series.overlapping(self.select.range) {
                     batch.chunks.push(ChunkRef {
-                        min: range.min,
-                        max: range.max,
-                        encoding: Encoding::XOR,
+                        min: chunk.range.min,
+                        max: chunk.range.max,
+                        encoding: chunk.encoding,
                         aggregate: Aggregate::Raw,
                         lane: 0,
                         buffer: 0,
                         offset: buffer.len() as u32,
-                        len: bytes.len() as u32,
+                        len: chunk.data.len() as u32,
                     });
-                    buffer.extend_from_slice(bytes);
+                    buffer.extend_from_slice(&chunk.data);
                 }
             }
             batch.finish_series();
@@ -297,7 +383,7 @@ pub struct MemorySink {
 struct State {
     generation: u32,
     ids: HashMap<Labels, u64>,
-    series: Vec<(Labels, Vec<Sample>)>,
+    series: Vec<StoredSeries>,
     exemplars: usize,
     metadata: usize,
 }
@@ -317,30 +403,51 @@ impl MemorySink {
         self.state().generation += 1;
     }
 
-    /// Every series that has samples.
+    /// The floats of every series that has any.
     pub fn series(&self) -> BTreeMap<Labels, Vec<Sample>> {
-        self.state()
+        let state = self.state();
+        let floats = state.series.iter().filter(|s| !s.floats.is_empty());
+        floats
+            .map(|s| (s.labels.clone(), s.floats.clone()))
+            .collect()
+    }
+
+    /// Every series that has floats or histograms.
+    pub fn stored(&self) -> Vec<StoredSeries> {
+        let state = self.state();
+        state
             .series
             .iter()
-            .filter(|(_, samples)| !samples.is_empty())
+            .filter(|s| !s.is_empty())
             .cloned()
             .collect()
     }
 
-    /// The samples of one series; empty if it is not known. Stale markers are among them.
+    /// The floats of one series; empty if it is not known. Stale markers are among them.
     pub fn samples(&self, labels: &Labels) -> Vec<Sample> {
+        self.one(labels).floats
+    }
+
+    /// The histograms of one series; empty if it is not known. Stale markers are among them.
+    pub fn histograms(&self, labels: &Labels) -> Vec<HistogramRow> {
+        self.one(labels).histograms
+    }
+
+    fn one(&self, labels: &Labels) -> StoredSeries {
         let state = self.state();
         let id = state.ids.get(labels).copied();
         id.and_then(|id| state.series.get(id as usize))
-            .map(|s| s.1.clone())
+            .cloned()
             .unwrap_or_default()
     }
 
     /// How many stale markers there are.
     pub fn stale_markers(&self) -> usize {
         let state = self.state();
-        let all = state.series.iter().flat_map(|s| &s.1);
-        all.filter(|s| is_stale(s.value)).count()
+        let floats = state.series.iter().flat_map(|s| &s.floats);
+        let histograms = state.series.iter().flat_map(|s| &s.histograms);
+        floats.filter(|s| is_stale(s.value)).count()
+            + histograms.filter(|h| is_stale(h.value.sum())).count()
     }
 
     /// Exemplars and metadata rows taken so far.
@@ -351,7 +458,7 @@ impl MemorySink {
 
     /// A source of what is here now.
     pub fn source(&self) -> MemorySource {
-        MemorySource::new(self.state().series.clone())
+        MemorySource::with_histograms(self.state().series.clone())
     }
 }
 
@@ -367,53 +474,77 @@ impl State {
         }
         let known =
             |r: &SeriesRef| r.generation == self.generation && (r.id as usize) < self.series.len();
-        let stale: Vec<usize> = (0..rows).filter(|&i| !known(&batch.refs[i])).collect();
+        let mut stale: Vec<usize> = (0..rows).filter(|&i| !known(&batch.refs[i])).collect();
+        let of_histograms = batch.histograms.iter().enumerate();
+        stale.extend(
+            of_histograms
+                .filter(|(_, h)| !known(&h.series))
+                .map(|(i, _)| rows + i),
+        );
         if !stale.is_empty() {
             return Err(SinkError::Stale(stale));
         }
+        let floats = (0..rows).map(|row| {
+            let start = batch.starts.get(row).copied().unwrap_or(0);
+            let float = Stamped::Float(batch.values[row], start);
+            (
+                Column::Floats,
+                row,
+                batch.refs[row].id,
+                batch.ts[row],
+                float,
+            )
+        });
+        let histograms = batch.histograms.iter().enumerate().map(|(row, h)| {
+            let value = Stamped::Histogram(HistogramRow {
+                ts: h.ts,
+                start: h.start,
+                value: h.value.clone(),
+            });
+            (Column::Histograms, row, h.series.id, h.ts, value)
+        });
         // What each series will end with, so that an atomic batch is judged before it is taken.
-        let mut ends: HashMap<u64, Sample> = HashMap::new();
+        let mut ends: HashMap<u64, (Millis, Stamped)> = HashMap::new();
         let mut rejected = Vec::new();
         let mut taken = Vec::with_capacity(rows);
-        for row in 0..rows {
-            let id = batch.refs[row].id;
-            let sample = Sample {
-                ts: batch.ts[row],
-                value: batch.values[row],
+        let (mut samples, mut histogram_rows) = (0, 0);
+        for (column, row, id, ts, value) in floats.chain(histograms) {
+            let mut take = true;
+            let end = match ends.get(&id) {
+                Some((ts, value)) => Some((*ts, value.clone())),
+                None => self.series[id as usize].last(),
             };
-            let end = ends.get(&id).or_else(|| self.series[id as usize].1.last());
             let reason = match end {
-                Some(end) if end.ts > sample.ts => Some(Reject::OutOfOrder),
-                Some(end) if end.ts == sample.ts => {
-                    if end.value.to_bits() == sample.value.to_bits() {
-                        taken.push(None);
-                        continue;
-                    }
-                    Some(Reject::Duplicate)
+                Some((end, _)) if end > ts => Some(Reject::OutOfOrder),
+                Some((end, last)) if end == ts => {
+                    take = false;
+                    (!last.same(&value)).then_some(Reject::Duplicate)
                 }
                 _ => None,
             };
-            match reason {
-                Some(reason) => {
-                    let rejection = Rejected {
-                        column: Column::Floats,
-                        row,
-                        reason,
-                    };
-                    if batch.atomic {
-                        return Err(SinkError::Rejected(rejection));
-                    }
-                    rejected.push(rejection);
+            if let Some(reason) = reason {
+                let rejection = Rejected {
+                    column,
+                    row,
+                    reason,
+                };
+                if batch.atomic {
+                    return Err(SinkError::Rejected(rejection));
                 }
-                None => {
-                    ends.insert(id, sample);
-                    taken.push(Some((id, sample)));
-                }
+                rejected.push(rejection);
+                continue;
+            }
+            match column {
+                Column::Floats => samples += 1,
+                _ => histogram_rows += 1,
+            }
+            if take {
+                ends.insert(id, (ts, value.clone()));
+                taken.push((id, ts, value));
             }
         }
-        let samples = taken.len();
-        for (id, sample) in taken.into_iter().flatten() {
-            self.series[id as usize].1.push(sample);
+        for (id, ts, value) in taken {
+            self.series[id as usize].push(ts, value);
         }
         let exemplars = batch.exemplars.len();
         self.exemplars += exemplars;
@@ -421,11 +552,33 @@ impl State {
         batch.clear();
         Ok(Appended {
             samples,
-            histograms: 0,
+            histograms: histogram_rows,
             exemplars,
             rejected,
             batch,
         })
+    }
+}
+
+impl StoredSeries {
+    fn last(&self) -> Option<(Millis, Stamped)> {
+        let float = self.floats.last().map(|s| {
+            let start = self.starts.last().copied().unwrap_or(0);
+            (s.ts, Stamped::Float(s.value, start))
+        });
+        let histogram = self.histograms.last();
+        let histogram = histogram.map(|h| (h.ts, Stamped::Histogram(h.clone())));
+        [float, histogram].into_iter().flatten().max_by_key(|s| s.0)
+    }
+
+    fn push(&mut self, ts: Millis, value: Stamped) {
+        match value {
+            Stamped::Float(value, start) => {
+                self.floats.push(Sample { ts, value });
+                self.starts.push(start);
+            }
+            Stamped::Histogram(h) => self.histograms.push(h),
+        }
     }
 }
 
@@ -436,7 +589,7 @@ impl Sink for MemorySink {
         let refs = rows.labels.into_iter().map(|labels| {
             let series = &mut state.series;
             let id = *state.ids.entry(labels).or_insert_with_key(|labels| {
-                series.push((labels.clone(), Vec::new()));
+                series.push(StoredSeries::floats(labels.clone(), Vec::new()));
                 series.len() as u64 - 1
             });
             SeriesRef {

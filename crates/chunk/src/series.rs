@@ -3,6 +3,7 @@
 use model::source::Aggregate;
 use model::{ChunkRef, SeriesBatch, TimeRange};
 
+use crate::columns::ascends;
 use crate::{ChunkError, Columns, dedup};
 
 #[cfg(test)]
@@ -68,7 +69,8 @@ impl SeriesDecoder {
     /// Decodes series `i` of `batch` into `out`, which is cleared first. Timestamps ascend, each
     /// occurs once, all lie in the range.
     ///
-    /// Within a lane the chunk that comes first in the batch wins where two have a timestamp.
+    /// Within a lane the chunk that comes first in the batch wins where two have a timestamp, floats
+    /// or histograms; a histogram that lost its neighbours so no longer knows about resets.
     /// Chunks outside the range are not opened.
     pub fn decode(
         &mut self,
@@ -110,7 +112,7 @@ impl SeriesDecoder {
             let lane = &mut lanes[used];
             lane.clear();
             self.lane(batch, of_lane, want, lane, decoded)?;
-            used += usize::from(!lane.is_empty());
+            used += usize::from(!lane.holds_nothing());
         }
         let lanes = &lanes[..used];
         match want.dedup {
@@ -144,17 +146,25 @@ impl SeriesDecoder {
             }
             previous = Some(chunk);
             decoded.chunks += 1;
-            let start = out.len();
+            let floats = out.len();
+            let histograms = out.histograms.len();
+            let last = out.bounds().map(|(_, last)| last);
             crate::decode(chunk.encoding, batch.bytes_of(chunk), out)?;
-            decoded.samples += (out.len() - start) as u64;
+            let more = out.histograms.len() - histograms;
+            decoded.samples += (out.len() - floats + more) as u64;
             // The references' bounds are only a promise: the samples themselves decide.
-            let from = start.saturating_sub(1);
-            if crate::columns::ascends(&out.ts[from..]) {
+            let added = (&out.ts[floats..], &out.histograms.ts[histograms..]);
+            let follows = |ts: &[i64]| ts.first().is_none_or(|&t| last.is_none_or(|l| t > l));
+            if ascends(added.0) && ascends(added.1) && follows(added.0) && follows(added.1) {
                 continue;
             }
             self.chunk.clear();
-            self.chunk.extend_from(out, start);
-            out.truncate(start);
+            self.chunk.extend_from(out, floats);
+            self.chunk
+                .histograms
+                .extend_from(&out.histograms, histograms);
+            out.truncate(floats);
+            out.histograms.truncate(histograms);
             if !self.chunk.ascends() {
                 sort(&mut self.chunk);
             }
@@ -175,11 +185,24 @@ fn same(batch: &SeriesBatch, a: &ChunkRef, b: &ChunkRef) -> bool {
 /// equal timestamps stays.
 #[cold]
 fn sort(columns: &mut Columns) {
-    let mut samples: Vec<(i64, f64)> = columns.iter().collect();
-    samples.sort_by_key(|s| s.0);
-    samples.dedup_by_key(|s| s.0);
-    columns.clear();
-    for (ts, value) in samples {
-        columns.push(ts, value);
+    let given = std::mem::take(columns);
+    let mut order: Vec<usize> = (0..given.len()).collect();
+    order.sort_by_key(|&i| given.ts[i]);
+    order.dedup_by_key(|i| given.ts[*i]);
+    for i in order {
+        columns.push(given.ts[i], given.values[i]);
+        columns.started(given.start(i));
+    }
+    let all = &given.histograms;
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|&i| all.ts[i]);
+    order.dedup_by_key(|i| all.ts[*i]);
+    let mut before = None;
+    for i in order {
+        columns.histograms.push_from(all, i);
+        if before.is_some_and(|before| before + 1 != i) {
+            columns.histograms.forget_reset();
+        }
+        before = Some(i);
     }
 }

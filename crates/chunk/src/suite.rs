@@ -1,11 +1,13 @@
 //! What every `model::Source` and every `model::Sink` must do.
 //!
-//! An implementation runs [`source`] (or [`sink`]) over itself in a test; each check panics with
-//! its name if the promise is broken. [`collect`] and its kin run the rows of any source.
+//! An implementation runs [`source`] and [`histogram_source`] (or [`sink`] and [`histogram_sink`]) over
+//! itself in a test; each check panics with its name if the promise is broken. [`collect`] and its kin run the rows of any source.
 
+mod histograms;
 mod sinks;
 mod sources;
 
+pub use histograms::{histogram_sink, histogram_source};
 pub use sinks::sink;
 pub use sources::source;
 
@@ -84,6 +86,31 @@ pub fn collect(
         all.extend(samples);
         all.sort_by_key(|s| s.ts);
         all.dedup_by_key(|s| s.ts);
+    }
+    Ok(map)
+}
+
+/// The series of `rows` with floats and histograms in `range`, those without any left out. Each series
+/// comes once.
+pub fn collect_columns(
+    rows: Rows,
+    scope: &Scope,
+    range: TimeRange,
+) -> Result<BTreeMap<Labels, Columns>, SourceError> {
+    let mut decoder = SeriesDecoder::new();
+    let want = Want {
+        dedup: Dedup::Chain,
+        ..Want::raw(range)
+    };
+    let mut map = BTreeMap::new();
+    for batch in batches(rows)? {
+        for i in 0..batch.len() {
+            let mut columns = Columns::default();
+            decoder.decode(&batch, i, &want, &mut columns)?;
+            if !columns.holds_nothing() {
+                map.insert(batch.label_set(i, &scope.symbols), columns);
+            }
+        }
     }
     Ok(map)
 }

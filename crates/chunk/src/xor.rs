@@ -16,9 +16,9 @@
 //!      11   5 bits leading zeros (31 at most), 6 bits number of significant bits (0 is 64), these
 //! ```
 
-use model::Millis;
+use model::{Encoding, Millis};
 
-use crate::bits::{self, End, Reader};
+use crate::bits::{self, End, Reader, short};
 use crate::{ChunkError, Columns};
 
 #[cfg(test)]
@@ -285,7 +285,7 @@ struct State {
 }
 
 fn decode_state(chunk: &[u8], out: &mut Columns) -> Result<State, ChunkError> {
-    let count = crate::sample_count(chunk)?;
+    let count = crate::sample_count(Encoding::XOR, chunk)?;
     let mut state = State {
         pos: 16,
         ts: 0,
@@ -318,6 +318,9 @@ fn decode_state(chunk: &[u8], out: &mut Columns) -> Result<State, ChunkError> {
     out.push(ts, f64::from_bits(state.value));
     out.ts.resize(before + count, 0);
     out.values.resize(before + count, 0.0);
+    if !out.starts.is_empty() {
+        out.starts.resize(before + count, 0);
+    }
     let run = state.samples(
         chunk,
         &mut out.ts[before + 1..],
@@ -456,17 +459,5 @@ impl State {
         };
         self.value ^= bits << self.trailing;
         Ok(())
-    }
-}
-
-/// A difference of differences in a field of `bits`: the upper half is negative, but for its first
-/// number.
-#[inline(always)]
-fn short(field: u64, bits: u32) -> i64 {
-    let field = field as i64;
-    if field > 1 << (bits - 1) {
-        field - (1 << bits)
-    } else {
-        field
     }
 }

@@ -121,6 +121,24 @@ impl IntBuckets {
         })
     }
 
+    /// Buckets from pairs of index and count with ascending indexes.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (i32, i64)>) -> Self {
+        let mut out = Self::default();
+        let mut before = 0;
+        let spans = pairs.into_iter().map(|(index, count)| {
+            out.deltas.push(count.wrapping_sub(before));
+            before = count;
+            index
+        });
+        let spans = spans_of(spans);
+        Self { spans, ..out }
+    }
+
+    /// The buckets as pairs of index and count, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, i64)> {
+        indexes(&self.spans).zip(self.counts())
+    }
+
     fn to_float(&self) -> Buckets {
         Buckets {
             spans: self.spans.clone(),
@@ -130,6 +148,26 @@ impl IntBuckets {
 }
 
 impl IntHistogram {
+    /// Lowers the resolution of an exponential histogram to `schema`, if it is higher.
+    pub fn reduce_to(&mut self, schema: i32) {
+        if self.schema == CUSTOM_SCHEMA || schema >= self.schema {
+            return;
+        }
+        let map = coarser(self.schema, schema);
+        for buckets in [&mut self.positive, &mut self.negative] {
+            let mut pairs: Vec<(i32, i64)> = Vec::with_capacity(buckets.deltas.len());
+            for (index, count) in buckets.iter() {
+                let index = map(index);
+                match pairs.last_mut() {
+                    Some((last, sum)) if *last == index => *sum = sum.wrapping_add(count),
+                    _ => pairs.push((index, count)),
+                }
+            }
+            *buckets = IntBuckets::from_pairs(pairs);
+        }
+        self.schema = schema;
+    }
+
     /// The same with float counts, as PromQL sees it.
     pub fn to_float(&self) -> FloatHistogram {
         FloatHistogram {
@@ -174,31 +212,18 @@ pub struct IncompatibleSchemas;
 impl Buckets {
     /// The buckets as pairs of index and count, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (i32, f64)> {
-        let mut next: i32 = 0;
-        let indexes = self.spans.iter().flat_map(move |span| {
-            let first = next.saturating_add(span.offset);
-            next = first.saturating_add(i32::try_from(span.length).unwrap_or(i32::MAX));
-            first..next
-        });
-        indexes.zip(self.counts.iter().copied())
+        indexes(&self.spans).zip(self.counts.iter().copied())
     }
 
     /// Buckets from pairs of index and count with ascending indexes.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (i32, f64)>) -> Self {
-        let mut out = Self::default();
-        let mut next: i32 = 0;
-        for (index, count) in pairs {
-            match out.spans.last_mut() {
-                Some(span) if index == next => span.length += 1,
-                _ => out.spans.push(Span {
-                    offset: index.saturating_sub(next),
-                    length: 1,
-                }),
-            }
-            next = index.saturating_add(1);
-            out.counts.push(count);
-        }
-        out
+        let mut counts = Vec::new();
+        let indexes = pairs.into_iter().map(|(index, count)| {
+            counts.push(count);
+            index
+        });
+        let spans = spans_of(indexes);
+        Self { spans, counts }
     }
 
     /// Without empty buckets.
@@ -236,6 +261,39 @@ impl Buckets {
     }
 }
 
+/// The bucket indexes that spans list.
+fn indexes(spans: &[Span]) -> impl Iterator<Item = i32> {
+    let mut next: i32 = 0;
+    spans.iter().flat_map(move |span| {
+        let first = next.saturating_add(span.offset);
+        next = first.saturating_add(i32::try_from(span.length).unwrap_or(i32::MAX));
+        first..next
+    })
+}
+
+/// Spans of ascending bucket indexes.
+fn spans_of(indexes: impl Iterator<Item = i32>) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut next: i32 = 0;
+    for index in indexes {
+        match spans.last_mut() {
+            Some(span) if index == next => span.length += 1,
+            _ => spans.push(Span {
+                offset: index.saturating_sub(next),
+                length: 1,
+            }),
+        }
+        next = index.saturating_add(1);
+    }
+    spans
+}
+
+/// Where a bucket of schema `from` lies in schema `to`, which is lower: bucket i in ceil(i / 2^shift).
+fn coarser(from: i32, to: i32) -> impl Fn(i32) -> i32 {
+    let shift = from.saturating_sub(to).min(31);
+    move |index: i32| (index.saturating_sub(1) >> shift) + 1
+}
+
 /// The upper bound of bucket `index` of the positive buckets of an exponential schema.
 pub fn upper_bound(schema: i32, index: i32) -> f64 {
     let exponent = f64::from(index) * 2f64.powi(-schema);
@@ -263,11 +321,9 @@ impl FloatHistogram {
         if self.is_custom() || schema >= self.schema {
             return;
         }
-        let shift = (self.schema - schema).min(31);
-        // Bucket i lies in bucket ceil(i / 2^shift).
-        let map = |index: i32| (index.saturating_sub(1) >> shift) + 1;
-        self.positive = self.positive.mapped(map);
-        self.negative = self.negative.mapped(map);
+        let map = coarser(self.schema, schema);
+        self.positive = self.positive.mapped(&map);
+        self.negative = self.negative.mapped(&map);
         self.schema = schema;
     }
 

@@ -197,7 +197,8 @@ pub enum Reject {
 /// Why nothing was taken.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SinkError {
-    /// These rows' references have expired: resolve them again.
+    /// These rows' references have expired: resolve them again. Places in the floats, and counted on
+    /// behind them the places in the histograms.
     #[error("{} series references have expired", .0.len())]
     Stale(Vec<usize>),
     /// An atomic batch had a row that cannot be taken.

@@ -284,6 +284,10 @@ impl Encoding {
     pub const FLOAT_HISTOGRAM: Encoding = Encoding(3);
     /// XOR floats with start timestamps.
     pub const XOR2: Encoding = Encoding(4);
+    /// Integer native histograms with start timestamps.
+    pub const HISTOGRAM_ST: Encoding = Encoding(5);
+    /// Float native histograms with start timestamps.
+    pub const FLOAT_HISTOGRAM_ST: Encoding = Encoding(6);
     /// Thanos' aggregate chunk of downsampled blocks.
     pub const AGGREGATE: Encoding = Encoding(0xff);
 }

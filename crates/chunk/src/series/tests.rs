@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 
-use model::{Encoding, Labels, Scope};
+use model::histogram::{CounterReset, Histogram, IntHistogram};
+use model::{Encoding, Labels, Sample, Scope};
 use proptest::prelude::*;
 
 use super::*;
-use crate::xor;
+use crate::memory::StoredSeries;
+use crate::{HistogramRow, xor};
 
 /// A batch of one series; chunks as (lane, samples), in the order in which they are given.
 fn batch(chunks: &[(u16, Vec<(i64, f64)>)]) -> SeriesBatch {
@@ -126,6 +128,129 @@ fn lanes_are_deduplicated() {
     assert_eq!(decode(&b, 30_500, 40_000, penalty).ts, [31_000]);
 }
 
+/// A batch of one series; chunks as (lane, series), in the order in which they are given.
+fn stored(chunks: &[(u16, StoredSeries)]) -> SeriesBatch {
+    let mut batch = batch(&[]);
+    let mut buffer = Vec::new();
+    batch.series.clear();
+    for (lane, series) in chunks {
+        for chunk in series.chunks() {
+            batch.chunks.push(ChunkRef {
+                min: chunk.range.min,
+                max: chunk.range.max,
+                encoding: chunk.encoding,
+                aggregate: Aggregate::Raw,
+                lane: *lane,
+                buffer: 0,
+                offset: buffer.len() as u32,
+                len: chunk.data.len() as u32,
+            });
+            buffer.extend_from_slice(&chunk.data);
+        }
+    }
+    batch.chunks.sort_by_key(|c| (c.lane, c.min, c.max));
+    batch.buffers = vec![buffer.into()];
+    batch.finish_series();
+    batch
+}
+
+/// Histograms at these times, whose counts are the times, and floats at those.
+fn both(histograms: &[i64], floats: &[i64]) -> StoredSeries {
+    let histogram = |&ts: &i64| HistogramRow {
+        ts,
+        start: 0,
+        value: Histogram::Int(IntHistogram {
+            count: ts as u64,
+            ..IntHistogram::default()
+        }),
+    };
+    let float = |&ts: &i64| Sample {
+        ts,
+        value: ts as f64,
+    };
+    StoredSeries {
+        floats: floats.iter().map(float).collect(),
+        histograms: histograms.iter().map(histogram).collect(),
+        ..StoredSeries::default()
+    }
+}
+
+fn resets(columns: &Columns) -> Vec<(i64, CounterReset)> {
+    let all = columns.histograms.iter();
+    all.map(|(ts, h)| (ts, h.scalars.counter_reset)).collect()
+}
+
+#[test]
+fn floats_and_histograms_of_a_lane_are_one_series() {
+    use CounterReset::{NotReset, Unknown};
+    // One after the other; then on top of each other, where the earlier chunk wins.
+    let b = stored(&[(0, both(&[10, 20, 60, 70], &[30, 40]))]);
+    let out = decode(&b, 15, 65, Dedup::Chain);
+    assert_eq!(out.ts, [30, 40]);
+    assert_eq!(resets(&out), [(20, NotReset), (60, Unknown)]);
+    let b = stored(&[
+        (0, both(&[10, 20, 30, 40], &[])),
+        (0, both(&[], &[15, 30, 45])),
+        (0, both(&[25, 30, 40, 50, 60], &[])),
+    ]);
+    let out = decode(&b, 0, 100, Dedup::Chain);
+    assert_eq!(
+        (out.ts.clone(), out.values.clone()),
+        (vec![15, 45], vec![15.0, 45.0])
+    );
+    assert_eq!(
+        resets(&out),
+        [
+            (10, Unknown),
+            (20, Unknown),
+            (25, Unknown),
+            (30, Unknown),
+            (40, NotReset),
+            (50, Unknown),
+            (60, NotReset),
+        ]
+    );
+    let counts: Vec<f64> = out
+        .histograms
+        .iter()
+        .map(|(_, h)| h.scalars.count)
+        .collect();
+    assert_eq!(counts, [10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0]);
+}
+
+#[test]
+fn lanes_with_histograms_are_deduplicated() {
+    use CounterReset::{NotReset, Unknown};
+    let b = stored(&[
+        (0, both(&[10_000, 20_000, 30_000, 90_000], &[100_000])),
+        (
+            1,
+            both(
+                &[11_000, 21_000, 31_000, 41_000, 51_000, 61_000, 71_000],
+                &[101_000],
+            ),
+        ),
+    ]);
+    let out = decode(&b, 0, 200_000, Dedup::Penalty { counter: true });
+    assert_eq!(
+        resets(&out),
+        [
+            (10_000, Unknown),
+            (20_000, NotReset),
+            (30_000, NotReset),
+            (51_000, Unknown),
+            (61_000, NotReset),
+            (71_000, NotReset),
+        ]
+    );
+    assert_eq!(
+        (out.ts.clone(), out.values.clone()),
+        (vec![100_000], vec![100_000.0])
+    );
+    let out = decode(&b, 0, 200_000, Dedup::Chain);
+    assert_eq!((out.histograms.len(), out.len()), (11, 2));
+}
+
 #[test]
 fn a_broken_chunk_is_an_error() {
     let mut b = batch(&[(0, run(0..10, 1.5))]);
@@ -135,13 +260,13 @@ fn a_broken_chunk_is_an_error() {
     assert!(SeriesDecoder::new().decode(&b, 0, &want, &mut out).is_err());
     b.chunks[0].offset = 1 << 30;
     assert!(SeriesDecoder::new().decode(&b, 0, &want, &mut out).is_err());
-    b.chunks[0].encoding = Encoding::HISTOGRAM;
+    b.chunks[0].encoding = Encoding::AGGREGATE;
     let e = SeriesDecoder::new()
         .decode(&b, 0, &want, &mut out)
         .unwrap_err();
     assert_eq!(
         e.to_string(),
-        "not implemented: reading native histogram chunks"
+        "not implemented: reading whole aggregate chunks"
     );
 }
 

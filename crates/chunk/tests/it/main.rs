@@ -21,3 +21,15 @@ fn memory_source_with_streams() {
 fn memory_sink() {
     suite::sink("memory", MemorySink::new, MemorySink::series);
 }
+
+#[test]
+fn memory_source_with_histograms() {
+    suite::histogram_source("memory", |series| {
+        Arc::new(MemorySource::with_histograms(series))
+    });
+}
+
+#[test]
+fn memory_sink_with_histograms() {
+    suite::histogram_sink("memory", MemorySink::new, MemorySink::stored);
+}
