@@ -3,8 +3,8 @@
 //!
 //! [`Fs`] is the operating system unless an implementation says otherwise, one call being one step
 //! that a crash can come before, in or after. Whoever writes takes an `Arc<dyn Fs>`, so that tests can
-//! let a disk fill up, fail, or forget what was never synced. [`FsExt`] has
-//! what is made of several steps.
+//! let a disk fill up, fail, or forget what was never synced (`fs::sim`, feature `sim`). [`FsExt`]
+//! has what is made of several steps.
 //!
 //! ```
 //! use block::fs::{self, FsExt as _};
@@ -18,6 +18,9 @@
 //!
 //! Useful for: everything that must survive a crash. Not useful for: reading chunks and indexes
 //! ([`ReadAt`](crate::read_at::ReadAt)), caches that can be had again.
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::any::Any;
 use std::fs::{self, File, TryLockError};

@@ -289,6 +289,7 @@ impl Head {
                 refs[row] = self.reference(id);
             }
         }
+        let mut ticket = None;
         if let Some(wal) = wal {
             let records = &mut making.records;
             records.clear();
@@ -303,7 +304,7 @@ impl Head {
                 record::put_series(records.out(), id.into(), pairs.into_iter());
             }
             records.end();
-            wal.append(records)?;
+            ticket = Some((wal, wal.append(records)?));
         }
         for part in new.chunks(MADE_AT_ONCE) {
             let index = &mut *self.index.write();
@@ -317,7 +318,10 @@ impl Head {
         }
         self.stats.series.add(new.len() as i64);
         self.stats.series_created.add(new.len() as u64);
-        Ok(())
+        match ticket {
+            Some((wal, ticket)) => wal.settle(ticket),
+            None => Ok(()),
+        }
     }
 
     /// The number of a series that the log gives; the one that it has already if the labels are

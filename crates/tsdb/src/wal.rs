@@ -7,6 +7,7 @@
 //! fsync serves everybody who waits).
 
 pub mod checkpoint;
+mod mend;
 mod page;
 mod reader;
 pub mod record;
@@ -14,7 +15,7 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use mend::{Mend, Open};
 pub use page::{Compression, PAGE};
 pub use reader::{ReadError, SegmentReader};
 
@@ -123,6 +125,11 @@ impl Records {
     }
 }
 
+/// Says what [`Wal::settle`] is to wait for.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "settle it once memory has what the log has"]
+pub(crate) struct Ticket(u64);
+
 /// The writing end of the log.
 pub struct Wal {
     dir: PathBuf,
@@ -135,14 +142,16 @@ pub struct Wal {
 }
 
 struct Active {
-    file: Arc<dyn LogFile>,
-    number: u64,
+    /// The segment that is written to.
+    open: Open,
     len: u64,
     out: Vec<u8>,
     /// Finished segments that have not been synced.
-    unsynced: Vec<Arc<dyn LogFile>>,
-    /// A half-written record may lie at the end: nothing may follow it in this segment.
-    spoiled: bool,
+    unsynced: Vec<Open>,
+    /// What comes before anything is written.
+    mend: Option<Mend>,
+    /// An fsync has failed: what it was for is written again.
+    doubtful: bool,
     /// Counts appends, for group commit.
     appends: u64,
 }
@@ -167,12 +176,16 @@ impl Wal {
             options,
             stats,
             active: Mutex::new(Active {
-                file,
-                number,
+                open: Open {
+                    file,
+                    number,
+                    safe: 0,
+                },
                 len: 0,
                 out: Vec::new(),
                 unsynced: Vec::new(),
-                spoiled: false,
+                mend: None,
+                doubtful: false,
                 appends: 0,
             }),
             syncing: Mutex::new(()),
@@ -191,30 +204,33 @@ impl Wal {
 
     /// The segment that is written to.
     pub fn segment(&self) -> u64 {
-        self.active.lock().number
+        self.active.lock().open.number
     }
 
-    /// Gives the records to the kernel in one write; all of them or none. With
-    /// [`SyncMode::Always`] they are on the disk when this returns.
-    pub(crate) fn append(&self, records: &mut Records) -> Result<(), Error> {
+    /// Gives the records to the kernel in one write; all of them or none. What is in the log then
+    /// belongs into memory, too, and only after that [`Wal::settle`] may fail.
+    pub(crate) fn append(&self, records: &mut Records) -> Result<Ticket, Error> {
         if records.is_empty() {
-            return Ok(());
+            return Ok(Ticket(0));
         }
         records.pack();
-        let ticket = self.write(records)?;
-        if self.options.sync == SyncMode::Always {
-            self.sync_up_to(ticket)?;
+        self.write(records).map(Ticket)
+    }
+
+    /// With [`SyncMode::Always`], waits until what was appended is on the disk.
+    pub(crate) fn settle(&self, Ticket(ticket): Ticket) -> Result<(), Error> {
+        match self.options.sync {
+            SyncMode::Always => self.sync_up_to(ticket),
+            SyncMode::Interval(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn write(&self, records: &Records) -> Result<u64, Error> {
         let active = &mut *self.active.lock();
+        active.mend(&*self.fs, &self.dir)?;
         let bound: usize =
             page::framed_bound(records.packed.len()) + records.packed_ends.len() * 2 * page::HEADER;
-        if active.spoiled
-            || (active.len > 0 && active.len + bound as u64 > self.options.segment_size)
-        {
+        if active.len > 0 && active.len + bound as u64 > self.options.segment_size {
             self.rotate_locked(active)?;
         }
         active.out.clear();
@@ -229,11 +245,13 @@ impl Wal {
             );
             start = end;
         }
-        if let Err(e) = active.file.append(&active.out) {
+        if let Err(e) = active.open.file.append(&active.out) {
             self.stats.writes_failed.inc();
-            // Nothing of the batch may stay: neither on replay nor in the next record's way.
-            active.spoiled = active.file.truncate(active.len).is_err();
-            let path = self.dir.join(segment_name(active.number));
+            // Nothing of the batch may stay: neither on replay nor in the next record's way. What
+            // cannot be done now is done before the next write.
+            active.mend = Some(Mend::Cut);
+            let _ = active.mend(&*self.fs, &self.dir);
+            let path = self.dir.join(segment_name(active.open.number));
             return Err(Error::io("writing", &path)(e));
         }
         let before = active.len / PAGE as u64;
@@ -248,13 +266,17 @@ impl Wal {
     }
 
     fn rotate_locked(&self, active: &mut Active) -> Result<(), Error> {
-        let number = active.number + 1;
+        active.mend(&*self.fs, &self.dir)?;
+        let number = active.open.number + 1;
         let file = create(&*self.fs, &self.dir, number)?;
-        let old = std::mem::replace(&mut active.file, file);
+        let next = Open {
+            file,
+            number,
+            safe: 0,
+        };
+        let old = std::mem::replace(&mut active.open, next);
         active.unsynced.push(old);
-        active.number = number;
         active.len = 0;
-        active.spoiled = false;
         self.stats.segment.set(number as i64);
         Ok(())
     }
@@ -263,7 +285,7 @@ impl Wal {
     pub fn rotate(&self) -> Result<u64, Error> {
         let mut active = self.active.lock();
         self.rotate_locked(&mut active)?;
-        Ok(active.number - 1)
+        Ok(active.open.number - 1)
     }
 
     /// Makes everything that was appended so far power-safe.
@@ -281,27 +303,47 @@ impl Wal {
         if self.synced.load(Ordering::Acquire) >= ticket {
             return Ok(());
         }
-        let (mut files, upto, number) = {
-            let mut active = self.active.lock();
-            let mut files = std::mem::take(&mut active.unsynced);
-            files.push(Arc::clone(&active.file));
-            (files, active.appends, active.number)
-        };
-        let timer = self.stats.fsync.clone();
         let started = std::time::Instant::now();
-        while let Some(file) = files.first() {
-            if let Err(e) = file.sync() {
-                self.stats.writes_failed.inc();
-                files.pop(); // the active one is still known
-                self.active.lock().unsynced.extend(files);
-                let path = self.dir.join(segment_name(number));
-                return Err(Error::io("syncing", &path)(e));
-            }
-            files.remove(0);
-        }
-        timer.observe_duration(started.elapsed());
+        let upto = self.sync_files()?;
+        self.stats.fsync.observe_duration(started.elapsed());
         self.synced.store(upto, Ordering::Release);
         Ok(())
+    }
+
+    /// Syncs what is not known to be on the disk; how many appends are there then.
+    fn sync_files(&self) -> Result<u64, Error> {
+        let (files, len, upto) = {
+            let active = &mut *self.active.lock();
+            if active.doubtful {
+                self.write_again(active)
+                    .inspect_err(|_| self.stats.writes_failed.inc())?;
+                return Ok(active.appends);
+            }
+            let mut files = active.unsynced.clone();
+            files.push(active.open.clone());
+            (files, active.len, active.appends)
+        };
+        for open in &files {
+            if let Err(e) = open.file.sync() {
+                self.stats.writes_failed.inc();
+                self.active.lock().doubtful = true;
+                let path = self.dir.join(segment_name(open.number));
+                return Err(Error::io("syncing", &path)(e));
+            }
+        }
+        let active = &mut *self.active.lock();
+        let Some((last, finished)) = files.split_last() else {
+            return Ok(upto);
+        };
+        active
+            .unsynced
+            .retain(|u| finished.iter().all(|f| f.number != u.number));
+        // The one that was written to may have ended meanwhile.
+        let synced = std::iter::once(&mut active.open).chain(&mut active.unsynced);
+        for open in synced.filter(|o| o.number == last.number) {
+            open.safe = open.safe.max(len);
+        }
+        Ok(upto)
     }
 
     /// Deletes the segments up to and including `last`, oldest first.
@@ -321,8 +363,21 @@ impl Wal {
 
 fn create(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Arc<dyn LogFile>, Error> {
     let path = dir.join(segment_name(number));
-    let file = fs.create(&path).map_err(Error::io("creating", &path))?;
-    fs.sync_dir(dir).map_err(Error::io("syncing", dir))?;
+    let file = match fs.create(&path) {
+        // Left by an attempt that could not be undone: nothing was written to it.
+        Err(e)
+            if e.kind() == ErrorKind::AlreadyExists
+                && path.metadata().is_ok_and(|m| m.len() == 0) =>
+        {
+            fs.create_anew(&path)
+        }
+        created => created,
+    };
+    let file = file.map_err(Error::io("creating", &path))?;
+    if let Err(e) = fs.sync_dir(dir) {
+        let _ = fs.remove_file(&path);
+        return Err(Error::io("syncing", dir)(e));
+    }
     Ok(file)
 }
 

@@ -56,25 +56,27 @@ impl Inner {
             record::put_tombstones(records.out(), part);
             records.end();
         }
-        self.wal.append(&mut records)?;
+        let ticket = self.wal.append(&mut records)?;
         for (id, min, max) in stones {
             if let Ok(id) = u32::try_from(id) {
                 self.head.delete(id, min, max);
             }
         }
+        self.wal.settle(ticket)?;
         let layout = self.layout();
-        let mut list = Vec::with_capacity(layout.blocks.len());
-        for block in &layout.blocks {
+        let mut list = layout.blocks.clone();
+        // What is noted down of some blocks holds, even if a later one cannot be marked.
+        let marked = list.iter_mut().try_for_each(|block| {
             let part = range.intersect(block.meta().range());
-            list.push(match part.is_empty() {
-                true => Arc::clone(block),
-                false => mark(&*self.options.fs, block, matchers, part)?,
-            });
-        }
+            if !part.is_empty() {
+                *block = mark(&*self.options.fs, block, matchers, part)?;
+            }
+            Ok(())
+        });
         let floor = layout.floor;
         drop(layout);
         self.publish(list, floor);
-        Ok(())
+        marked
     }
 
     fn clean(&self) -> Result<(), Error> {

@@ -164,14 +164,19 @@ impl Head {
             self.count_rejected(&[first]);
             return Err(SinkError::Rejected(first));
         }
+        let mut ticket = None;
         if let Some(wal) = wal {
             write_records(batch, scratch);
-            wal.append(&mut scratch.records)?;
+            ticket = Some((wal, wal.append(&mut scratch.records)?));
         }
         let taken = self.remember(batch, &mut scratch.verdicts);
         let rejected = rejections(&scratch.verdicts);
         self.count_rejected(&rejected);
         self.stats.samples_appended.add(taken as u64);
+        // Memory has what the log has, whatever the disk says now.
+        if let Some((wal, ticket)) = ticket {
+            wal.settle(ticket)?;
+        }
         Ok((scratch.verdicts.len() - rejected.len(), rejected))
     }
 
@@ -182,6 +187,10 @@ impl Head {
                 Reject::OutOfBounds => self.stats.out_of_bound.inc(),
                 Reject::Duplicate => self.stats.duplicates.inc(),
                 Reject::TooFarInFuture => self.stats.far_future.inc(),
+                // Of what is not kept in memory yet.
+                Reject::InvalidHistogram(_)
+                | Reject::ExemplarOutOfOrder
+                | Reject::ExemplarLabels => {}
             }
         }
     }

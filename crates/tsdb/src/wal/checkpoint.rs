@@ -142,13 +142,13 @@ pub(crate) fn write(
                 }
             }
             if filter.records.out().len() > FLUSH {
-                out.append(&mut filter.records)?;
+                let _ = out.append(&mut filter.records)?;
                 filter.records.clear();
             }
         }
     }
     filter.put_metadata();
-    out.append(&mut filter.records)?;
+    let _ = out.append(&mut filter.records)?;
     out.sync()?;
     fs.sync_dir(&temporary)
         .map_err(Error::io("syncing", &temporary))?;

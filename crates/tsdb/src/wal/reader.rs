@@ -69,6 +69,10 @@ pub struct SegmentReader<R> {
     good: u64,
     raw: Vec<u8>,
     plain: Vec<u8>,
+    /// The record is in `plain`, not in `raw`.
+    unpacked: bool,
+    /// The fragment read last, in `buffer`.
+    fragment: std::ops::Range<usize>,
     snappy: snap::raw::Decoder,
 }
 
@@ -102,6 +106,8 @@ impl<R: Read> SegmentReader<R> {
             good: 0,
             raw: Vec::new(),
             plain: Vec::new(),
+            unpacked: false,
+            fragment: 0..0,
             snappy: snap::raw::Decoder::new(),
         }
     }
@@ -133,17 +139,47 @@ impl<R: Read> SegmentReader<R> {
 
     /// The next record; none at the end of the segment.
     pub fn read(&mut self) -> Result<Option<&[u8]>, ReadError> {
+        match self.next() {
+            Ok(false) => Ok(None),
+            Ok(true) if self.unpacked => Ok(Some(&self.plain)),
+            Ok(true) => Ok(Some(&self.raw)),
+            Err(ReadError::Corrupt { torn: false, .. }) if self.ends_in_zeros()? => Err(torn()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether nothing but zeros follows from within the last fragment on: a power failure can keep a
+    /// file's length and lose its last bytes.
+    fn ends_in_zeros(&mut self) -> Result<bool, ReadError> {
+        let last = self.fragment.end.saturating_sub(1).max(self.fragment.start);
+        let zero = |bytes: &[u8]| bytes.iter().all(|&b| b == 0);
+        if !self.buffer.get(last..).is_none_or(zero) {
+            return Ok(false);
+        }
+        loop {
+            self.at = self.buffer.len();
+            if !self.fill()? {
+                return Ok(true);
+            }
+            if !zero(&self.buffer) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<bool, ReadError> {
         self.raw.clear();
         let mut flag = 0;
         let mut inside = false;
         loop {
             if !self.fill()? {
-                return if inside { Err(torn()) } else { Ok(None) };
+                return if inside { Err(torn()) } else { Ok(false) };
             }
             // `buffer` starts at a page border.
             let page_left = PAGE - self.at % PAGE;
             let page_end = (self.at + page_left).min(self.buffer.len());
             let page = &self.buffer[self.at..page_end];
+            self.fragment = self.at..self.at + 1;
             let short = page.len() < page_left;
             let kind = page[0];
             if kind & TYPE_MASK == 0 || page_left < HEADER {
@@ -169,6 +205,7 @@ impl<R: Read> SegmentReader<R> {
             if len > page_left - HEADER {
                 return Err(corrupt("a fragment is longer than its page"));
             }
+            self.fragment.end = self.at + HEADER + len;
             let Some(data) = rest.get(..len) else {
                 return Err(if short {
                     torn()
@@ -202,8 +239,9 @@ impl<R: Read> SegmentReader<R> {
             }
         }
         let end = self.base + self.at as u64;
-        let record = match flag {
-            0 => &self.raw,
+        self.unpacked = flag != 0;
+        match flag {
+            0 => {}
             SNAPPY => {
                 let len = snap::raw::decompress_len(&self.raw)
                     .ok()
@@ -216,7 +254,6 @@ impl<R: Read> SegmentReader<R> {
                     .decompress(&self.raw, &mut self.plain)
                     .map_err(|_| corrupt("bad snappy block"))?;
                 self.plain.truncate(n);
-                &self.plain
             }
             ZSTD => {
                 self.plain.clear();
@@ -226,11 +263,10 @@ impl<R: Read> SegmentReader<R> {
                 if self.plain.len() > MAX_RECORD {
                     return Err(corrupt("the record is too long"));
                 }
-                &self.plain
             }
             _ => return Err(corrupt("two compressions at once")),
-        };
+        }
         self.good = end;
-        Ok(Some(record))
+        Ok(true)
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod durability;
+mod faults;
 mod fixture;
 mod interop;
 

@@ -1,0 +1,242 @@
+//! A disk that is full, refuses a write, a read or an fsync: at every step of a script.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use block::fs::sim::{Deed as Step, Dice, Failure, Loss, Plan};
+use model::Kind;
+use tsdb::Db;
+
+use super::effort;
+use super::script::{Deed, Run, assert_same, content, judge, labels, options, random, recover};
+
+/// What is wrong with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// From a step on, for so many attempts, nothing that takes space is done.
+    Full,
+    /// From a step on, so many attempts fail, whatever they are.
+    Broken,
+    /// From a step on, so many fsyncs fail.
+    Unsynced,
+}
+
+/// A plan that begins at step `from` and ends after `times` failures.
+fn plan(trouble: Trouble, from: usize, times: usize, seed: u64) -> Plan {
+    let mut left = times;
+    let mut dice = Dice::new(seed ^ from as u64);
+    Box::new(move |number: usize, step: Step, _: &Path| {
+        if number < from || left == 0 {
+            return None;
+        }
+        let hit = match trouble {
+            Trouble::Full => step.takes_space(),
+            Trouble::Broken => true,
+            Trouble::Unsynced => matches!(step, Step::Sync | Step::SyncDir),
+        };
+        if !hit {
+            return None;
+        }
+        left -= 1;
+        let written = match step {
+            Step::Append(len) => dice.below(len + 1),
+            _ => 0,
+        };
+        Some(match trouble {
+            Trouble::Full => Failure::full(written),
+            _ => Failure::broken(written),
+        })
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    points: usize,
+    failed_steps: usize,
+    failed_deeds: usize,
+}
+
+/// Runs a script on a disk that fails at `from`.
+fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &mut Tally) {
+    let mut dice = Dice::new(seed.wrapping_add(from as u64));
+    let times = [1, 1, 2, 10, 100][dice.below(5)];
+    let mut run = Run::new(|_| {});
+    run.fs.fail(Some(plan(trouble, from, times, seed)));
+    let place = |what: &str| {
+        format!("script {seed}, {trouble:?} from step {from} for {times} attempts: {what}")
+    };
+    for deed in script {
+        if run.db.is_none() {
+            // It could not be opened; the disk gets better, and it is tried again.
+            run.fs.fail(None);
+            run.open()
+                .unwrap_or_else(|e| panic!("{}", place(&format!("not opened afterwards: {e}"))));
+        }
+        run.deed(deed);
+        let done = run.done.last().unwrap().clone();
+        if done.error.is_some() {
+            tally.failed_deeds += 1;
+        }
+        if run.db.is_none() {
+            continue;
+        }
+        let found = content(run.db());
+        match &done.error {
+            None => assert_same(&found, &done.after, &place(&format!("after {deed:?}"))),
+            Some(e) => {
+                if let Err(wrong) = judge_failed(deed, &found, &done.before, &done.after) {
+                    panic!(
+                        "{}",
+                        place(&format!("{deed:?} failed with {e}, and {wrong}"))
+                    );
+                }
+                // What came of it is what there is from now on.
+                run.model = Arc::new(found);
+            }
+        }
+    }
+    run.fs.fail(None);
+    if run.db.is_none() {
+        run.open().unwrap();
+    }
+    tally.points += 1;
+    tally.failed_steps += run.fs.failed();
+    // There is room again: it goes on without a restart.
+    run.all(&[
+        Deed::Append(vec![0, 1, 2]),
+        Deed::Maintain,
+        Deed::Append(vec![0, 1, 2]),
+    ]);
+    let live = Arc::clone(&run.model);
+    for loss in [Loss::Kill, Loss::Power] {
+        let left = tempfile::tempdir().unwrap();
+        run.fs
+            .lay_out(run.fs.steps(), loss, seed, left.path())
+            .unwrap();
+        let (db, _) = recover(left.path());
+        let when = place(&format!("memory and disk differ after {loss:?}"));
+        assert_same(&content(&db), &live, &when);
+        assert_eq!(db.replayed().unknown, 0, "{}", place("unknown series"));
+    }
+    run.all(&[Deed::Flush, Deed::Reopen]);
+}
+
+fn judge_failed(
+    deed: &Deed,
+    found: &super::script::Content,
+    before: &super::script::Content,
+    after: &super::script::Content,
+) -> Result<(), String> {
+    match deed {
+        // What was refused is not there; what is only not power-safe may be, as a whole.
+        Deed::Append(_) => judge(found, before, after),
+        _ => judge(found, before, after),
+    }
+}
+
+fn sweep(trouble: Trouble) {
+    let (seeds, every) = effort(2);
+    let mut tally = Tally::default();
+    for seed in 0..seeds {
+        let script = random(seed, 40);
+        let mut run = Run::new(|_| {});
+        run.all(&script);
+        let steps = run.fs.steps();
+        let mut dice = Dice::new(seed);
+        if every {
+            (0..steps).for_each(|s| try_point(trouble, seed, &script, s, &mut tally));
+        } else {
+            for _ in 0..12 {
+                try_point(trouble, seed, &script, dice.below(steps), &mut tally);
+            }
+        }
+    }
+    assert!(tally.failed_deeds > 0);
+    println!(
+        "{trouble:?}: {} points of {seeds} scripts, {} steps and {} deeds failed, 0 samples lost",
+        tally.points, tally.failed_steps, tally.failed_deeds
+    );
+}
+
+#[test]
+fn a_full_disk_at_any_step_loses_nothing() {
+    sweep(Trouble::Full);
+}
+
+#[test]
+fn a_broken_disk_at_any_step_loses_nothing() {
+    sweep(Trouble::Broken);
+}
+
+#[test]
+fn an_fsync_that_fails_at_any_step_loses_nothing_power_safe() {
+    sweep(Trouble::Unsynced);
+}
+
+#[test]
+fn a_refused_write_is_said_and_counted() {
+    let run = Run::new(|_| {});
+    let db = run.db();
+    db.append_samples(&[(labels(0), 1_000, 1.0)]).unwrap();
+    run.fs.fail(Some(plan(Trouble::Full, 0, usize::MAX, 1)));
+    let e = db.append_samples(&[(labels(0), 2_000, 2.0)]).unwrap_err();
+    let text = e.to_string();
+    assert!(text.contains("wal/00000000"), "{text}");
+    assert!(text.contains("No space left"), "{text}");
+    assert!(
+        matches!(
+            e,
+            model::SinkError::Failed {
+                kind: Kind::Unavailable,
+                ..
+            }
+        ),
+        "{e:?}"
+    );
+    assert_eq!(content(db).len(), 1);
+    run.fs.fail(None);
+    db.append_samples(&[(labels(0), 2_000, 2.0)]).unwrap();
+    assert_eq!(content(db).len(), 2);
+}
+
+/// Short reads are legal, and a read that fails is no damage: nothing may be cut or set aside.
+#[test]
+fn reads_that_fail_or_are_short_harm_nothing() {
+    let mut run = Run::new(|_| {});
+    run.all(&random(7, 40));
+    let want = Arc::clone(&run.model);
+    run.db = None;
+    let reads = {
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        run.fs.fail(Some(Box::new(move |_, step, _| {
+            if step == Step::Read {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            None
+        })));
+        run.open().unwrap();
+        run.db = None;
+        count.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    assert!(reads > 0);
+    for bad in 0..reads {
+        let mut n = 0;
+        run.fs.fail(Some(Box::new(move |_, step, _| {
+            n += usize::from(step == Step::Read);
+            (step == Step::Read && n == bad + 1).then(|| Failure::broken(0))
+        })));
+        let e = Db::open(run.dir.path(), options(&run.fs))
+            .map(drop)
+            .unwrap_err();
+        assert_eq!(e.kind(), Kind::Unavailable);
+        assert!(e.to_string().contains("wal/"), "{e}");
+    }
+    let mut dice = Dice::new(3);
+    run.fs.fail(Some(Box::new(move |_, step, _| {
+        (step == Step::Read).then(|| Failure::broken(1 + dice.below(2_000)))
+    })));
+    run.open().unwrap();
+    assert_same(&content(run.db()), &want, "after short reads");
+    assert!(run.db().replayed().damaged.is_empty());
+}
