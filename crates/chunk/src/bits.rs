@@ -337,16 +337,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a zig-zag LEB128 number, wherever in a byte it starts. None if it has no end.
-    pub(crate) fn varint(&mut self) -> Option<i64> {
+    /// Reads a LEB128 number, wherever in a byte it starts. None if it has no end.
+    pub(crate) fn uvarint(&mut self) -> Option<u64> {
         let mut bytes = [0; 10];
         for (i, byte) in bytes.iter_mut().enumerate() {
             *byte = self.read(8) as u8;
             if *byte < 0x80 {
-                return varint(bytes.get(..=i)?).map(|(value, _)| value);
+                return uvarint(bytes.get(..=i)?).map(|(value, _)| value);
             }
         }
         None
+    }
+
+    /// Reads a zig-zag LEB128 number, wherever in a byte it starts. None if it has no end.
+    pub(crate) fn varint(&mut self) -> Option<i64> {
+        self.uvarint().map(unzigzag)
     }
 }
 
@@ -367,8 +372,11 @@ pub(crate) fn uvarint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Zig-zag LEB128.
 pub(crate) fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let (u, rest) = uvarint(bytes)?;
-    Some(((u >> 1) as i64 ^ -((u & 1) as i64), rest))
+    uvarint(bytes).map(|(u, rest)| (unzigzag(u), rest))
+}
+
+fn unzigzag(u: u64) -> i64 {
+    (u >> 1) as i64 ^ -((u & 1) as i64)
 }
 
 pub(crate) fn put_uvarint(buf: &mut Vec<u8>, mut value: u64) {

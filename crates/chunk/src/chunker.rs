@@ -3,7 +3,7 @@
 use model::{Encoding, Millis, TimeRange};
 
 use crate::histogram::{self, HistogramRow, Outcome};
-use crate::{ChunkError, xor};
+use crate::{ChunkError, xor, xor2};
 
 /// So many samples a chunk gets, unless said otherwise: what Prometheus puts into one that it encodes
 /// again.
@@ -36,6 +36,7 @@ pub struct EncodedChunk {
 #[derive(Debug)]
 pub struct Chunker {
     limit: usize,
+    xor2: bool,
     open: Open,
     range: TimeRange,
     done: Vec<EncodedChunk>,
@@ -45,6 +46,7 @@ pub struct Chunker {
 enum Open {
     Nothing,
     Floats(xor::Encoder),
+    Started(xor2::Encoder),
     Histograms(histogram::Encoder),
 }
 
@@ -52,6 +54,7 @@ impl Default for Chunker {
     fn default() -> Self {
         Self {
             limit: CHUNK_SAMPLES,
+            xor2: false,
             open: Open::Nothing,
             range: TimeRange::EMPTY,
             done: Vec::new(),
@@ -65,16 +68,32 @@ impl Chunker {
         self.limit = samples.clamp(1, u16::MAX as usize);
     }
 
-    /// Adds a float.
-    pub fn float(&mut self, ts: Millis, _start: Millis, value: f64) {
-        if !matches!(&self.open, Open::Floats(e) if e.len() < self.limit) {
+    /// Makes chunks of encoding XOR2 for all floats, not only where start timestamps ask for it.
+    pub fn set_xor2(&mut self, yes: bool) {
+        self.xor2 = yes;
+    }
+
+    /// Adds a float with its start timestamp (0: unknown).
+    pub fn float(&mut self, ts: Millis, start: Millis, value: f64) {
+        // An open chunk takes what it can hold; what is wanted is asked where one begins.
+        let fits = match &self.open {
+            Open::Floats(e) => start == 0 && e.len() < self.limit,
+            Open::Started(e) => e.len() < self.limit,
+            _ => false,
+        };
+        if !fits {
             self.cut();
-            self.open = Open::Floats(xor::Encoder::new());
+            self.open = match self.xor2 || start != 0 {
+                true => Open::Started(xor2::Encoder::new()),
+                false => Open::Floats(xor::Encoder::new()),
+            };
         }
-        if let Open::Floats(encoder) = &mut self.open {
-            encoder.append(ts, value);
-            self.range = self.range.union(TimeRange::new(ts, ts));
+        match &mut self.open {
+            Open::Floats(encoder) => encoder.append(ts, value),
+            Open::Started(encoder) => encoder.append(ts, start, value),
+            _ => return,
         }
+        self.range = self.range.union(TimeRange::new(ts, ts));
     }
 
     /// Adds a histogram. An error if its number of buckets is not what its spans say.
@@ -108,6 +127,7 @@ impl Chunker {
         let (encoding, samples, data) = match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => return,
             Open::Floats(e) => (Encoding::XOR, e.len(), e.into_bytes()),
+            Open::Started(e) => (Encoding::XOR2, e.len(), e.into_bytes()),
             Open::Histograms(e) => (e.encoding(), e.len(), e.into_bytes()),
         };
         let range = std::mem::replace(&mut self.range, TimeRange::EMPTY);

@@ -31,6 +31,7 @@ use model::histogram::{
 };
 use model::{Encoding, Millis};
 
+use crate::starts::Starts;
 use crate::{ChunkError, Columns, Histograms};
 
 mod decoder;
@@ -38,7 +39,6 @@ mod encoder;
 pub(crate) mod field;
 mod layout;
 mod spans;
-mod starts;
 #[cfg(test)]
 mod tests;
 
@@ -85,7 +85,7 @@ impl Header {
         }
     }
 
-    fn write(self, starts: starts::Starts, bytes: &mut [u8]) {
+    fn write(self, starts: Starts, bytes: &mut [u8]) {
         let flags: u8 = match self.reset {
             CounterReset::Unknown => 0b00 << 6,
             CounterReset::NotReset => 0b01 << 6,

@@ -1,7 +1,8 @@
 //! Chunks: a few minutes of one series, encoded; and their samples as columns.
 //!
-//! - [`xor`] holds the codec of float chunks: [`xor::Encoder`] and [`xor::decode`]; [`histogram`] that
-//!   of native histograms.
+//! - [`xor`] holds the codec of float chunks: [`xor::Encoder`] and [`xor::decode`]; [`xor2`] that of
+//!   floats with start timestamps; [`histogram`] that of native histograms; [`aggregate`] takes chunks
+//!   of downsampled blocks apart.
 //! - [`decode`] opens a chunk of any encoding into [`Columns`].
 //! - [`series::SeriesDecoder`] opens all chunks of one series of a `model::SeriesBatch`: it
 //!   unites chunks that overlap, deduplicates replicas and clips to a range.
@@ -26,6 +27,7 @@
 //! Useful for: turning bytes into samples and back, as fast as the bits allow. Not useful for:
 //! where chunks lie (`block`, `tsdb`), or what samples mean (`promql`).
 
+pub mod aggregate;
 mod bits;
 pub mod chunker;
 pub mod columns;
@@ -35,9 +37,11 @@ pub mod histograms;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod series;
+mod starts;
 #[cfg(feature = "suite")]
 pub mod suite;
 pub mod xor;
+pub mod xor2;
 
 pub use chunker::{Chunker, EncodedChunk};
 pub use columns::Columns;
@@ -74,7 +78,7 @@ impl From<ChunkError> for SourceError {
 pub fn decode(encoding: Encoding, bytes: &[u8], out: &mut Columns) -> Result<(), ChunkError> {
     match encoding {
         Encoding::XOR => xor::decode(bytes, out),
-        Encoding::XOR2 => Err(ChunkError::NotImplemented("XOR2 chunks")),
+        Encoding::XOR2 => xor2::decode(bytes, out),
         Encoding::HISTOGRAM
         | Encoding::HISTOGRAM_ST
         | Encoding::FLOAT_HISTOGRAM
@@ -84,9 +88,18 @@ pub fn decode(encoding: Encoding, bytes: &[u8], out: &mut Columns) -> Result<(),
     }
 }
 
-/// How many samples a chunk says it holds: the first two bytes of every sample encoding.
+/// How many samples a chunk says it holds: the first two bytes of every sample encoding. An aggregate
+/// chunk holds as many as its first column.
 pub fn sample_count(encoding: Encoding, bytes: &[u8]) -> Result<usize, ChunkError> {
     let mask = match encoding {
+        Encoding::AGGREGATE => {
+            return match aggregate::parts(bytes).next().transpose()? {
+                Some(part) if part.encoding != Encoding::AGGREGATE => {
+                    sample_count(part.encoding, bytes.get(part.range).unwrap_or_default())
+                }
+                _ => Ok(0),
+            };
+        }
         Encoding::HISTOGRAM_ST | Encoding::FLOAT_HISTOGRAM_ST => 0x3fff,
         _ => u16::MAX,
     };

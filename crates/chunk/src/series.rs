@@ -4,7 +4,7 @@ use model::source::Aggregate;
 use model::{ChunkRef, SeriesBatch, TimeRange};
 
 use crate::columns::ascends;
-use crate::{ChunkError, Columns, dedup};
+use crate::{ChunkError, Columns, aggregate, dedup};
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,8 @@ impl SeriesDecoder {
     ///
     /// Within a lane the chunk that comes first in the batch wins where two have a timestamp, floats
     /// or histograms; a histogram that lost its neighbours so no longer knows about resets.
-    /// Chunks outside the range are not opened.
+    /// Chunks outside the range are not opened. Counter columns of downsampled data are added up over
+    /// all chunks of a lane, raw ones among them, so that they have no resets.
     pub fn decode(
         &mut self,
         batch: &SeriesBatch,
@@ -136,6 +137,9 @@ impl SeriesDecoder {
         decoded: &mut Decoded,
     ) -> Result<(), ChunkError> {
         let mut previous: Option<&ChunkRef> = None;
+        let counter = want.aggregate == Aggregate::Counter;
+        let counter = counter && chunks.iter().any(|c| c.aggregate == Aggregate::Counter);
+        let mut counter = counter.then(aggregate::Counter::default);
         for chunk in chunks {
             let wanted = chunk.aggregate == want.aggregate || chunk.aggregate == Aggregate::Raw;
             if !wanted || chunk.max < want.range.min || chunk.min > want.range.max {
@@ -146,6 +150,13 @@ impl SeriesDecoder {
             }
             previous = Some(chunk);
             decoded.chunks += 1;
+            if let Some(counter) = &mut counter {
+                self.chunk.clear();
+                crate::decode(chunk.encoding, batch.bytes_of(chunk), &mut self.chunk)?;
+                decoded.samples += (self.chunk.len() + self.chunk.histograms.len()) as u64;
+                counter.add(&self.chunk, out);
+                continue;
+            }
             let floats = out.len();
             let histograms = out.histograms.len();
             let last = out.bounds().map(|(_, last)| last);

@@ -4,11 +4,11 @@ use model::Millis;
 use model::histogram::CounterReset;
 
 use super::field::{Field, Xor};
-use super::starts::Starts;
 use super::{Header, layout};
 use crate::ChunkError;
 use crate::bits::Reader;
 use crate::histograms::{Layout, Scalars};
+use crate::starts::Starts;
 
 pub(super) struct Decoder<'a, F> {
     reader: Reader<'a>,

@@ -10,11 +10,11 @@ use model::{Millis, STALE_NAN, is_stale};
 use super::decoder::Decoder;
 use super::field::{Field, Int, Xor};
 use super::spans::{self, Difference};
-use super::starts::Starts;
 use super::{Header, layout};
 use crate::ChunkError;
 use crate::bits::Writer;
 use crate::histograms::Layout;
+use crate::starts::Starts;
 
 /// A histogram of either kind, borrowed.
 pub(super) struct Row<'a, F: Field> {

@@ -252,6 +252,25 @@ fn lanes_with_histograms_are_deduplicated() {
 }
 
 #[test]
+fn counter_columns_are_added_up() {
+    let mut b = batch(&[
+        (0, vec![(10, 1.0), (20, 9.0), (20, 2.0)]),
+        (0, vec![(30, 5.0), (40, 6.0), (40, 6.0)]),
+        (0, vec![(50, 1.0), (60, 2.0)]),
+    ]);
+    b.chunks[0].aggregate = Aggregate::Counter;
+    b.chunks[1].aggregate = Aggregate::Counter;
+    let want = Want {
+        aggregate: Aggregate::Counter,
+        ..Want::raw(TimeRange::new(15, 100))
+    };
+    let mut out = Columns::default();
+    SeriesDecoder::new().decode(&b, 0, &want, &mut out).unwrap();
+    let added = [(20, 9.0), (30, 12.0), (40, 13.0), (50, 14.0), (60, 15.0)];
+    assert_eq!(out, added.into_iter().collect());
+}
+
+#[test]
 fn a_broken_chunk_is_an_error() {
     let mut b = batch(&[(0, run(0..10, 1.5))]);
     b.chunks[0].len -= 3;

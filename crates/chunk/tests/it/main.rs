@@ -1,5 +1,7 @@
 //! The in-memory source and sink pass their own suites.
 
+mod golden;
+
 use std::sync::Arc;
 
 use chunk::memory::{MemorySink, MemorySource};

@@ -12,6 +12,7 @@ use crate::bits::{Reader, Writer};
 /// The header can name a sample up to this; from it on starts are written, changed or not.
 const LAST_CHANGE: usize = 0x7f;
 
+/// What the next start timestamp is told by, whether they are written or read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Starts {
     start: Millis,
