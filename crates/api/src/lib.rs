@@ -73,6 +73,8 @@ pub struct Options {
     pub registry: metrics::Registry,
     /// Which parts of the language are on, for `format_query` and `parse_query`.
     pub features: promql::features::Features,
+    /// Whether `stats=all` says the samples of each step (`promql-per-step-stats`).
+    pub per_step_stats: bool,
     /// Whose pages may read our answers.
     pub cors: wire::server::Cors,
     /// The memory that `series` and the label endpoints share.
@@ -115,6 +117,7 @@ impl Default for Options {
             ready: Ready::default(),
             registry: metrics::Registry::default(),
             features: promql::features::Features::default(),
+            per_step_stats: false,
             cors: wire::server::Cors::default(),
             budget: Budget::unlimited(),
             timeout: Duration::from_secs(120),

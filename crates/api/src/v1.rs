@@ -17,11 +17,13 @@ use crate::Options;
 use crate::error::{ApiError, ErrorType};
 use crate::ready::State as Readiness;
 
+mod explain;
 mod head;
 mod language;
 mod query;
 mod rules;
 mod series;
+mod stats;
 mod status;
 mod targets;
 mod time;
@@ -35,6 +37,8 @@ pub(crate) fn router(options: Api) -> Router {
     let asked = Router::new()
         .route("/query", both(query::instant))
         .route("/query_range", both(query::range))
+        .route("/query_explain", both(explain::instant))
+        .route("/query_range_explain", both(explain::range))
         .route("/format_query", both(language::format))
         .route("/parse_query", both(language::parse))
         .route("/labels", both(series::label_names))

@@ -120,6 +120,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         ready: api::Ready::default(),
         registry: registry.clone(),
         features: queries.features,
+        per_step_stats: queries.per_step_stats,
         cors: web.cors.clone(),
         timeout: queries.timeout,
         external_path: web.external_url.path().trim_end_matches('/').to_owned(),

@@ -14,7 +14,15 @@ pub(crate) fn call<T: Send>(
     expr: &Expr,
     f: impl FnOnce() -> Result<T, QueryError> + Send,
 ) -> Result<T, QueryError> {
-    if depth(expr) <= SHALLOW {
+    run(depth(expr), f)
+}
+
+/// Runs `f`, which recurses over what became of an expression of this [`depth`].
+pub(crate) fn run<T: Send>(
+    depth: usize,
+    f: impl FnOnce() -> Result<T, QueryError> + Send,
+) -> Result<T, QueryError> {
+    if depth <= SHALLOW {
         return f();
     }
     std::thread::scope(|scope| {
@@ -31,7 +39,7 @@ pub(crate) fn call<T: Send>(
 }
 
 /// How many expressions stand around the innermost one.
-fn depth(expr: &Expr) -> usize {
+pub(crate) fn depth(expr: &Expr) -> usize {
     let mut deepest = 0;
     let mut open = vec![(expr, 1)];
     while let Some((expr, depth)) = open.pop() {

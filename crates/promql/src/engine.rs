@@ -10,13 +10,15 @@ use model::{BoxFuture, Budget, Cancel, Millis, Scope, Source, Statistics, Symbol
 
 use crate::ast::{Expr, ValueType};
 use crate::deep;
-use crate::exec::context::{Context, of_source};
+use crate::exec::context::{Context, Rules, of_source};
 use crate::exec::exchange::drive;
+use crate::exec::meter::{self, Meter};
 use crate::exec::operator::Description;
 use crate::exec::pipe::Pipe;
 use crate::exec::result;
 use crate::exec::scalar::ScalarOp;
 use crate::exec::selects::Selects;
+use crate::exec::tally::Tally;
 use crate::features::Features;
 use crate::gate::Gate;
 use crate::grid::{Grid, Window};
@@ -26,9 +28,11 @@ use crate::plan::build::{Query, build};
 use crate::plan::hints::Around;
 use crate::plan::lower::Lowering;
 use crate::plan::{Root, Selector};
+use crate::profile::{Profile, Profiling, Timings};
 use crate::timer::Timer;
 use crate::value::{
-    Evaluator, InstantQuery, QueryError, QueryOptions, QueryResult, RangeQuery, RangeSeries, Value,
+    Evaluator, Explain, InstantQuery, QueryError, QueryOptions, QueryResult, RangeQuery,
+    RangeSeries, Value,
 };
 
 /// How an [`Engine`] evaluates. The defaults are Prometheus'.
@@ -106,7 +110,9 @@ impl When {
 
 /// A query ready to run.
 struct Prepared {
-    physical: Physical,
+    physical: Arc<Physical>,
+    /// How deep the expression is.
+    depth: usize,
     lowering: Lowering,
     grid: Grid,
 }
@@ -115,7 +121,7 @@ enum Physical {
     Vector(Pipe),
     Scalar(ScalarOp),
     String(String),
-    Samples(usize, Window),
+    Samples(usize, Window, Arc<Meter>),
     Subquery(Pipe),
 }
 
@@ -154,12 +160,7 @@ impl Engine {
         step: Option<Millis>,
     ) -> Result<Description, QueryError> {
         let when = When { start, end, step };
-        let expr = self.inner.parse(expr, when)?;
-        let options = QueryOptions::default();
-        deep::call(&expr, || {
-            let prepared = self.inner.prepare(&expr, when, &options)?;
-            Ok(prepared.physical.describe())
-        })
+        self.inner.explain(expr, when, &QueryOptions::default())
     }
 
     /// Evaluates a tree at one time. `text` is what annotations point into.
@@ -227,6 +228,15 @@ impl Evaluator for Engine {
         let expr = self.inner.parse(&query.expr, when);
         self.evaluate(expr, &query.expr, when, query.options)
     }
+
+    fn explain(&self, query: &Explain) -> Option<Result<Description, QueryError>> {
+        let when = When {
+            start: query.start,
+            end: query.end,
+            step: query.step,
+        };
+        Some(self.inner.explain(&query.expr, when, &query.options))
+    }
 }
 
 fn check_range(expr: &Expr, when: When) -> Result<(), QueryError> {
@@ -254,6 +264,19 @@ impl Inner {
         Ok(expr)
     }
 
+    fn explain(
+        &self,
+        text: &str,
+        when: When,
+        options: &QueryOptions,
+    ) -> Result<Description, QueryError> {
+        let expr = self.parse(text, when)?;
+        deep::call(&expr, || {
+            let prepared = self.prepare(&expr, when, options)?;
+            Ok(prepared.physical.describe())
+        })
+    }
+
     fn prepare(
         &self,
         expr: &Expr,
@@ -270,7 +293,7 @@ impl Inner {
         let mut root = build(expr, &query)?;
         root.optimize();
         let grid = when.grid();
-        let mut lowering = Lowering::new(self.options.delayed_name_removal);
+        let mut lowering = Lowering::new(self.options.delayed_name_removal, grid);
         let around = Around::default();
         let physical = match &root {
             Root::Vector(node) => Physical::Vector(lowering.node(node, grid, &around)),
@@ -278,7 +301,7 @@ impl Inner {
             Root::String(text) => Physical::String(text.clone()),
             Root::Samples(selector) => {
                 let (question, _) = lowering.ask(selector, &grid, true, &around);
-                Physical::Samples(question, Selector::window(selector))
+                Physical::Samples(question, Selector::window(selector), Arc::default())
             }
             Root::Subquery(subquery) => {
                 let inner = subquery.grid(&grid);
@@ -286,7 +309,8 @@ impl Inner {
             }
         };
         Ok(Prepared {
-            physical,
+            physical: Arc::new(physical),
+            depth: deep::depth(expr),
             lowering,
             grid,
         })
@@ -300,7 +324,8 @@ impl Inner {
         options: QueryOptions,
     ) -> Result<QueryResult, QueryError> {
         let timeout = options.timeout.unwrap_or(self.options.timeout);
-        let deadline = Instant::now().checked_add(timeout);
+        let begun = Instant::now();
+        let deadline = begun.checked_add(timeout);
         let turn = {
             let stop = self.stopped(deadline, &options.cancel, "query queue");
             match select(self.gate.enter().boxed(), stop).await {
@@ -308,6 +333,11 @@ impl Inner {
                 Either::Right((e, _)) => return Err(e),
             }
         };
+        let mut timings = Timings {
+            queue: begun.elapsed(),
+            ..Timings::default()
+        };
+        let entered = Instant::now();
         let prepared = deep::call(&expr, || self.prepare(&expr, when, &options))?;
         // Dropping this future ends the query's jobs, too.
         let cancel = Cancel::default();
@@ -326,19 +356,32 @@ impl Inner {
             symbols: Arc::<Symbols>::default(),
             statistics: Statistics::default(),
         });
-        let work = self.run(prepared, Arc::clone(&scope), text, when);
+        timings.prepare = entered.elapsed();
+        let work = self.run(prepared, Arc::clone(&scope), text, when, options.profiling);
         let stop = self.stopped(deadline, &options.cancel, "expression evaluation");
         let result = match select(work.boxed(), stop).await {
             Either::Left((result, _)) => result,
             Either::Right((e, _)) => Err(e),
         };
         drop(turn);
-        let (value, warnings, infos) = result?;
+        let Done {
+            value,
+            warnings,
+            infos,
+            mut profile,
+        } = result?;
+        if let Some(profile) = &mut profile {
+            timings.eval = entered.elapsed();
+            timings.inner = timings.eval.saturating_sub(timings.prepare);
+            timings.total = begun.elapsed();
+            profile.timings = timings;
+        }
         Ok(QueryResult {
             value,
             warnings,
             infos,
             scope: Some(scope),
+            profile: profile.map(Arc::new),
         })
     }
 
@@ -366,12 +409,26 @@ impl Inner {
         scope: Arc<Scope>,
         text: &str,
         when: When,
-    ) -> Result<(Value, Vec<model::Str>, Vec<model::Str>), QueryError> {
+        profiling: Profiling,
+    ) -> Result<Done, QueryError> {
         let Prepared {
             physical,
+            depth,
             lowering,
             grid,
         } = prepared;
+        let described = Arc::clone(&physical);
+        let rules = Rules {
+            max_samples: self.options.max_samples,
+            delayed_names: self.options.delayed_name_removal,
+            analyze: profiling == Profiling::Analyze,
+            tally: (profiling > Profiling::Off).then(|| Tally::new(lowering.parts)),
+            plan: Box::new(move || {
+                let plan = deep::run(depth, || Ok(described.describe()));
+                // Without a thread to describe it on there is nothing to show, nor to count.
+                plan.unwrap_or_else(|_| Description::new("", false, ""))
+            }),
+        };
         let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
         let selects = Selects::new(Arc::from(view), lowering.questions);
         let (tasks, arriving) = mpsc::unbounded();
@@ -379,14 +436,13 @@ impl Inner {
             scope,
             selects,
             Arc::clone(&self.pool),
-            self.options.max_samples,
-            self.options.delayed_name_removal,
+            rules,
             tasks,
         ));
         let instant = when.step.is_none();
         let value = async {
-            let value = match physical {
-                Physical::String(text) => Value::String(when.start, text),
+            let value = match &*physical {
+                Physical::String(text) => Value::String(when.start, text.clone()),
                 Physical::Scalar(scalar) => {
                     let param = scalar.eval(&cx, &grid).await?;
                     if instant {
@@ -401,8 +457,9 @@ impl Inner {
                 Physical::Vector(pipe) => {
                     Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), grid).await?)
                 }
-                Physical::Samples(question, window) => {
-                    Value::Matrix(result::samples(&cx, question, window, grid).await?)
+                Physical::Samples(question, window, meter) => {
+                    let read = result::samples(&cx, *question, *window, grid, meter);
+                    Value::Matrix(read.await?)
                 }
                 Physical::Subquery(pipe) => {
                     let inner = pipe.grid;
@@ -419,13 +476,35 @@ impl Inner {
         } else {
             said.texts(text)
         };
-        Ok((value, warnings, infos))
+        let profile = (profiling > Profiling::Off).then(|| {
+            let plan = cx.plan();
+            Profile {
+                timings: Timings::default(),
+                samples: cx.tally.as_ref().map(Tally::finish).unwrap_or_default(),
+                peak_samples: meter::peak(plan),
+                plan: plan.clone(),
+            }
+        });
+        Ok(Done {
+            value,
+            warnings,
+            infos,
+            profile,
+        })
     }
+}
+
+/// What running a plan gives.
+struct Done {
+    value: Value,
+    warnings: Vec<model::Str>,
+    infos: Vec<model::Str>,
+    profile: Option<Profile>,
 }
 
 /// A scalar on a grid: one series without labels.
 fn scalar_series(cx: &Context, param: &Param, grid: &Grid) -> Result<Vec<RangeSeries>, QueryError> {
-    let _held = cx.hold(grid.count, grid.count.saturating_mul(16))?;
+    let _held = cx.hold(grid.count.saturating_mul(16))?;
     if grid.count == 0 {
         return Ok(Vec::new());
     }
@@ -444,11 +523,12 @@ impl Physical {
                 Description::new("Scalar", false, "steps x 8 B").over(scalar.children())
             }
             Physical::String(_) => Description::new("String", true, "nothing"),
-            Physical::Samples(_, window) => Description::new(
+            Physical::Samples(_, window, meter) => Description::new(
                 format!("Samples range={}ms", window.range),
                 false,
                 "samples x 16 B",
-            ),
+            )
+            .metered(meter),
         }
     }
 }

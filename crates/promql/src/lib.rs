@@ -50,10 +50,11 @@ pub mod parse_tree;
 mod plan;
 pub mod prettify;
 mod print;
+pub mod profile;
 pub mod testlang;
 mod timer;
 pub mod value;
 
 pub use engine::{Engine, EngineOptions};
 pub use exec::operator::Description;
-pub use value::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};
+pub use value::{Evaluator, Explain, InstantQuery, QueryError, QueryResult, RangeQuery, Value};

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use model::{BoxFuture, Labels, Millis, Scope, Str};
 
+use crate::exec::operator::Description;
+use crate::profile::{Profile, Profiling};
+
 /// Answers expressions: the engine, an HTTP or gRPC client, a frontend.
 pub trait Evaluator: Send + Sync {
     /// Evaluates at one time.
@@ -11,6 +14,12 @@ pub trait Evaluator: Send + Sync {
 
     /// Evaluates at `start, start + step, ... <= end`.
     fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>>;
+
+    /// The plan that would answer, without running it; `None` if this evaluator shows none.
+    fn explain(&self, query: &Explain) -> Option<Result<Description, QueryError>> {
+        let _ = query;
+        None
+    }
 }
 
 /// An expression at one time.
@@ -39,6 +48,21 @@ pub struct RangeQuery {
     pub options: QueryOptions,
 }
 
+/// A query whose plan is asked for.
+#[derive(Clone, Debug)]
+pub struct Explain {
+    /// The expression.
+    pub expr: Str,
+    /// First step, ms; the time of an instant query.
+    pub start: Millis,
+    /// Last step at the latest, ms.
+    pub end: Millis,
+    /// Distance of steps, ms; `None` for an instant query.
+    pub step: Option<Millis>,
+    /// How it would be evaluated.
+    pub options: QueryOptions,
+}
+
 /// What a single query may set.
 #[derive(Clone, Debug, Default)]
 pub struct QueryOptions {
@@ -48,6 +72,8 @@ pub struct QueryOptions {
     pub timeout: Option<std::time::Duration>,
     /// Ends it early.
     pub cancel: model::Cancel,
+    /// What is to be measured.
+    pub profiling: Profiling,
     /// Whose data is asked for.
     pub tenant: Option<Str>,
     /// What to do when a part of the data cannot be had.
@@ -63,8 +89,10 @@ pub struct QueryResult {
     pub warnings: Vec<Str>,
     /// Infos, likewise.
     pub infos: Vec<Str>,
-    /// What it took, if the evaluator knows.
+    /// Its memory, held until this is dropped, if the evaluator knows.
     pub scope: Option<Arc<Scope>>,
+    /// What it took, if that was asked for and the evaluator knows.
+    pub profile: Option<Arc<Profile>>,
 }
 
 /// A value.

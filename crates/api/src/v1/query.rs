@@ -1,17 +1,16 @@
 //! `query` and `query_range`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use model::{Cancel, Scope, Str};
+use model::{Cancel, Millis, Scope, Str};
+use promql::profile::Profiling;
 use promql::value::QueryOptions;
 use promql::{Evaluator, InstantQuery, QueryResult, RangeQuery, Value};
 
-use super::Api;
+use super::{Api, stats};
 use crate::encode::{self, Encode};
 use crate::error::{ApiError, mark_partial, tail};
 use crate::json;
@@ -28,20 +27,34 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
         ts,
         options,
     };
-    let start = Instant::now();
     let result = evaluator(&api)?.instant(query).await?;
-    Ok(answer(&params, result, limit, start.elapsed()))
+    Ok(answer(&api, &params, result, limit))
 }
 
 pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    const MOST_POINTS: i128 = 11_000;
     let limit = params.limit()?;
+    let (start, end, step) = grid(&params)?;
+    let (options, _guard) = options(&params)?;
+    let query = RangeQuery {
+        expr: params.get("query").into(),
+        start,
+        end,
+        step,
+        options,
+    };
+    let result = evaluator(&api)?.range(query).await?;
+    Ok(answer(&api, &params, result, limit))
+}
+
+/// `start`, `end` and `step` of a range query, ms.
+pub(super) fn grid(params: &Params) -> Result<(Millis, Millis, Millis), ApiError> {
+    const MOST_POINTS: i128 = 11_000;
     let (start, end) = (params.time("start")?, params.time("end")?);
     if end < start {
         let why = "end timestamp must not be before start time";
         return Err(ApiError::param("end", why));
     }
-    let step = duration(&params, "step")?;
+    let step = duration(params, "step")?;
     if step <= 0 {
         let why = "zero or negative query resolution step widths are not accepted. \
                    Try a positive integer";
@@ -54,21 +67,11 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Resp
              Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let (options, _guard) = options(&params)?;
-    let query = RangeQuery {
-        expr: params.get("query").into(),
-        start,
-        end,
-        // Steps have the resolution of timestamps.
-        step: (step / 1_000_000).max(1),
-        options,
-    };
-    let begun = Instant::now();
-    let result = evaluator(&api)?.range(query).await?;
-    Ok(answer(&params, result, limit, begun.elapsed()))
+    // Steps have the resolution of timestamps.
+    Ok((start, end, (step / 1_000_000).max(1)))
 }
 
-fn evaluator(api: &Api) -> Result<&Arc<dyn Evaluator>, ApiError> {
+pub(super) fn evaluator(api: &Api) -> Result<&Arc<dyn Evaluator>, ApiError> {
     api.evaluator
         .as_ref()
         .ok_or_else(|| ApiError::not_served("queries"))
@@ -81,7 +84,9 @@ fn duration(params: &Params, name: &str) -> Result<i64, ApiError> {
 
 /// What the parameters set. The query is cancelled when the guard is dropped, which happens when
 /// the client goes away before its answer.
-fn options(params: &Params) -> Result<(QueryOptions, model::scope::CancelOnDrop), ApiError> {
+pub(super) fn options(
+    params: &Params,
+) -> Result<(QueryOptions, model::scope::CancelOnDrop), ApiError> {
     let timeout = match params.get("timeout") {
         "" => None,
         _ => {
@@ -101,21 +106,28 @@ fn options(params: &Params) -> Result<(QueryOptions, model::scope::CancelOnDrop)
     };
     let cancel = Cancel::default();
     let guard = cancel.on_drop();
+    let profiling = match (params.get("analyze"), params.get("stats")) {
+        ("true" | "1", _) => Profiling::Analyze,
+        (_, "") => Profiling::Off,
+        _ => Profiling::Statistics,
+    };
     let options = QueryOptions {
         lookback,
         timeout,
         cancel,
+        profiling,
         ..QueryOptions::default()
     };
     Ok((options, guard))
 }
 
-fn answer(params: &Params, result: QueryResult, limit: usize, took: Duration) -> Response {
+fn answer(api: &Api, params: &Params, result: QueryResult, limit: usize) -> Response {
     let QueryResult {
         mut value,
         mut warnings,
         infos,
         scope,
+        profile,
     } = result;
     let mut cut = |len: usize| {
         let too_many = limit > 0 && len > limit;
@@ -138,11 +150,23 @@ fn answer(params: &Params, result: QueryResult, limit: usize, took: Duration) ->
         );
         warnings.push(text.into());
     }
-    let stats = (!asked.is_empty()).then(|| statistics(scope.as_deref(), took));
+    // What stands behind the result.
+    let mut extra = Vec::new();
+    if let Some(profile) = profile {
+        if !asked.is_empty() {
+            extra.extend_from_slice(b",\"stats\":");
+            let per_step = api.per_step_stats && asked == "all";
+            extra.extend(stats::statistics(&profile, per_step));
+        }
+        if matches!(params.get("analyze"), "true" | "1") {
+            extra.extend_from_slice(b",\"analysis\":");
+            stats::plan(&mut extra, &profile.plan, true);
+        }
+    }
     let partial = warnings.clone();
     let encoder = ResultEncoder {
         value,
-        stats,
+        extra,
         warnings,
         infos,
         at: 0,
@@ -153,31 +177,11 @@ fn answer(params: &Params, result: QueryResult, limit: usize, took: Duration) ->
     mark_partial(encode::respond(encoder), &partial)
 }
 
-/// The `stats` object, in seconds and samples.
-fn statistics(scope: Option<&Scope>, took: Duration) -> String {
-    let counted = scope.map(|s| &s.statistics);
-    let read = |pick: fn(&model::Statistics) -> u64| counted.map_or(0, pick);
-    let samples = read(|s| s.samples.load(Ordering::Relaxed));
-    let peak = read(|s| s.peak_samples.load(Ordering::Relaxed));
-    let mut seconds = Vec::new();
-    json::float(&mut seconds, took.as_secs_f64());
-    let seconds = String::from_utf8_lossy(&seconds);
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\
-         \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\
-         \"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
-         \"samplesRead\":{samples},\"peakSamples\":{peak}}}}}"
-    );
-    out
-}
-
 /// Writes a result, and remembers where it was.
 struct ResultEncoder {
     value: Value,
-    stats: Option<String>,
+    /// More fields of `data`, each after a comma.
+    extra: Vec<u8>,
     warnings: Vec<Str>,
     infos: Vec<Str>,
     /// Series (or samples of a vector) written.
@@ -275,10 +279,7 @@ impl Encode for ResultEncoder {
         if !self.series(out, until) {
             return false;
         }
-        if let Some(stats) = &self.stats {
-            out.extend_from_slice(b",\"stats\":");
-            out.extend_from_slice(stats.as_bytes());
-        }
+        out.extend_from_slice(&self.extra);
         out.push(b'}');
         tail(out, &self.warnings, &self.infos);
         true
@@ -313,7 +314,7 @@ mod tests {
     fn written(value: Value, until: impl Fn() -> usize) -> String {
         let mut encoder = ResultEncoder {
             value,
-            stats: None,
+            extra: vec![],
             warnings: vec![],
             infos: vec![],
             at: 0,

@@ -44,6 +44,7 @@ fn result(value: Value) -> Result<QueryResult, QueryError> {
         warnings: vec![],
         infos: vec![],
         scope: None,
+        profile: None,
     })
 }
 
@@ -74,6 +75,7 @@ impl Evaluator for Fake {
                         .collect(),
                     infos: vec!["PromQL info: so it is (1:1)".into()],
                     scope: None,
+                    profile: None,
                 }),
                 ("heavy", _) => Err(QueryError::Execution("too heavy".to_owned())),
                 ("broken", _) => Err(QueryError::Internal("broken".to_owned())),

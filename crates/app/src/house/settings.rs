@@ -184,6 +184,8 @@ pub struct Queries {
     pub max_samples: u64,
     /// Which optional parts of the language are on.
     pub features: Features,
+    /// `stats=all` says the samples of each step.
+    pub per_step_stats: bool,
     /// Metric names are dropped at the very end.
     pub delayed_name_removal: bool,
     /// Features that were asked for and mean nothing to us.
@@ -194,6 +196,7 @@ impl Queries {
     /// As the flags say.
     pub fn from_flags(typed: &Typed<'_>) -> Result<Self, FlagError> {
         let mut features = Features::default();
+        let mut per_step_stats = false;
         let (mut delayed_name_removal, mut unknown_features) = (false, Vec::new());
         for name in typed
             .list("enable-feature")
@@ -202,6 +205,7 @@ impl Queries {
         {
             match name.trim() {
                 "" => {}
+                "promql-per-step-stats" => per_step_stats = true,
                 "promql-delayed-name-removal" => delayed_name_removal = true,
                 name if features.enable(name) => {}
                 // Always on here, or absorbed by Prometheus 3: charts still pass them.
@@ -226,6 +230,7 @@ impl Queries {
             concurrency: typed.number("query.max-concurrency")?,
             max_samples: typed.number("query.max-samples")?,
             features,
+            per_step_stats,
             delayed_name_removal,
             unknown_features,
         })

@@ -146,11 +146,10 @@ impl Groups {
         let bytes = self.index.bytes()
             + (self.a.capacity() + self.b.capacity() + self.n.capacity() + self.bits.capacity())
                 * 8;
-        let samples = (self.index.len() * self.steps) as u64;
         match &mut self.held {
-            Some(held) => held.resize(cx, samples, bytes as u64),
+            Some(held) => held.resize(bytes),
             None => {
-                self.held = Some(cx.hold(samples as usize, bytes)?);
+                self.held = Some(cx.hold(bytes)?);
                 Ok(())
             }
         }

@@ -40,6 +40,11 @@ impl Row {
         self.bits.iter().all(|w| *w == 0)
     }
 
+    /// Samples present.
+    pub(crate) fn samples(&self) -> usize {
+        count(&self.bits)
+    }
+
     pub(crate) fn get(&self, name: Symbol) -> Symbol {
         value_of(&self.labels, name)
     }

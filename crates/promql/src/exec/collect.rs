@@ -161,9 +161,9 @@ impl Operator for CountValues {
                 }
                 let bytes = state.index.bytes() + state.rows.len() * (steps * 9 + 100);
                 match &mut state.held {
-                    Some(held) => held.resize(cx, state.rows.len() as u64, bytes as u64),
+                    Some(held) => held.resize(bytes),
                     None => {
-                        state.held = Some(cx.hold(state.rows.len(), bytes)?);
+                        state.held = Some(cx.hold(bytes)?);
                         Ok(())
                     }
                 }

@@ -1,8 +1,8 @@
 //! What all operators of a query share: scope, data, CPU pool, limits, what is to be said.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_channel::{mpsc, oneshot};
 use model::labels::{is_legacy_label_name, write_quoted};
@@ -11,7 +11,10 @@ use parking_lot::Mutex;
 
 use super::block::{Block, Pair};
 use super::exchange::Task;
+use super::meter;
+use super::operator::Description;
 use super::selects::Selects;
+use super::tally::Tally;
 use crate::annotations::Annotations;
 use crate::value::QueryError;
 
@@ -33,51 +36,42 @@ pub(crate) struct Context {
     pub(crate) credits: usize,
     /// Whether metric names are dropped only at the end.
     pub(crate) delayed_names: bool,
-    pub(crate) samples: Arc<Samples>,
+    /// Whether time is measured.
+    pub(crate) analyze: bool,
+    /// Samples per step, if somebody will ask.
+    pub(crate) tally: Option<Tally>,
+    max_samples: u64,
+    /// Samples that all parts of the plan have yielded so far.
+    yielded: AtomicU64,
+    plan: Plan,
+    described: OnceLock<Description>,
     tasks: mpsc::UnboundedSender<Task>,
     annotations: Mutex<Annotations>,
     kept: Mutex<Vec<Held>>,
     metadata: [Symbol; 3],
 }
 
-/// Samples held at once, against `query.max-samples`.
-#[derive(Debug)]
-pub(crate) struct Samples {
-    live: AtomicU64,
-    limit: u64,
+/// How a query is to be run.
+pub(crate) struct Rules {
+    /// `query.max-samples`
+    pub(crate) max_samples: u64,
+    pub(crate) delayed_names: bool,
+    pub(crate) analyze: bool,
+    pub(crate) tally: Option<Tally>,
+    pub(crate) plan: Plan,
 }
 
-/// Samples and bytes that are held; given back on drop.
+/// Says what the physical plan is, with its meters.
+pub(crate) type Plan = Box<dyn Fn() -> Description + Send + Sync>;
+
+/// Bytes that are held; given back on drop.
 #[derive(Debug)]
-pub(crate) struct Held {
-    samples: u64,
-    counter: Arc<Samples>,
-    bytes: Reservation,
-}
+pub(crate) struct Held(Reservation);
 
 impl Held {
-    /// Changes what is held.
-    pub(crate) fn resize(
-        &mut self,
-        cx: &Context,
-        samples: u64,
-        bytes: u64,
-    ) -> Result<(), QueryError> {
-        self.bytes.resize("series", bytes).map_err(over_budget)?;
-        if samples > self.samples {
-            cx.take_samples(samples - self.samples)?;
-        } else {
-            let less = self.samples - samples;
-            self.counter.live.fetch_sub(less, Ordering::Relaxed);
-        }
-        self.samples = samples;
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.counter.live.fetch_sub(self.samples, Ordering::Relaxed);
+    /// Changes how many bytes are held.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), QueryError> {
+        self.0.resize("series", bytes as u64).map_err(over_budget)
     }
 }
 
@@ -86,8 +80,7 @@ impl Context {
         scope: Arc<Scope>,
         selects: Selects,
         pool: Arc<rayon::ThreadPool>,
-        max_samples: u64,
-        delayed_names: bool,
+        rules: Rules,
         tasks: mpsc::UnboundedSender<Task>,
     ) -> Self {
         let metadata = [METRIC_NAME, "__type__", "__unit__"].map(|n| scope.symbols.intern(n));
@@ -96,11 +89,13 @@ impl Context {
             scope,
             selects,
             pool,
-            delayed_names,
-            samples: Arc::new(Samples {
-                live: AtomicU64::new(0),
-                limit: max_samples,
-            }),
+            delayed_names: rules.delayed_names,
+            analyze: rules.analyze,
+            tally: rules.tally,
+            max_samples: rules.max_samples,
+            yielded: AtomicU64::new(0),
+            plan: rules.plan,
+            described: OnceLock::new(),
             tasks,
             annotations: Mutex::default(),
             kept: Mutex::default(),
@@ -135,44 +130,46 @@ impl Context {
             .unwrap_or_else(|_| Err(QueryError::Internal("a query job was lost".into())))
     }
 
-    fn take_samples(&self, n: u64) -> Result<(), QueryError> {
-        let live = self.samples.live.fetch_add(n, Ordering::Relaxed) + n;
-        let peak = &self.scope.statistics.peak_samples;
-        peak.fetch_max(live, Ordering::Relaxed);
-        if live > self.samples.limit {
-            self.samples.live.fetch_sub(n, Ordering::Relaxed);
-            return Err(QueryError::Execution(TOO_MANY_SAMPLES.to_owned()));
+    /// The plan with its meters.
+    pub(crate) fn plan(&self) -> &Description {
+        self.described.get_or_init(|| (self.plan)())
+    }
+
+    /// Notes that a part of the plan has yielded so many samples, after its meter has; ends the
+    /// query once they are too many.
+    pub(crate) fn count(&self, samples: u64) -> Result<(), QueryError> {
+        let yielded = self.yielded.fetch_add(samples, Ordering::Relaxed) + samples;
+        // All samples together are the least that cannot be too many.
+        if yielded > self.max_samples && meter::peak(self.plan()) > self.max_samples {
+            return Err(execution(TOO_MANY_SAMPLES));
         }
         Ok(())
     }
 
-    /// Counts samples and bytes as held.
-    pub(crate) fn hold(&self, samples: usize, bytes: usize) -> Result<Held, QueryError> {
-        let bytes = self
-            .scope
-            .budget
-            .reserve("series", bytes as u64)
-            .map_err(over_budget)?;
-        self.take_samples(samples as u64)?;
-        Ok(Held {
-            samples: samples as u64,
-            counter: Arc::clone(&self.samples),
-            bytes,
-        })
+    /// Whether so many samples more could be too many, or their number will be asked for.
+    pub(crate) fn must_measure(&self, samples: usize) -> bool {
+        let yielded = self.yielded.load(Ordering::Relaxed);
+        self.tally.is_some() || yielded.saturating_add(samples as u64) > self.max_samples
+    }
+
+    /// Counts bytes as held.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, QueryError> {
+        let reserved = self.scope.budget.reserve("series", bytes as u64);
+        reserved.map(Held).map_err(over_budget)
     }
 
     /// Counts the rows that an operator's jobs work on; refuses grids that no row fits.
     pub(crate) fn hold_rows(&self, steps: usize) -> Result<Held, QueryError> {
         const MOST: u64 = 1 << 26;
-        if steps as u64 > self.samples.limit.clamp(MOST, 1 << 32) {
+        if steps as u64 > self.max_samples.clamp(MOST, 1 << 32) {
             return Err(execution(TOO_MANY_SAMPLES));
         }
-        self.hold(0, self.credits.saturating_mul(steps.saturating_mul(9)))
+        self.hold(self.credits.saturating_mul(steps.saturating_mul(9)))
     }
 
     /// Counts what the block holds.
     pub(crate) fn hold_block(&self, mut block: Block) -> Result<Block, QueryError> {
-        block.held = Some(self.hold(block.samples(), block.bytes())?);
+        block.held = Some(self.hold(block.bytes())?);
         Ok(block)
     }
 

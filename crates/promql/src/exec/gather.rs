@@ -49,8 +49,8 @@ impl Operator for Unique {
                     }
                     let bytes = seen.labels.bytes() + seen.bits.capacity() * 8;
                     match &mut seen.held {
-                        Some(held) => held.resize(cx, 0, bytes as u64)?,
-                        None => seen.held = Some(cx.hold(0, bytes)?),
+                        Some(held) => held.resize(bytes)?,
+                        None => seen.held = Some(cx.hold(bytes)?),
                     }
                     Ok((block, seen))
                 })
@@ -62,6 +62,7 @@ impl Operator for Unique {
 
     fn describe(&self) -> Description {
         Description::new("Unique", true, "series x (labels + steps / 8 B)")
+            .transparent()
             .over([self.input.describe()])
     }
 }
@@ -84,7 +85,9 @@ impl Operator for Gather {
     }
 
     fn describe(&self) -> Description {
-        Description::new("Gather", false, "series x steps x 8 B").over([self.input.describe()])
+        Description::new("Gather", false, "series x steps x 8 B")
+            .transparent()
+            .over([self.input.describe()])
     }
 }
 

@@ -206,7 +206,7 @@ impl State {
             results: LabelIndex::default(),
             taken: Vec::new(),
             wrong: None,
-            held: cx.hold(0, bytes)?,
+            held: cx.hold(bytes)?,
         })
     }
 
@@ -281,7 +281,7 @@ impl State {
             + self.results.bytes()
             + (self.taken.capacity() + self.matched.capacity()) * 8
             + self.rows.len() * 40;
-        self.held.resize(cx, 0, bytes as u64)?;
+        self.held.resize(bytes)?;
         Ok(out)
     }
 

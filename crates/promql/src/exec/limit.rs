@@ -137,7 +137,7 @@ impl Operator for TopK {
                 heaps: Vec::new(),
                 series: LabelIndex::default(),
                 drop_name: Vec::new(),
-                held: cx.hold(0, 0)?,
+                held: cx.hold(0)?,
                 entries: 0,
             };
             let key = self.key.key(&cx);
@@ -145,9 +145,9 @@ impl Operator for TopK {
                 // The first k in the order of labels: all have to be seen.
                 let mut rows = super::gather::sorted_rows(&cx, self.input.blocks(&cx)).await?;
                 state = cx
-                    .run(move |cx| {
+                    .run(move |_| {
                         for block in rows.drain(..) {
-                            state.add(cx, &key, &block)?;
+                            state.add(&key, &block)?;
                         }
                         Ok(state)
                     })
@@ -157,7 +157,7 @@ impl Operator for TopK {
                     &cx,
                     self.input.blocks(&cx),
                     state,
-                    move |cx, state, block| state.add(cx, &key, &block),
+                    move |_, state, block| state.add(&key, &block),
                 )
                 .await?;
             }
@@ -175,7 +175,7 @@ impl Operator for TopK {
 }
 
 impl State {
-    fn add(&mut self, cx: &Context, key: &Key, block: &Block) -> Result<(), QueryError> {
+    fn add(&mut self, key: &Key, block: &Block) -> Result<(), QueryError> {
         let mut labels = Vec::new();
         let steps = self.k.len();
         for row in block.rows() {
@@ -228,7 +228,7 @@ impl State {
         let bytes = self.entries * size_of::<Entry>()
             + self.heaps.len() * size_of::<Vec<Entry>>()
             + self.series.bytes();
-        self.held.resize(cx, self.entries as u64, bytes as u64)
+        self.held.resize(bytes)
     }
 
     /// The survivors. At one step: best first, group after group.

@@ -7,6 +7,7 @@ use model::BoxStream;
 
 use super::block::Block;
 use super::context::Context;
+use super::meter::{Measured, Meter};
 use crate::value::QueryError;
 
 /// Blocks in an order that depends on the data alone, never on the number of threads.
@@ -22,7 +23,7 @@ pub(crate) trait Operator: Send + Sync {
 }
 
 /// An operator as `explain` shows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Description {
     /// Its name and parameters.
     pub name: String,
@@ -32,6 +33,10 @@ pub struct Description {
     pub memory: &'static str,
     /// Where its series come from.
     pub children: Vec<Description>,
+    /// What it has done.
+    pub(crate) meter: Option<Arc<Meter>>,
+    /// Whether it has a result of its own, rather than passing on that of its input.
+    pub(crate) yields: bool,
 }
 
 impl Description {
@@ -41,7 +46,31 @@ impl Description {
             streams,
             memory,
             children: Vec::new(),
+            meter: None,
+            yields: true,
         }
+    }
+
+    /// With the meter that counts its result, unless it has one.
+    pub(crate) fn metered(mut self, meter: &Arc<Meter>) -> Self {
+        self.meter.get_or_insert_with(|| Arc::clone(meter));
+        self
+    }
+
+    /// Its result is its input's.
+    pub(crate) fn transparent(mut self) -> Self {
+        self.yields = false;
+        self
+    }
+
+    /// The most samples an evaluation step by step holds at once for it and what is below.
+    pub fn peak_samples(&self) -> u64 {
+        super::meter::peak(self)
+    }
+
+    /// What it has done so far.
+    pub fn measured(&self) -> Measured {
+        self.meter.as_ref().map(|m| m.read()).unwrap_or_default()
     }
 
     pub(crate) fn over(mut self, children: impl IntoIterator<Item = Description>) -> Self {

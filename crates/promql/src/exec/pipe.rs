@@ -5,6 +5,7 @@
 //! works inside the same job, so rows between them are never stored.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chunk::{Columns, SeriesDecoder};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
@@ -12,10 +13,12 @@ use model::{BoxStream, SeriesBatch, Statistics};
 
 use super::block::{Block, Row};
 use super::context::{Context, Held, of_chunk};
+use super::meter::{Counts, Meter, metered};
 use super::operator::{Blocks, Description, Operator};
 use super::scan::{ReadyScan, Scan};
 use super::stage::{ReadyStage, Stage};
 use super::subquery::{ReadySubquery, Subquery};
+use super::tally::Steps;
 use crate::grid::Grid;
 use crate::kernels::Scratch;
 use crate::value::QueryError;
@@ -34,9 +37,11 @@ pub(crate) enum Feed {
 /// Rows on a grid.
 #[derive(Clone)]
 pub(crate) struct Pipe {
-    pub(crate) feed: Feed,
-    pub(crate) stages: Vec<Stage>,
+    feed: Feed,
+    stages: Vec<Stage>,
     pub(crate) grid: Grid,
+    /// One of the feed, and one of each stage.
+    meters: Vec<Arc<Meter>>,
 }
 
 /// One job's input.
@@ -50,6 +55,7 @@ pub(crate) struct ReadyPipe {
     feed: ReadyFeed,
     stages: Vec<ReadyStage>,
     pub(crate) grid: Grid,
+    meters: Vec<Arc<Meter>>,
     /// The memory of one row a job.
     _rows: Held,
 }
@@ -69,17 +75,32 @@ pub(crate) struct JobMemory {
 }
 
 impl Pipe {
-    pub(crate) fn of(operator: impl Operator + 'static, grid: Grid) -> Self {
+    pub(crate) fn new(feed: Feed, grid: Grid) -> Self {
         Self {
-            feed: Feed::Rows(Arc::new(operator)),
+            feed,
             stages: Vec::new(),
             grid,
+            meters: vec![Arc::default()],
         }
+    }
+
+    pub(crate) fn of(operator: impl Operator + 'static, grid: Grid) -> Self {
+        Self::new(Feed::Rows(Arc::new(operator)), grid)
     }
 
     pub(crate) fn then(mut self, stage: Stage) -> Self {
         self.stages.push(stage);
+        self.meters.push(Arc::default());
         self
+    }
+
+    /// The blocks of the operator it begins with.
+    fn operate(&self, operator: &Arc<dyn Operator>, cx: &Arc<Context>) -> Blocks {
+        let blocks = Arc::clone(operator).run(Arc::clone(cx));
+        match self.meters.first() {
+            Some(meter) => metered(blocks, meter, cx),
+            None => blocks,
+        }
     }
 
     /// Computes scalar parameters and starts the input.
@@ -105,7 +126,7 @@ impl Pipe {
                 (ReadyFeed::Subquery(ready), works)
             }
             Feed::Rows(operator) => {
-                let blocks = Arc::clone(operator).run(Arc::clone(cx));
+                let blocks = self.operate(operator, cx);
                 (ReadyFeed::Rows, blocks.map(|b| b.map(Work::Block)).boxed())
             }
         };
@@ -113,6 +134,7 @@ impl Pipe {
             feed,
             stages,
             grid: self.grid,
+            meters: self.meters.clone(),
             _rows: cx.hold_rows(self.grid.count)?,
         };
         Ok((Arc::new(ready), works))
@@ -152,7 +174,7 @@ impl Pipe {
         if let Feed::Rows(operator) = &self.feed
             && self.stages.is_empty()
         {
-            return Arc::clone(operator).run(Arc::clone(cx));
+            return self.operate(operator, cx);
         }
         self.jobs(cx, |cx, ready, work| {
             let mut block = Block::new(ready.grid.count);
@@ -175,9 +197,16 @@ impl Pipe {
             Feed::Subquery(subquery) => subquery.describe(),
             Feed::Rows(operator) => operator.describe(),
         };
-        self.stages
-            .iter()
-            .fold(below, |below, stage| stage.describe().over([below]))
+        let mut meters = self.meters.iter();
+        let metered = |part: Description, meter: Option<&Arc<Meter>>| match meter {
+            Some(meter) => part.metered(meter),
+            None => part,
+        };
+        let below = metered(below, meters.next());
+        let stages = self.stages.iter().zip(meters);
+        stages.fold(below, |below, (stage, meter)| {
+            metered(stage.describe(), Some(meter)).over([below])
+        })
     }
 }
 
@@ -199,63 +228,145 @@ impl ReadyPipe {
         work: Work,
         each: &mut dyn FnMut(&mut Row) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
-        let mut row = Row::default();
-        let mut staged = |row: &mut Row| {
-            for stage in &self.stages {
-                stage.apply(cx, row)?;
-                if row.is_empty() {
-                    return Ok(());
-                }
-            }
-            each(row)
-        };
-        match (&self.feed, work) {
+        let mut counts = vec![Counts::default(); self.meters.len()];
+        let result = match (&self.feed, work) {
             (ReadyFeed::Scan(scan), Work::Batch(batch)) => {
-                for warning in &batch.warnings {
-                    cx.say(|a| a.of_source(warning));
-                }
-                let mut memory = JobMemory::default();
-                let (mut chunks, mut samples) = (0, 0);
-                for i in 0..batch.len() {
-                    let decoded = memory
-                        .decoder
-                        .decode(&batch, i, &scan.want, &mut memory.columns)
-                        .map_err(of_chunk)?;
-                    chunks += decoded.chunks;
-                    samples += decoded.samples;
-                    row.reset(self.grid.count);
-                    scan.row(cx, &self.grid, batch.labels_of(i), &mut memory, &mut row);
-                    if !row.is_empty() {
-                        staged(&mut row)?;
-                    }
-                    if i % 64 == 63 {
-                        cx.check()?;
-                    }
-                }
-                let statistics = &cx.scope.statistics;
-                Statistics::add(&statistics.series, batch.len() as u64);
-                Statistics::add(&statistics.chunks, chunks);
-                Statistics::add(&statistics.samples, samples);
+                self.scan(cx, scan, &batch, &mut counts, each)
             }
             (ReadyFeed::Subquery(subquery), Work::Block(block)) => {
-                let mut memory = JobMemory::default();
-                for inner in block.rows() {
-                    row.reset(self.grid.count);
-                    subquery.row(cx, &self.grid, inner, &mut memory, &mut row);
-                    if !row.is_empty() {
-                        staged(&mut row)?;
-                    }
-                }
+                self.subquery(cx, subquery, &block, &mut counts, each)
             }
             (_, Work::Block(block)) => {
-                for inner in block.rows() {
+                let mut row = Row::default();
+                block.rows().try_for_each(|inner| {
                     inner.copy_to(&mut row);
-                    staged(&mut row)?;
-                }
+                    self.stage(cx, &mut row, &mut counts, each)
+                })
             }
             // Only scans are fed with batches.
-            (_, Work::Batch(_)) => {}
+            (_, Work::Batch(_)) => Ok(()),
+        };
+        let mut samples = 0;
+        for (meter, counts) in self.meters.iter().zip(&counts) {
+            meter.add(counts);
+            samples += counts.samples;
+        }
+        result.and_then(|()| cx.count(samples))
+    }
+
+    /// Sends a row through the stages.
+    fn stage(
+        &self,
+        cx: &Context,
+        row: &mut Row,
+        counts: &mut [Counts],
+        each: &mut dyn FnMut(&mut Row) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        for (i, stage) in self.stages.iter().enumerate() {
+            let clock = Clock::start(cx);
+            stage.apply(cx, row)?;
+            let counts = &mut counts[i + 1];
+            clock.stop(counts);
+            if row.is_empty() {
+                return Ok(());
+            }
+            counts.row(row.samples());
+        }
+        each(row)
+    }
+
+    fn scan(
+        &self,
+        cx: &Context,
+        scan: &ReadyScan,
+        batch: &SeriesBatch,
+        counts: &mut [Counts],
+        each: &mut dyn FnMut(&mut Row) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        for warning in &batch.warnings {
+            cx.say(|a| a.of_source(warning));
+        }
+        let mut row = Row::default();
+        let mut memory = JobMemory::default();
+        let mut steps = cx.tally.as_ref().map(|_| Steps::new(self.grid.count));
+        let (mut chunks, mut samples) = (0, 0);
+        for i in 0..batch.len() {
+            let clock = Clock::start(cx);
+            let decoded = memory
+                .decoder
+                .decode(batch, i, &scan.want, &mut memory.columns)
+                .map_err(of_chunk)?;
+            chunks += decoded.chunks;
+            samples += decoded.samples;
+            row.reset(self.grid.count);
+            scan.row(cx, &self.grid, batch.labels_of(i), &mut memory, &mut row);
+            clock.stop(&mut counts[0]);
+            if cx.must_measure(memory.columns.len()) {
+                let widest = scan.measure(&self.grid, &memory, &row, steps.as_mut());
+                self.meters[0].window(widest);
+            }
+            if !row.is_empty() {
+                counts[0].row(row.samples());
+                self.stage(cx, &mut row, counts, each)?;
+            }
+            if i % 64 == 63 {
+                cx.check()?;
+            }
+        }
+        counts[0].bytes += batch.chunks.iter().map(|c| u64::from(c.len)).sum::<u64>();
+        if let (Some(tally), Some(steps)) = (&cx.tally, &steps) {
+            tally.add(scan.part, steps);
+        }
+        let statistics = &cx.scope.statistics;
+        Statistics::add(&statistics.series, batch.len() as u64);
+        Statistics::add(&statistics.chunks, chunks);
+        Statistics::add(&statistics.samples, samples);
+        Ok(())
+    }
+
+    fn subquery(
+        &self,
+        cx: &Context,
+        subquery: &ReadySubquery,
+        block: &Block,
+        counts: &mut [Counts],
+        each: &mut dyn FnMut(&mut Row) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let mut row = Row::default();
+        let mut memory = JobMemory::default();
+        let mut steps = cx.tally.as_ref().map(|_| Steps::new(self.grid.count));
+        for inner in block.rows() {
+            let clock = Clock::start(cx);
+            row.reset(self.grid.count);
+            subquery.row(cx, &self.grid, inner, &mut memory, &mut row);
+            clock.stop(&mut counts[0]);
+            if cx.must_measure(memory.columns.len()) {
+                let widest = subquery.measure(&self.grid, &memory, steps.as_mut());
+                self.meters[0].window(widest);
+            }
+            if !row.is_empty() {
+                counts[0].row(row.samples());
+                self.stage(cx, &mut row, counts, each)?;
+            }
+        }
+        if let (Some(tally), Some(steps)) = (&cx.tally, &steps) {
+            tally.add(subquery.part, steps);
         }
         Ok(())
+    }
+}
+
+/// Measures what one row takes, if somebody will ask.
+struct Clock(Option<Instant>);
+
+impl Clock {
+    fn start(cx: &Context) -> Self {
+        Self(cx.analyze.then(Instant::now))
+    }
+
+    fn stop(self, counts: &mut Counts) {
+        if let Some(begun) = self.0 {
+            counts.nanos += begun.elapsed().as_nanos() as u64;
+        }
     }
 }

@@ -9,8 +9,10 @@ use model::{Labels, Millis};
 
 use super::block::{Pair, RowRef, count, each_set};
 use super::context::{Context, SAME_LABELSET, execution, of_chunk};
+use super::meter::{Counts, Meter};
 use super::operator::Blocks;
 use super::scan::drop_stale;
+use super::tally::Steps;
 use crate::grid::{Grid, Window};
 use crate::value::{InstantSample, QueryError, RangeSeries};
 
@@ -99,7 +101,7 @@ pub(crate) async fn matrix(
                     let all: Vec<_> = block.rows().map(series).collect();
                     // The samples are in the answer now.
                     let samples = all.iter().map(|s| s.ts.len()).sum::<usize>();
-                    let held = cx.hold(samples, samples * 16)?;
+                    let held = cx.hold(samples * 16)?;
                     Ok((all, held))
                 })
                 .await
@@ -151,16 +153,18 @@ pub(crate) async fn samples(
     question: usize,
     window: Window,
     grid: Grid,
+    meter: &Arc<Meter>,
 ) -> Result<Vec<RangeSeries>, QueryError> {
     let want = chunk::Want::raw(window.reach(&grid));
     let parts: Vec<Vec<RangeSeries>> = cx
         .selects
         .read(question, cx)
         .map(|batch| {
-            let cx = Arc::clone(cx);
+            let (cx, meter) = (Arc::clone(cx), Arc::clone(meter));
             async move {
                 let batch = batch?;
                 cx.run(move |cx| {
+                    let mut counts = Counts::default();
                     let mut decoder = chunk::SeriesDecoder::default();
                     let mut columns = chunk::Columns::default();
                     let mut out = Vec::new();
@@ -175,13 +179,19 @@ pub(crate) async fn samples(
                         if columns.is_empty() {
                             continue;
                         }
-                        cx.keep(cx.hold(columns.len(), columns.len() * 16)?);
+                        counts.row(columns.len());
+                        cx.keep(cx.hold(columns.len() * 16)?);
                         out.push(RangeSeries {
                             labels: cx.scope.symbols.labels(batch.labels_of(i)),
                             ts: columns.ts.clone(),
                             values: columns.values.clone(),
                         });
                     }
+                    meter.add(&counts);
+                    if let Some(tally) = &cx.tally {
+                        tally.add(0, &Steps::one(counts.samples));
+                    }
+                    cx.count(counts.samples)?;
                     Ok(out)
                 })
                 .await

@@ -11,6 +11,7 @@ use super::context::{Context, execution};
 use super::operator::Description;
 use super::pipe::JobMemory;
 use super::scalar::ScalarOp;
+use super::tally::{self, Steps};
 use crate::ast::Span;
 use crate::grid::{Grid, Window};
 use crate::kernels::extended::{self, Extension};
@@ -53,10 +54,13 @@ pub(crate) struct Scan {
     /// Samples that matter.
     pub(crate) reach: TimeRange,
     pub(crate) function: Function,
+    /// Which part of the plan its steps are those of.
+    pub(crate) part: usize,
 }
 
 pub(crate) struct ReadyScan {
     pub(crate) want: Want,
+    pub(crate) part: usize,
     window: Window,
     function: ReadyFunction,
 }
@@ -217,6 +221,7 @@ impl Scan {
                 aggregate: Aggregate::Raw,
                 dedup: Dedup::Penalty { counter },
             },
+            part: self.part,
             window: self.window,
             function: self.function.ready(cx, grid).await?,
         })
@@ -257,6 +262,27 @@ impl ReadyScan {
         }
         row.labels.extend_from_slice(labels);
         self.function.run(cx, grid, &self.window, memory, row);
+    }
+
+    /// Counts what the steps looked at of the series in `memory`; the answer is the widest window
+    /// of a range function.
+    pub(crate) fn measure(
+        &self,
+        grid: &Grid,
+        memory: &JobMemory,
+        row: &Row,
+        steps: Option<&mut Steps>,
+    ) -> u64 {
+        if matches!(
+            self.function.kernel,
+            Kernel::Range(_) | Kernel::Extended(..)
+        ) {
+            return tally::measure(&memory.columns.ts, grid, &self.window, true, steps);
+        }
+        if let Some(steps) = steps {
+            steps.present(&row.bits);
+        }
+        0
     }
 }
 

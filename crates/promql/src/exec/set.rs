@@ -40,11 +40,11 @@ impl Presence {
             }
             unite(&mut self.bits[k * w..(k + 1) * w], row.bits);
         }
-        let bytes = (self.keys.bytes() + self.bits.capacity() * 8) as u64;
+        let bytes = self.keys.bytes() + self.bits.capacity() * 8;
         match &mut self.held {
-            Some(held) => held.resize(cx, 0, bytes),
+            Some(held) => held.resize(bytes),
             None => {
-                self.held = Some(cx.hold(0, bytes as usize)?);
+                self.held = Some(cx.hold(bytes)?);
                 Ok(())
             }
         }

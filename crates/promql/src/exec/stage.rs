@@ -119,8 +119,14 @@ impl Stage {
                 vec![],
             ),
         };
-        Description::new(name, true, "one row")
-            .over(scalars.into_iter().flat_map(ScalarOp::children))
+        // Prometheus changes these in place.
+        let in_place = matches!(
+            self,
+            Stage::Value("-", _) | Stage::LabelReplace(_) | Stage::LabelJoin(_)
+        );
+        let mut stage = Description::new(name, true, "one row");
+        stage.yields = !in_place;
+        stage.over(scalars.into_iter().flat_map(ScalarOp::children))
     }
 }
 

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::operator::{Description, Operator};
 use super::pipe::JobMemory;
 use super::scan::{Function, Kernel, ReadyFunction};
+use super::tally::{self, Steps};
 use crate::grid::{Grid, Window};
 use crate::value::QueryError;
 
@@ -19,9 +20,12 @@ pub(crate) struct Subquery {
     pub(crate) inner: Grid,
     pub(crate) window: Window,
     pub(crate) function: Function,
+    /// Which part of the plan its steps are those of.
+    pub(crate) part: usize,
 }
 
 pub(crate) struct ReadySubquery {
+    pub(crate) part: usize,
     inner: Grid,
     window: Window,
     function: ReadyFunction,
@@ -34,6 +38,7 @@ impl Subquery {
         grid: &Grid,
     ) -> Result<ReadySubquery, QueryError> {
         Ok(ReadySubquery {
+            part: self.part,
             inner: self.inner,
             window: self.window,
             function: self.function.ready(cx, grid).await?,
@@ -73,5 +78,15 @@ impl ReadySubquery {
         row.labels.extend_from_slice(inner.labels);
         row.drop_name = inner.drop_name;
         self.function.run(cx, grid, &self.window, memory, row);
+    }
+
+    /// Counts what the steps looked at of the row in `memory`; the answer is the widest window.
+    pub(crate) fn measure(
+        &self,
+        grid: &Grid,
+        memory: &JobMemory,
+        steps: Option<&mut Steps>,
+    ) -> u64 {
+        tally::measure(&memory.columns.ts, grid, &self.window, false, steps)
     }
 }

@@ -27,12 +27,17 @@ use crate::exec::set::Set;
 use crate::exec::sort::Sort;
 use crate::exec::stage::Stage;
 use crate::exec::subquery;
+use crate::exec::tally::{Part, Within};
 use crate::grid::{Grid, Window};
 
 /// Makes operators, and the list of questions they ask.
 pub(crate) struct Lowering {
     pub(crate) questions: Vec<Question>,
     pub(crate) annotations: Annotations,
+    /// The parts of the plan that have steps of their own.
+    pub(crate) parts: Vec<Part>,
+    /// The part that the present node belongs to.
+    part: usize,
     delayed_names: bool,
     /// How many nodes are around the present one.
     depth: usize,
@@ -42,10 +47,14 @@ pub(crate) struct Lowering {
 const LEVELS: usize = 12;
 
 impl Lowering {
-    pub(crate) fn new(delayed_names: bool) -> Self {
+    /// For a plan whose whole is evaluated on `grid`.
+    pub(crate) fn new(delayed_names: bool, grid: Grid) -> Self {
+        let within = Within::Root;
         Self {
             questions: Vec::new(),
             annotations: Annotations::default(),
+            parts: vec![Part { grid, within }],
+            part: 0,
             delayed_names,
             depth: 0,
         }
@@ -269,12 +278,11 @@ impl Lowering {
                 if grid.count <= 1 {
                     return self.node(inner, grid, around);
                 }
-                let once = self.node(inner, grid.first(), around);
-                Pipe {
-                    feed: Feed::Rows(Arc::new(once)),
-                    stages: vec![Stage::Repeat(grid.count)],
-                    grid,
-                }
+                let first = grid.first();
+                let around_part = self.enter(first, Within::Invariant(self.part));
+                let once = self.node(inner, first, around);
+                self.part = around_part;
+                Pipe::of(once, grid).then(Stage::Repeat(grid.count))
             }
         }
     }
@@ -294,35 +302,38 @@ impl Lowering {
             window: selector.window(),
             reach,
             function,
+            part: self.part,
         };
-        Pipe {
-            feed: Feed::Scan(scan),
-            stages: Vec::new(),
-            grid,
-        }
+        Pipe::new(Feed::Scan(scan), grid)
+    }
+
+    /// Begins a part with steps of its own; the answer is the part around it.
+    fn enter(&mut self, grid: Grid, within: Within) -> usize {
+        self.parts.push(Part { grid, within });
+        std::mem::replace(&mut self.part, self.parts.len() - 1)
     }
 
     fn subquery(&mut self, subquery: &Subquery, function: Function, grid: Grid) -> Pipe {
         let inner = subquery.grid(&grid);
+        let window = Window {
+            range: subquery.range,
+            offset: subquery.offset,
+            at: subquery.at,
+        };
+        let part = self.enter(inner, Within::Subquery(self.part, window));
         let mut input = self.node(&subquery.inner, inner, &Around::default());
+        self.part = part;
         if in_pieces(&subquery.inner) {
             input = Pipe::of(Gather { input }, inner);
         }
         let feed = subquery::Subquery {
             input: Arc::new(input),
             inner,
-            window: Window {
-                range: subquery.range,
-                offset: subquery.offset,
-                at: subquery.at,
-            },
+            window,
             function,
+            part,
         };
-        Pipe {
-            feed: Feed::Subquery(feed),
-            stages: Vec::new(),
-            grid,
-        }
+        Pipe::new(Feed::Subquery(feed), grid)
     }
 
     fn map(&mut self, node: &Node, input: &Node, map: &Map, grid: Grid, around: &Around) -> Pipe {

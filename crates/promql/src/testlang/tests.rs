@@ -56,6 +56,7 @@ fn answer(value: Result<Value, QueryError>) -> BoxFuture<'static, Result<QueryRe
         warnings: vec!["PromQL warning: looked up (1:1)".into()],
         infos: Vec::new(),
         scope: None,
+        profile: None,
     });
     Box::pin(std::future::ready(result))
 }

@@ -1,0 +1,165 @@
+//! What each part of a plan yields: for `query.max-samples`, for statistics and for `analyze`.
+//!
+//! `query.max-samples` is held against the samples that an evaluation step by step would hold, as
+//! Prometheus evaluates: at each part of the plan the finished results of its operands, its own
+//! result, and a range function's widest window; an operand is finished before the next begins.
+//! Whether they are really held does not matter (a streaming aggregation holds none of its input),
+//! so the verdict depends on the data alone, never on batches or threads, and a query that
+//! Prometheus refuses is refused here. Memory has a limit of its own, in bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::stream::StreamExt as _;
+
+use super::context::Context;
+use super::operator::{Blocks, Description};
+
+/// Counters of one part of a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    series: AtomicU64,
+    samples: AtomicU64,
+    bytes: AtomicU64,
+    nanos: AtomicU64,
+    /// Samples of the widest window of a range function.
+    window: AtomicU64,
+}
+
+/// What a [`Meter`] has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Rows yielded. The pieces of one series may be several.
+    pub series: u64,
+    /// Samples yielded.
+    pub samples: u64,
+    /// Bytes of the chunks a scan read, or of the blocks an operator yielded.
+    pub bytes: u64,
+    /// Time spent: of what happens to each series alone, on all threads, without what is below; of
+    /// other operators, from their first to their last block.
+    pub time: Duration,
+}
+
+/// A job's counts, before they are added to the meter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) series: u64,
+    pub(crate) samples: u64,
+    pub(crate) bytes: u64,
+    pub(crate) nanos: u64,
+}
+
+impl Counts {
+    pub(crate) fn row(&mut self, samples: usize) {
+        self.series += 1;
+        self.samples += samples as u64;
+    }
+}
+
+impl Meter {
+    pub(crate) fn add(&self, counts: &Counts) {
+        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.series, counts.series);
+        add(&self.samples, counts.samples);
+        add(&self.bytes, counts.bytes);
+        add(&self.nanos, counts.nanos);
+    }
+
+    /// A range function looked at a window of so many samples.
+    pub(crate) fn window(&self, samples: u64) {
+        self.window.fetch_max(samples, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Measured {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Measured {
+            series: get(&self.series),
+            samples: get(&self.samples),
+            bytes: get(&self.bytes),
+            time: Duration::from_nanos(get(&self.nanos)),
+        }
+    }
+}
+
+/// Counts the blocks of an operator, and ends the query once they are too many samples.
+pub(crate) fn metered(blocks: Blocks, meter: &Arc<Meter>, cx: &Arc<Context>) -> Blocks {
+    let (meter, cx) = (Arc::clone(meter), Arc::clone(cx));
+    let mut begun: Option<Instant> = None;
+    let mut blocks = blocks;
+    futures_util::stream::poll_fn(move |task| {
+        if cx.analyze && begun.is_none() {
+            begun = Some(Instant::now());
+        }
+        let polled = blocks.poll_next_unpin(task);
+        polled.map(|next| match next {
+            Some(Ok(block)) => {
+                let counts = Counts {
+                    series: block.len() as u64,
+                    samples: block.samples() as u64,
+                    bytes: block.bytes() as u64,
+                    nanos: 0,
+                };
+                meter.add(&counts);
+                Some(cx.count(counts.samples).map(|()| block))
+            }
+            end_or_error => {
+                if let Some(begun) = begun {
+                    let nanos = begun.elapsed().as_nanos() as u64;
+                    meter.nanos.store(nanos, Ordering::Relaxed);
+                }
+                end_or_error
+            }
+        })
+    })
+    .boxed()
+}
+
+/// The samples an evaluation of the plan step by step would hold at most, so far.
+pub(crate) fn peak(plan: &Description) -> u64 {
+    held(plan).0
+}
+
+/// The most samples held while `part` is evaluated, and how many its result has.
+fn held(part: &Description) -> (u64, u64) {
+    let (mut peak, mut live) = (0, 0);
+    for operand in &part.children {
+        let (inside, result) = held(operand);
+        peak = peak.max(live + inside);
+        live += result;
+    }
+    let Some(meter) = part.meter.as_ref().filter(|_| part.yields) else {
+        return (peak, live);
+    };
+    let own = meter.samples.load(Ordering::Relaxed);
+    let window = meter.window.load(Ordering::Relaxed);
+    (peak.max(live + own + window), own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(samples: u64, window: u64, children: Vec<Description>) -> Description {
+        let meter = Meter::default();
+        meter.add(&Counts {
+            samples,
+            ..Counts::default()
+        });
+        meter.window(window);
+        Description::new("x", true, "")
+            .metered(&Arc::new(meter))
+            .over(children)
+    }
+
+    #[test]
+    fn operands_are_held_until_the_result_is_there() {
+        let sum = |n| part(1, 0, vec![part(n, 0, vec![])]);
+        assert_eq!(held(&sum(100)), (101, 1));
+        // The second operand begins when only the result of the first is left.
+        assert_eq!(held(&part(1, 0, vec![sum(100), sum(100)])), (102, 1));
+        assert_eq!(held(&part(3, 20, vec![])), (23, 3));
+        let through = part(5, 0, vec![sum(9)]).transparent();
+        assert_eq!(held(&through), (10, 1));
+    }
+}
