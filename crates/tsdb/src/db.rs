@@ -7,6 +7,9 @@ mod keeper;
 mod local;
 mod maintain;
 mod merge;
+mod ooo;
+#[cfg(test)]
+mod ooo_tests;
 mod report;
 mod sink;
 #[cfg(test)]
@@ -112,6 +115,7 @@ impl Db {
                 progress(p);
             }
         })?;
+        ooo::open(&dir, &head, &options, &mut replayed)?;
         replayed.damaged.append(&mut damaged_blocks);
         let wal = Wal::open(
             &wal_dir,
@@ -202,14 +206,16 @@ impl Db {
 
     /// Makes everything appended so far power-safe.
     pub fn sync(&self) -> Result<(), Error> {
-        self.inner.wal.sync()
+        self.inner.wal.sync()?;
+        self.inner.sync_ooo()
     }
 
     /// Refuses appends from now on and makes the log power-safe.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
         self.inner.cancel.cancel();
-        self.inner.wal.sync()
+        self.inner.wal.sync()?;
+        self.inner.sync_ooo()
     }
 }
 

@@ -10,6 +10,7 @@
 //!   series may append to it, because its labels are in the log already.
 //! - Appending: the batch is judged against memory, what can be taken goes to the log in one write,
 //!   then to memory under one number of [`isolation`].
+//! - A sample that comes [out of order](ooo) goes to another log and lies beside its page.
 //! - Garbage collection closes the `gate` for the moment in which series go.
 
 mod append;
@@ -19,6 +20,7 @@ mod export;
 mod index;
 mod isolation;
 mod matching;
+mod ooo;
 mod page;
 mod select;
 
@@ -39,6 +41,8 @@ use append::Scratch;
 use index::Index;
 use isolation::Isolation;
 pub(crate) use isolation::Snapshot;
+use ooo::Ooo;
+pub(crate) use ooo::Reach;
 pub(crate) use page::PAGE;
 use page::Page;
 
@@ -86,6 +90,7 @@ pub(crate) struct Head {
     max: AtomicI64,
     /// Nothing older is taken: it may be in a block already.
     min_valid: AtomicI64,
+    ooo: Ooo,
     tags: AtomicU32,
     scratch: Mutex<Vec<Scratch>>,
     stats: Arc<Stats>,
@@ -123,6 +128,7 @@ impl Head {
             min: AtomicI64::new(i64::MAX),
             max: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(i64::MIN),
+            ooo: Ooo::default(),
             tags: AtomicU32::new(0),
             scratch: Mutex::default(),
             stats,

@@ -35,6 +35,10 @@ pub struct Options {
     pub retention_bytes: u64,
     /// Samples later than now plus this are refused, ms. None takes any time (tests, backfilling).
     pub future_limit: Option<Millis>,
+    /// How far behind the newest sample of all one may be and still be taken, though its series has
+    /// newer ones, ms; 0: not at all. [`Db::set_out_of_order_window`](crate::Db::set_out_of_order_window)
+    /// changes it.
+    pub out_of_order_window: Millis,
     /// Take the lock file.
     pub lock: bool,
     /// How often a thread of the database does [`Db::maintain`](crate::Db::maintain); none: never.
@@ -63,6 +67,7 @@ impl Default for Options {
             retention_time: 15 * DAY,
             retention_bytes: 0,
             future_limit: Some(10 * 60_000),
+            out_of_order_window: 0,
             lock: true,
             maintain_every: Some(Duration::from_secs(60)),
             patience: Duration::from_secs(30),
@@ -117,6 +122,11 @@ impl Options {
         if self.retention_time < 0 {
             return Err(Error::Invalid(
                 "the retention time must not be negative".into(),
+            ));
+        }
+        if self.out_of_order_window < 0 {
+            return Err(Error::Invalid(
+                "the out-of-order window must not be negative".into(),
             ));
         }
         if self.wal.segment_size < crate::wal::PAGE as u64

@@ -14,7 +14,7 @@ use model::{Labels, Millis};
 use crate::fs::Fs;
 use crate::head::{Head, PAGE};
 use crate::wal::record::{self, RecordKind};
-use crate::wal::{self, ReadError, SegmentReader, checkpoint};
+use crate::wal::{self, SegmentReader, checkpoint};
 use crate::{Error, Stats};
 
 /// How far a replay is.
@@ -35,6 +35,10 @@ pub struct Replayed {
     pub samples: u64,
     /// Samples whose series the log does not have.
     pub unknown: u64,
+    /// Samples of the out-of-order log.
+    pub out_of_order: u64,
+    /// Those of them whose series the log does not have.
+    pub out_of_order_unknown: u64,
     /// Histogram records, which are not kept yet.
     pub histograms: u64,
     /// Damaged segments, with what is wrong; their rest was set aside.
@@ -273,18 +277,7 @@ fn segment(
             Err(e) => e,
         };
         let good = reader.good_offset();
-        let torn = match &error {
-            ReadError::Io(_) => return Err(error.at(path, good)),
-            ReadError::Corrupt { torn, .. } => *torn,
-        };
-        let error = error.at(path, good);
-        if torn && is_last {
-            tracing::info!("{error}: cut there, as after any crash");
-        } else {
-            tracing::warn!("{error}: the rest of the segment is set aside as .bad");
-            replayed.damaged.push(error.to_string());
-        }
-        return wal::set_aside(fs, path, good, !(torn && is_last));
+        return wal::give_up(fs, path, good, error, is_last, &mut replayed.damaged);
     }
 }
 

@@ -409,6 +409,31 @@ pub fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     Ok(found)
 }
 
+/// What a replay does at the first error in a segment: an I/O error goes up; a record that the
+/// segment's end cut in two is dropped if `torn_is_fine`; any other rest is set aside and named in
+/// `damaged`.
+pub(crate) fn give_up(
+    fs: &dyn Fs,
+    path: &Path,
+    good: u64,
+    error: ReadError,
+    torn_is_fine: bool,
+    damaged: &mut Vec<String>,
+) -> Result<(), Error> {
+    let torn = match &error {
+        ReadError::Io(_) => return Err(error.at(path, good)),
+        ReadError::Corrupt { torn, .. } => *torn && torn_is_fine,
+    };
+    let error = error.at(path, good);
+    if torn {
+        tracing::info!("{error}: cut there, as after any crash");
+    } else {
+        tracing::warn!("{error}: the rest of the segment is set aside as .bad");
+        damaged.push(error.to_string());
+    }
+    set_aside(fs, path, good, !torn)
+}
+
 /// Sets what lies behind `good` bytes of a segment aside, as `NNNNNNNN.bad` (`.bad.1`, ...)
 /// unless `keep` is false, and cuts the segment there.
 pub fn set_aside(fs: &dyn Fs, path: &Path, good: u64, keep: bool) -> Result<(), Error> {

@@ -82,11 +82,8 @@ impl Part {
         )?);
         let newest_elsewhere = {
             let db = Arc::clone(&db);
-            move || {
-                let extent = db.extent();
-                let range = extent.parts.first().map(|part| part.1)?;
-                (!range.is_empty()).then_some(range.min)
-            }
+            // A sample that came out of order must not hide what the bucket has of its time.
+            move || db.ordered_from()
         };
         let gateway = Arc::new(Gateway::new(
             Arc::clone(&catalog),

@@ -62,6 +62,7 @@ impl Inner {
                 self.head.delete(id, min, max);
             }
         }
+        self.delete_ooo(matchers, range)?;
         self.wal.settle(ticket)?;
         let layout = self.layout();
         let mut list = layout.blocks.clone();
@@ -108,6 +109,7 @@ impl Inner {
                 let range = (range.min.max(layout.floor), range.max.saturating_add(1));
                 self.write_head(&dir, range, Some(&seen))?;
             }
+            self.snapshot_ooo(&dir)?;
         }
         fs.sync_dir(&dir).map_err(Error::io("syncing", &dir))?;
         Ok(name)

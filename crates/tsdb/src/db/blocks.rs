@@ -152,7 +152,7 @@ impl Inner {
         if self.options.retention_bytes > 0 {
             let mut newest_first = layout.blocks.clone();
             newest_first.sort_by_key(|b| std::cmp::Reverse(b.meta().max_time));
-            let mut sum = local::size(self.wal.dir())?;
+            let mut sum = local::size(self.wal.dir())?.saturating_add(self.ooo_log_size()?);
             for block in newest_first {
                 sum = sum.saturating_add(block.bytes);
                 if sum > self.options.retention_bytes

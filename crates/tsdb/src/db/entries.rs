@@ -12,14 +12,14 @@ use block::index::ChunkMeta;
 use hashbrown::HashMap;
 use model::source::Aggregate;
 use model::{
-    ChunkRef, Cursor, Encoding, Millis, Order, Reservation, Scope, Select, SeriesBatch,
-    SourceError, Statistics, Str, Symbol, TimeRange,
+    ChunkRef, Cursor, Encoding, Order, Reservation, Scope, Select, SeriesBatch, SourceError,
+    Statistics, Str, Symbol, TimeRange,
 };
 use parking_lot::Mutex;
 
 use super::local::{LocalBlock, Wanted};
 use super::view::{Pin, threads};
-use crate::head::{ChunkWriter, PairSymbols, account};
+use crate::head::{ChunkWriter, PairSymbols, Reach, account};
 
 /// Between checks whether the query still goes on.
 const CHECK: usize = 1024;
@@ -68,7 +68,7 @@ pub(super) struct Shared {
     scope: Arc<Scope>,
     select: Select,
     blocks: Vec<Arc<LocalBlock>>,
-    head: Option<(Millis, Millis)>,
+    head: Option<Reach>,
     batch_series: usize,
     gathered: Mutex<Option<Result<Arc<Gathered>, SourceError>>>,
     next: AtomicUsize,
@@ -80,7 +80,7 @@ impl Shared {
         scope: Arc<Scope>,
         select: Select,
         blocks: Vec<Arc<LocalBlock>>,
-        head: Option<(Millis, Millis)>,
+        head: Option<Reach>,
         batch_series: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -120,8 +120,8 @@ impl Shared {
         for part in 0..self.blocks.len() {
             self.of_block(part, &mut all)?;
         }
-        if let Some(range) = self.head {
-            self.of_head(range, &mut all)?;
+        if let Some(reach) = &self.head {
+            self.of_head(reach, &mut all)?;
         }
         self.sort(&mut all);
         let Gathered {
@@ -219,7 +219,7 @@ impl Shared {
         Ok(())
     }
 
-    fn of_head(&self, range: (Millis, Millis), all: &mut Gathered) -> Result<(), SourceError> {
+    fn of_head(&self, reach: &Reach, all: &mut Gathered) -> Result<(), SourceError> {
         self.scope.check()?;
         let head = &self.pin.inner.head;
         let ids = head.matching(&self.select.matchers);
@@ -227,7 +227,7 @@ impl Shared {
         let mut scratch = Vec::new();
         let mut result = Ok(());
         let (snapshot, symbols) = (&self.pin.snapshot, &self.scope.symbols);
-        head.entries(&ids, range, snapshot, symbols, &mut cache, |id, labels| {
+        head.entries(&ids, reach, snapshot, symbols, &mut cache, |id, labels| {
             if result.is_ok() {
                 result = self.push(all, (HEAD, id), labels, &[], &mut scratch);
             }
@@ -371,12 +371,12 @@ impl MergedCursor {
         self.of_series.clear();
         for e in entries {
             if e.part == HEAD {
-                let Some(range) = shared.head.filter(|_| !shared.select.skip_chunks) else {
+                let Some(reach) = shared.head.filter(|_| !shared.select.skip_chunks) else {
                     continue;
                 };
                 let before = batch.chunks.len();
                 let head = &shared.pin.inner.head;
-                head.add_chunks(e.id, range, &shared.pin.snapshot, &mut self.chunks, batch);
+                head.add_chunks(e.id, &reach, &shared.pin.snapshot, &mut self.chunks, batch);
                 let added = batch.chunks.drain(before..);
                 self.of_series.extend(added.map(|c| (c, None)));
                 continue;

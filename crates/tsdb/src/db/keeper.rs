@@ -40,7 +40,7 @@ impl Keepers {
         };
         if let Some(every) = inner.sync_interval() {
             keepers.spawn("wal-sync", inner, every, |inner| {
-                if let Err(e) = inner.wal.sync() {
+                if let Err(e) = inner.wal.sync().and_then(|()| inner.sync_ooo()) {
                     tracing::error!(error = %e, "the log could not be made power-safe");
                 }
             });

@@ -30,6 +30,10 @@ pub struct Round {
 pub(crate) struct Pending {
     /// The head may drop what is older, once no query reads it any more.
     collect: Option<Millis>,
+    /// The head was cut since out-of-order samples were.
+    pub(super) out_of_order_due: bool,
+    /// Out-of-order samples of older epochs may go, once no query reads them any more.
+    pub(super) out_of_order: Option<u32>,
 }
 
 impl Db {
@@ -45,6 +49,8 @@ impl Db {
         let mut pending = self.inner.maintenance.lock();
         let mut round = Round::default();
         self.inner.cut_all(&mut pending, &mut round, true)?;
+        pending.out_of_order_due = true;
+        self.inner.cut_ooo(&mut pending, &mut round)?;
         Ok(round.cut)
     }
 }
@@ -54,12 +60,16 @@ impl Inner {
         let mut pending = self.maintenance.lock();
         let mut round = Round::default();
         self.cut_all(&mut pending, &mut round, false)?;
+        if pending.out_of_order_due || pending.out_of_order.is_some() {
+            self.cut_ooo(&mut pending, &mut round)?;
+        }
         self.merge_all(&mut round)?;
         round.deleted = self.retain()?;
         self.stats
             .wal
             .bytes
             .set(super::local::size(self.wal.dir())? as i64);
+        self.stats.wbl.bytes.set(self.ooo_log_size()? as i64);
         Ok(round)
     }
 
@@ -93,6 +103,7 @@ impl Inner {
                 .compaction_seconds
                 .observe_duration(started.elapsed());
             dropped = true;
+            pending.out_of_order_due = true;
             pending.collect = Some(max);
             if !self.collect_pending(pending)? {
                 return Ok(());
@@ -101,6 +112,7 @@ impl Inner {
         if dropped {
             self.truncate_log()?;
         }
+
         Ok(())
     }
 

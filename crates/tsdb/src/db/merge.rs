@@ -97,14 +97,18 @@ impl Inner {
         }
         // A plan always leaves fewer blocks.
         while !self.is_closed() {
-            let list = self.layout().blocks.clone();
+            let layout = self.layout();
+            let (list, floor) = (layout.blocks.clone(), layout.floor);
+            drop(layout);
+            // A block that lost its hint would pass for the end of the ordered data.
+            let ahead = |m: &Meta| !m.compaction.in_order() && m.max_time > floor;
             let pieces: Vec<Piece> = list
                 .iter()
                 .map(|b| Piece {
                     min: b.meta().min_time,
                     max: b.meta().max_time,
                     failed: b.meta().compaction.failed,
-                    stays: self.must_stay(b),
+                    stays: self.must_stay(b) || ahead(b.meta()),
                 })
                 .collect();
             let chosen = plan(&pieces, &ranges);

@@ -19,7 +19,7 @@ use model::{
 use super::entries::{Shared, cursors};
 use super::local::LocalBlock;
 use super::{Db, Inner, Layout};
-use crate::head::{ChunkWriter, HeadCursor, PAGE, PairSymbols, Snapshot};
+use crate::head::{ChunkWriter, HeadCursor, PAGE, PairSymbols, Reach, Snapshot};
 
 /// Series in a batch of a range query, and of an instant query.
 const BATCH: usize = 128;
@@ -56,10 +56,20 @@ impl Pin {
     }
 
     /// What of `range` the head answers for.
-    pub(crate) fn head_range(&self, range: TimeRange) -> Option<(Millis, Millis)> {
-        let range = range.intersect(TimeRange::new(self.layout.floor, Millis::MAX));
-        let there = self.inner.head.range()?;
-        there.overlaps(range).then_some((range.min, range.max))
+    pub(crate) fn head_reach(&self, range: TimeRange) -> Option<Reach> {
+        let head = &self.inner.head;
+        let overlaps = |there: Option<TimeRange>, asked| there.is_some_and(|t| t.overlaps(asked));
+        let ordered = range.intersect(TimeRange::new(self.layout.floor, Millis::MAX));
+        let ordered = match overlaps(head.range(), ordered) {
+            true => ordered,
+            false => TimeRange::EMPTY,
+        };
+        // Whatever its time, it lies in no block yet (or in one too, which does no harm).
+        let ooo = overlaps(head.ooo_range(), range).then_some((range.min, range.max));
+        (!ordered.is_empty() || ooo.is_some()).then_some(Reach {
+            ordered: (ordered.min, ordered.max),
+            ooo,
+        })
     }
 }
 
@@ -74,10 +84,9 @@ impl Source for Db {
     fn extent(&self) -> Arc<Extent> {
         let layout = Arc::clone(&self.inner.layout.read());
         let blocks = layout.blocks.iter().map(|b| b.meta().range());
-        let range = blocks.fold(
-            self.inner.head.range().unwrap_or(TimeRange::EMPTY),
-            |all, range| all.union(range),
-        );
+        let head = [self.inner.head.range(), self.inner.head.ooo_range()];
+        let range = blocks.chain(head.into_iter().flatten());
+        let range = range.fold(TimeRange::EMPTY, |all, range| all.union(range));
         Arc::new(Extent {
             parts: vec![(Labels::default(), range)],
             capabilities: Capabilities {
@@ -117,7 +126,7 @@ pub(super) fn threads() -> usize {
 impl View for DbView {
     fn select(&self, select: Select) -> Rows {
         let blocks = self.pin.blocks(select.range);
-        let head = self.pin.head_range(select.range);
+        let head = self.pin.head_reach(select.range);
         let batch_series = match select.hints.step {
             0 => INSTANT_BATCH,
             _ => BATCH,
@@ -125,12 +134,12 @@ impl View for DbView {
         if blocks.is_empty() && head.is_none() {
             return rows(self.scope.check().map(|()| Vec::new()).map_err(Into::into));
         }
-        if let Some(range) = head
+        if let Some(reach) = head
             && blocks.is_empty()
             && select.order == Order::Any
             && select.hints.limit == 0
         {
-            return rows(self.head_cursors(select, range, batch_series));
+            return rows(self.head_cursors(select, reach, batch_series));
         }
         rows(Ok(cursors(Shared::new(
             self.pin.clone(),
@@ -162,7 +171,7 @@ impl DbView {
     fn head_cursors(
         &self,
         select: Select,
-        range: (Millis, Millis),
+        reach: Reach,
         batch_series: usize,
     ) -> Result<Vec<Box<dyn Cursor>>, SourceError> {
         self.scope.check()?;
@@ -195,7 +204,7 @@ impl DbView {
                 pin: Some(Arc::clone(&self.pin.layout)),
                 scope: Arc::clone(&self.scope),
                 select: Arc::clone(&select),
-                range,
+                reach,
                 ids: Vec::from(now).into_iter(),
                 batch_series,
                 symbols: PairSymbols::default(),
@@ -214,14 +223,14 @@ impl DbView {
         self.scope.check()?;
         let mut found = BTreeSet::new();
         let matchers = &select.matchers;
-        if let Some(range) = self.pin.head_range(select.range) {
+        if let Some(reach) = self.pin.head_reach(select.range) {
             let head = &self.pin.inner.head;
             match name {
                 None if matchers.is_empty() => head.all_names(&mut found),
                 Some(name) if matchers.is_empty() => head.all_values(name, &mut found),
                 _ => {
                     let ids = head.matching(matchers);
-                    head.names_of(&ids, range, &self.pin.snapshot, name, &mut found);
+                    head.names_of(&ids, &reach, &self.pin.snapshot, name, &mut found);
                 }
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Scratch {
 #[derive(Clone, Copy, PartialEq)]
 enum Verdict {
     Take,
+    /// Out of order, but within the window.
+    Ooo,
     Same,
     Reject(Reject),
 }
@@ -35,6 +37,8 @@ enum Verdict {
 struct Window {
     min: Millis,
     max: Millis,
+    /// From when on samples are taken out of order, if at all.
+    ooo: Option<Millis>,
 }
 
 impl Window {
@@ -46,6 +50,16 @@ impl Window {
             Some(Reject::TooFarInFuture)
         } else {
             None
+        }
+    }
+
+    /// What becomes of a sample that the ordered chunks refuse.
+    #[cold]
+    fn otherwise(self, ts: Millis, reason: Reject) -> Verdict {
+        match (reason, self.ooo) {
+            (Reject::OutOfOrder | Reject::OutOfBounds, Some(from)) if ts >= from => Verdict::Ooo,
+            (Reject::OutOfOrder | Reject::OutOfBounds, Some(_)) => Verdict::Reject(Reject::TooOld),
+            _ => Verdict::Reject(reason),
         }
     }
 }
@@ -76,10 +90,9 @@ impl<'a> Held<'a> {
 
 impl Head {
     fn window(&self) -> Window {
-        let min = match self.believed_max() {
-            Some(max) => max.saturating_sub(self.options.chunk_range / 2),
-            None => Millis::MIN,
-        };
+        let newest = self.believed_max().unwrap_or(Millis::MIN);
+        let min = newest.saturating_sub(self.options.chunk_range / 2);
+        let ooo = self.ooo_window();
         let max = match self.options.future_limit {
             Some(limit) => self.options.clock.now().saturating_add(limit),
             None => Millis::MAX,
@@ -87,6 +100,7 @@ impl Head {
         Window {
             min: min.max(self.min_valid()),
             max,
+            ooo: (ooo > 0).then(|| newest.saturating_sub(ooo)),
         }
     }
 
@@ -169,7 +183,10 @@ impl Head {
             write_records(batch, scratch);
             ticket = Some((wal, wal.append(&mut scratch.records)?));
         }
-        let taken = self.remember(batch, &mut scratch.verdicts);
+        let mut taken = self.remember(batch, window, &mut scratch.verdicts);
+        if scratch.verdicts.iter().any(|v| !matches!(v, Verdict::Take)) {
+            taken += self.remember_ooo(batch, wal.is_some(), scratch)?;
+        }
         let rejected = rejections(&scratch.verdicts);
         self.count_rejected(&rejected);
         self.stats.samples_appended.add(taken as u64);
@@ -183,7 +200,8 @@ impl Head {
     fn count_rejected(&self, rejected: &[Rejected]) {
         for r in rejected {
             match r.reason {
-                Reject::OutOfOrder | Reject::TooOld => self.stats.out_of_order.inc(),
+                Reject::OutOfOrder => self.stats.out_of_order.inc(),
+                Reject::TooOld => self.stats.too_old.inc(),
                 Reject::OutOfBounds => self.stats.out_of_bound.inc(),
                 Reject::Duplicate => self.stats.duplicates.inc(),
                 Reject::TooFarInFuture => self.stats.far_future.inc(),
@@ -255,8 +273,54 @@ impl Head {
         Ok(())
     }
 
+    /// Takes the rows that are out of order: into their log, then into memory. How many those are.
+    #[cold]
+    fn remember_ooo(
+        &self,
+        batch: &Batch,
+        logs: bool,
+        scratch: &mut Scratch,
+    ) -> Result<usize, SinkError> {
+        let newest = self.range().map_or(Millis::MIN, |r| r.max);
+        let mut any = false;
+        for (&ts, v) in batch.ts.iter().zip(&scratch.verdicts) {
+            let late = match v {
+                Verdict::Ooo => true,
+                Verdict::Reject(r) => {
+                    matches!(r, Reject::OutOfOrder | Reject::OutOfBounds | Reject::TooOld)
+                }
+                Verdict::Take | Verdict::Same => false,
+            };
+            if late {
+                let delta = newest.saturating_sub(ts) as f64 / 1000.0;
+                self.stats.ooo_delta.observe(delta);
+            }
+            any |= *v == Verdict::Ooo;
+        }
+        if !any {
+            return Ok(0);
+        }
+        let Scratch { records, verdicts } = scratch;
+        let verdicts = verdicts.iter().enumerate();
+        let rows = verdicts.filter(|(_, v)| **v == Verdict::Ooo);
+        let samples = rows.map(|(row, _)| (batch.refs[row].id, batch.ts[row], batch.values[row]));
+        let mut ticket = None;
+        if logs && let Some(log) = self.ooo_log() {
+            super::ooo::write_records(samples.clone(), SAMPLES_RECORD, records);
+            ticket = Some((log, log.append(records)?));
+        }
+        let mut taken = 0;
+        let samples = samples.map(|(id, ts, value)| (id as u32, ts, value));
+        self.insert_ooo(samples, |new| taken += usize::from(new));
+        self.stats.ooo_appended.add(taken as u64);
+        if let Some((log, ticket)) = ticket {
+            log.settle(ticket)?;
+        }
+        Ok(taken)
+    }
+
     /// Puts the rows to take into memory; how many those are.
-    fn remember(&self, batch: &Batch, verdicts: &mut [Verdict]) -> usize {
+    fn remember(&self, batch: &Batch, window: Window, verdicts: &mut [Verdict]) -> usize {
         let running = self.isolation.begin();
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
@@ -274,8 +338,9 @@ impl Head {
             let chunk_range = self.options.chunk_range;
             let end = page.append(slot, (ts, value), chunk_range, running.number, running.low);
             match end {
+                // Somebody was faster.
                 Some(Taken::No(reason)) => {
-                    *v = Verdict::Reject(reason);
+                    *v = window.otherwise(ts, reason);
                     continue;
                 }
                 Some(Taken::Same) | None => continue,
@@ -354,10 +419,10 @@ impl Head {
 #[inline]
 fn verdict(last: Option<(Millis, f64)>, ts: Millis, value: f64, window: Window) -> Verdict {
     if let Some(reason) = window.check(ts) {
-        return Verdict::Reject(reason);
+        return window.otherwise(ts, reason);
     }
     match Series::check(last, ts, value) {
-        Taken::No(reason) => Verdict::Reject(reason),
+        Taken::No(reason) => window.otherwise(ts, reason),
         Taken::Same => Verdict::Same,
         Taken::Yes | Taken::NewChunk => Verdict::Take,
     }
@@ -376,7 +441,9 @@ fn write_records(batch: &Batch, scratch: &mut Scratch) {
     }
     let mut writer: Option<record::SamplesWriter> = None;
     for (row, v) in scratch.verdicts.iter().enumerate() {
-        if *v != Verdict::Take {
+        // What is out of order stands here too: whoever sends the log on wants every sample, and
+        // replay passes over it as what it is.
+        if !matches!(v, Verdict::Take | Verdict::Ooo) {
             continue;
         }
         let (id, ts) = (batch.refs[row].id, batch.ts[row]);

@@ -38,7 +38,7 @@ impl Head {
                     continue;
                 };
                 let young = std::mem::take(&mut series.young);
-                if series.is_empty() && !young {
+                if !young && page.is_vacant(slot) {
                     candidates.push(number as u32 * PAGE + slot as u32);
                 }
             }
@@ -66,7 +66,7 @@ impl Head {
                 continue;
             };
             let mut page = page.0.lock();
-            let Some(series) = page.get(slot).filter(|s| s.is_empty()) else {
+            let Some(series) = page.get(slot).filter(|_| page.is_vacant(slot)) else {
                 continue;
             };
             let pairs = page.labels(series);

@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     filling: Vec<u8>,
     filling_blob: u16,
     older: Vec<Older>,
+    /// What came out of order.
+    pub(crate) ooo: Option<Box<super::ooo::Store>>,
 }
 
 /// What happened to a sample.
@@ -386,6 +388,9 @@ impl Inner {
             *series = None;
         }
         self.older.retain(|o| usize::from(o.slot) != slot);
+        if let Some(ooo) = &mut self.ooo {
+            ooo.remove(slot);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -511,6 +516,7 @@ impl Inner {
             + blobs
             + self.labels.capacity() * 4
             + self.filling.capacity()
+            + self.ooo.as_ref().map_or(0, |o| o.bytes())
     }
 }
 

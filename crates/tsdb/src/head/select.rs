@@ -6,12 +6,13 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use model::source::Aggregate;
 use model::{
-    ChunkRef, Cursor, Encoding, Millis, Reservation, Scope, Select, SeriesBatch, SourceError,
-    Statistics, Symbol, Symbols,
+    ChunkRef, Cursor, Encoding, Reservation, Scope, Select, SeriesBatch, SourceError, Statistics,
+    Symbol, Symbols,
 };
 use parking_lot::MutexGuard;
 
 use super::index::{Index, PairId};
+use super::ooo::Reach;
 use super::page::{Inner, Page, Seen, SeenBytes};
 use super::{Head, Snapshot, place};
 
@@ -103,10 +104,13 @@ impl ChunkWriter {
         batch: &mut SeriesBatch,
         (number, page): (usize, &Inner),
         slot: usize,
-        range: (Millis, Millis),
+        reach: &Reach,
         snapshot: &Snapshot,
         skip_chunks: bool,
     ) -> bool {
+        if skip_chunks {
+            return page.shows(slot, reach, snapshot);
+        }
         if self.page != number {
             self.page = number;
             self.shared.clear();
@@ -114,21 +118,43 @@ impl ChunkWriter {
         let SeriesBatch {
             chunks, buffers, ..
         } = batch;
-        page.see(slot, range, Some(snapshot), |seen| {
-            if !skip_chunks {
-                let (buffer, offset, len) = self.place(page, &seen, buffers);
+        let first = chunks.len();
+        page.see(slot, reach.ordered, Some(snapshot), |seen| {
+            let (buffer, offset, len) = self.place(page, &seen, buffers);
+            chunks.push(ChunkRef {
+                min: seen.min,
+                max: seen.max,
+                encoding: Encoding::XOR,
+                aggregate: Aggregate::Raw,
+                lane: 0,
+                buffer,
+                offset,
+                len,
+            });
+        });
+        if let Some((range, ooo)) = reach.ooo.zip(page.ooo.as_ref()) {
+            let ordered = chunks.len();
+            ooo.see(slot, range, |seen| {
+                let offset = self.copied.len() as u32;
+                self.copied.extend_from_slice(seen.bytes);
                 chunks.push(ChunkRef {
                     min: seen.min,
                     max: seen.max,
-                    encoding: Encoding::XOR,
+                    encoding: seen.encoding,
                     aggregate: Aggregate::Raw,
                     lane: 0,
-                    buffer,
+                    buffer: self.copy_buffer,
                     offset,
-                    len,
+                    len: seen.bytes.len() as u32,
                 });
+            });
+            if chunks.len() > ordered
+                && let Some(of_series) = chunks.get_mut(first..)
+            {
+                of_series.sort_by_key(|c| (c.min, c.max));
             }
-        })
+        }
+        chunks.len() > first
     }
 
     fn place(
@@ -202,7 +228,7 @@ pub(crate) struct HeadCursor {
     pub(crate) scope: Arc<Scope>,
     pub(crate) select: Arc<Select>,
     /// The select's range, cut to what the head is asked for.
-    pub(crate) range: (Millis, Millis),
+    pub(crate) reach: Reach,
     pub(crate) ids: std::vec::IntoIter<u32>,
     pub(crate) batch_series: usize,
     pub(crate) symbols: PairSymbols,
@@ -251,7 +277,7 @@ impl HeadCursor {
                 batch,
                 (number, page),
                 slot,
-                self.range,
+                &self.reach,
                 &self.snapshot,
                 skip,
             );
@@ -317,12 +343,12 @@ impl Head {
         });
     }
 
-    /// Adds the label names of those of `ids` that have a sample in `range`, or their values of
+    /// Adds the label names of those of `ids` that have a sample in `reach`, or their values of
     /// label `name`.
     pub(crate) fn names_of(
         &self,
         ids: &[u32],
-        range: (Millis, Millis),
+        reach: &Reach,
         snapshot: &Snapshot,
         name: Option<&str>,
         found: &mut std::collections::BTreeSet<String>,
@@ -337,7 +363,7 @@ impl Head {
                     continue;
                 };
                 let page = page.0.lock();
-                if !page.see(slot, range, Some(snapshot), |_| {}) {
+                if !page.shows(slot, reach, snapshot) {
                     continue;
                 }
                 let Some(series) = page.get(slot) else {
@@ -361,11 +387,11 @@ impl Head {
     }
 
     /// Calls `each` with the number and the labels of those of `ids` of which the snapshot sees a
-    /// sample in `range`.
+    /// sample in `reach`.
     pub(crate) fn entries(
         &self,
         ids: &[u32],
-        range: (Millis, Millis),
+        reach: &Reach,
         snapshot: &Snapshot,
         symbols: &Symbols,
         cache: &mut PairSymbols,
@@ -385,7 +411,7 @@ impl Head {
                 let Some(series) = page.get(slot) else {
                     continue;
                 };
-                if !page.see(slot, range, Some(snapshot), |_| {}) {
+                if !page.shows(slot, reach, snapshot) {
                     continue;
                 }
                 labels.clear();
@@ -404,7 +430,7 @@ impl Head {
     pub(crate) fn add_chunks(
         &self,
         id: u32,
-        range: (Millis, Millis),
+        reach: &Reach,
         snapshot: &Snapshot,
         writer: &mut ChunkWriter,
         batch: &mut SeriesBatch,
@@ -413,7 +439,7 @@ impl Head {
         let page = self.pages.read().get(number).cloned().flatten();
         if let Some(page) = page {
             let page = page.0.lock();
-            writer.add(batch, (number, &page), slot, range, snapshot, false);
+            writer.add(batch, (number, &page), slot, reach, snapshot, false);
         }
     }
 }

@@ -303,7 +303,10 @@ fn a_cursor_gives_symbols_and_chunks() {
         pin: None,
         scope: Arc::clone(&scope),
         select: Arc::new(model::Select::new(vec![], TimeRange::ALL)),
-        range: (950, 2050),
+        reach: Reach {
+            ordered: (950, 2050),
+            ooo: None,
+        },
         ids: h.index.read().all().to_vec().into_iter(),
         batch_series: 64,
         symbols: PairSymbols::default(),
