@@ -142,7 +142,12 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         let (storage, hold) = (storage.clone(), hold.clone());
         let shipping = settings.bucket.is_some();
         let stats = Arc::new(tsdb::Stats::new(&registry)?);
-        move || open_db(&storage, stats, shipping.then_some(hold))
+        let current = Arc::clone(&current);
+        move || {
+            let db = open_db(&storage, stats, shipping.then_some(hold))?;
+            life::apply_storage(&db, &current.loaded().config)?;
+            anyhow::Ok(db)
+        }
     })
     .await??;
     let db = Arc::new(db);
@@ -209,7 +214,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     targets.apply(&current.loaded().jobs).await?;
 
-    let reload = life::Reload::new(Arc::clone(&current), Arc::clone(&targets));
+    let reload = life::Reload::new(Arc::clone(&current), Arc::clone(&targets), Arc::clone(&db));
     options.evaluator = Some(Arc::new(engine));
     options.source = Some(source);
     options.targets = Some(targets.manager());

@@ -7,7 +7,7 @@ use anyhow::Result;
 use bucket::{Catalog, CatalogOptions, Shipper, ShipperOptions};
 use metrics::Registry;
 use model::report::{BucketBlock, BucketReport, BucketStatus};
-use model::{Cancel, Millis, Source as _};
+use model::{Cancel, Millis};
 use parking_lot::Mutex;
 use store::{ExternalLabels, Gateway, GatewayOptions};
 use tokio::runtime::Handle;

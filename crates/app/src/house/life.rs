@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use api::Ready;
 use model::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Current;
 use super::discovery::Targets;
+use crate::config::Config;
 
 /// The life of a process; clones share it.
 #[derive(Clone)]
@@ -93,15 +94,17 @@ impl Told {
 pub struct Reload {
     current: Arc<Current>,
     targets: Arc<Targets>,
+    db: Arc<tsdb::Db>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
 impl Reload {
-    /// Reloads `current` into `targets`.
-    pub fn new(current: Arc<Current>, targets: Arc<Targets>) -> Self {
+    /// Reloads `current` into `targets` and `db`.
+    pub fn new(current: Arc<Current>, targets: Arc<Targets>, db: Arc<tsdb::Db>) -> Self {
         Self {
             current,
             targets,
+            db,
             one_at_a_time: Arc::default(),
         }
     }
@@ -113,6 +116,8 @@ impl Reload {
             let current = Arc::clone(&self.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
             self.targets.apply(&loaded.jobs).await?;
+            let (db, config) = (Arc::clone(&self.db), loaded.config.clone());
+            tokio::task::spawn_blocking(move || apply_storage(&db, &config)).await??;
             self.current.put(loaded);
             anyhow::Ok(())
         }
@@ -123,6 +128,14 @@ impl Reload {
         }
         result
     }
+}
+
+/// Applies what the configuration says of storage, and can be changed while running.
+pub fn apply_storage(db: &tsdb::Db, config: &Config) -> Result<()> {
+    let tsdb = config.storage.tsdb.as_ref();
+    let window = tsdb.map_or(0, |t| t.out_of_order_time_window.0);
+    db.set_out_of_order_window(window)
+        .context("storage.tsdb.out_of_order_time_window")
 }
 
 /// Reloads whenever a SIGHUP comes.
