@@ -40,6 +40,8 @@ pub mod meta;
 pub mod postings;
 pub mod read_at;
 pub mod source;
+#[cfg(feature = "suite")]
+pub mod suite;
 pub mod tombstones;
 mod writer;
 

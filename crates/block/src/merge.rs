@@ -2,7 +2,9 @@
 //!
 //! Series come out in the order of labels. Where the chunks of a series do not overlap their bytes
 //! are copied; where they do (blocks that cover the same time) their samples are united by
-//! timestamp, the block given first winning, and encoded again. Deleted samples are left out.
+//! timestamp, the block given first winning, and encoded again: floats as XOR (XOR2 where they have
+//! start timestamps), histograms with their exact integers and, cut off from what was before them,
+//! with a header that knows of no reset. Deleted samples are left out.
 //!
 //! One block alone is written again without what its tombstones delete.
 
@@ -117,6 +119,17 @@ pub struct MergedChunk {
     pub encoding: Encoding,
     /// The encoded samples.
     pub data: Bytes,
+}
+
+impl From<chunk::EncodedChunk> for MergedChunk {
+    fn from(chunk: chunk::EncodedChunk) -> Self {
+        Self {
+            min: chunk.range.min,
+            max: chunk.range.max,
+            encoding: chunk.encoding,
+            data: chunk.data.into(),
+        }
+    }
 }
 
 impl MergedChunk {

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use model::TimeRange;
+use chunk::samples::Samples;
+use chunk::{Chunker, EncodedChunk, aggregate, xor};
+use model::{Encoding, Millis, TimeRange};
 
 use crate::BlockError;
 use crate::fs::{Fs, FsExt as _, OsFs};
@@ -163,21 +165,119 @@ pub fn touch(deleted: &[TimeRange], range: TimeRange) -> Touch {
     }
 }
 
-/// Drops the samples that are deleted; timestamps must ascend.
-pub fn subtract(columns: &mut chunk::Columns, deleted: &[TimeRange]) {
-    let mut kept = 0;
+/// Whether a time is deleted; asked for ascending times.
+fn judge(deleted: &[TimeRange]) -> impl FnMut(Millis) -> bool + '_ {
     let mut deleted = deleted.iter().peekable();
+    move |ts| {
+        while deleted.next_if(|d| d.max < ts).is_some() {}
+        deleted.peek().is_some_and(|d| d.contains(ts))
+    }
+}
+
+/// Removes what is deleted from floats and from histograms, each ascending. `deleted` is ascending, as
+/// [`Tombstones::of`] gives it.
+pub fn subtract(columns: &mut chunk::Columns, deleted: &[TimeRange]) {
+    let mut gone = judge(deleted);
+    let mut kept = 0;
     for i in 0..columns.len() {
         let ts = columns.ts[i];
-        while deleted.next_if(|d| d.max < ts).is_some() {}
-        if deleted.peek().is_some_and(|d| d.contains(ts)) {
+        if gone(ts) {
             continue;
         }
         columns.ts[kept] = ts;
         columns.values[kept] = columns.values[i];
+        if let Some(&start) = columns.starts.get(i) {
+            columns.starts[kept] = start;
+        }
         kept += 1;
     }
     columns.truncate(kept);
+    let mut gone = judge(deleted);
+    columns.histograms.retain(|_, ts| !gone(ts));
+}
+
+/// A chunk without what is deleted of it, encoded again; nothing if nothing is left. Floats stay one chunk;
+/// so do histograms, except where a stale marker does not know that it stands among gauges. An
+/// aggregate chunk loses samples of each of its columns.
+pub fn cut_out(
+    encoding: Encoding,
+    data: &[u8],
+    deleted: &[TimeRange],
+) -> Result<Vec<EncodedChunk>, BlockError> {
+    if encoding == Encoding::AGGREGATE {
+        return Ok(cut_aggregate(data, deleted)?.into_iter().collect());
+    }
+    let mut samples = Samples::default();
+    samples.add(encoding, data)?;
+    let mut gone = judge(deleted);
+    samples.retain(|ts| !gone(ts));
+    let mut chunker = Chunker::default();
+    chunker.set_limit(usize::MAX);
+    chunker.set_xor2(encoding == Encoding::XOR2);
+    samples.encode(&mut chunker)?;
+    Ok(chunker.finish())
+}
+
+fn cut_aggregate(data: &[u8], deleted: &[TimeRange]) -> Result<Option<EncodedChunk>, BlockError> {
+    let mut columns: [Option<(Encoding, Vec<u8>)>; 5] = Default::default();
+    let mut range = TimeRange::EMPTY;
+    for part in aggregate::parts(data) {
+        let part = part?;
+        let bytes = data.get(part.range).unwrap_or_default();
+        let column = aggregate::ORDER.iter().position(|a| *a == part.aggregate);
+        let Some(column) = column.and_then(|i| columns.get_mut(i)) else {
+            continue;
+        };
+        if part.encoding == Encoding::AGGREGATE {
+            return Err(BlockError::corrupt(
+                "chunks: an aggregate chunk inside another",
+            ));
+        }
+        if !matches!(part.encoding, Encoding::XOR | Encoding::XOR2) {
+            // Histograms of a counter are a chunk of their own, with one time for each.
+            let mut left = cut_out(part.encoding, bytes, deleted)?;
+            let all = left
+                .iter()
+                .fold(TimeRange::EMPTY, |all, c| all.union(c.range));
+            range = range.union(all);
+            *column = match (left.pop(), left.is_empty()) {
+                (Some(one), true) => Some((one.encoding, one.data)),
+                (None, _) => None,
+                _ => {
+                    return Err(BlockError::Invalid(
+                        "a column of downsampled histograms falls apart by what is deleted of it"
+                            .into(),
+                    ));
+                }
+            };
+            continue;
+        }
+        // A counter's last time occurs twice.
+        let mut samples = chunk::Columns::default();
+        chunk::decode(part.encoding, bytes, &mut samples)?;
+        subtract(&mut samples, deleted);
+        if let (Some(&min), Some(&max)) = (samples.ts.first(), samples.ts.last()) {
+            range = range.union(TimeRange::new(min, max));
+            let mut encoder = xor::Encoder::with_capacity(bytes.len());
+            samples
+                .iter()
+                .for_each(|(ts, value)| encoder.append(ts, value));
+            *column = Some((Encoding::XOR, encoder.into_bytes()));
+        }
+    }
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let borrowed = columns
+        .each_ref()
+        .map(|c| c.as_ref().map(|(e, data)| (*e, data.as_slice())));
+    let data = aggregate::encode(borrowed);
+    Ok(Some(EncodedChunk {
+        range,
+        encoding: Encoding::AGGREGATE,
+        samples: chunk::sample_count(Encoding::AGGREGATE, &data)?,
+        data,
+    }))
 }
 
 #[cfg(test)]

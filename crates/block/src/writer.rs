@@ -24,6 +24,17 @@ pub struct Chunk<'a> {
     pub data: &'a [u8],
 }
 
+impl<'a> From<&'a chunk::EncodedChunk> for Chunk<'a> {
+    fn from(chunk: &'a chunk::EncodedChunk) -> Self {
+        Self {
+            min: chunk.range.min,
+            max: chunk.range.max,
+            encoding: chunk.encoding,
+            data: &chunk.data,
+        }
+    }
+}
+
 /// Writes a block: series by series in the order of their labels, into `<ulid>.tmp-for-creation`,
 /// which becomes `<ulid>` once everything is on disk. Dropped before that, it leaves nothing.
 pub struct Writer {

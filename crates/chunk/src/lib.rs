@@ -36,6 +36,7 @@ pub mod histogram;
 pub mod histograms;
 #[cfg(feature = "memory")]
 pub mod memory;
+pub mod samples;
 pub mod series;
 mod starts;
 #[cfg(feature = "suite")]

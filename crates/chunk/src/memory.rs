@@ -11,6 +11,7 @@ use model::{
     SeriesRows, Sink, SinkError, Source, SourceError, Str, TimeRange, View, is_stale,
 };
 
+use crate::chunker::CHUNK_SAMPLES;
 use crate::{Chunker, EncodedChunk, HistogramRow};
 
 /// Series in a batch.
@@ -53,7 +54,15 @@ impl StoredSeries {
         self.floats.is_empty() && self.histograms.is_empty()
     }
 
-    /// Its samples as chunks, in their order.
+    /// Its samples as chunks of at most 120 samples, in their order.
+    ///
+    /// # Panics
+    /// If a histogram's number of buckets is not what its spans say.
+    pub fn chunks(&self) -> Vec<EncodedChunk> {
+        self.chunks_of(CHUNK_SAMPLES)
+    }
+
+    /// Its samples as chunks of at most so many samples, in their order.
     ///
     /// # Panics
     /// If a histogram's number of buckets is not what its spans say.
@@ -61,8 +70,9 @@ impl StoredSeries {
         clippy::expect_used,
         reason = "for tests, which say what is wrong by panicking"
     )]
-    pub fn chunks(&self) -> Vec<EncodedChunk> {
+    pub fn chunks_of(&self, samples: usize) -> Vec<EncodedChunk> {
         let mut chunker = Chunker::default();
+        chunker.set_limit(samples);
         let mut histograms = self.histograms.iter().peekable();
         for (i, s) in self.floats.iter().enumerate() {
             while let Some(h) = histograms.next_if(|h| h.ts < s.ts) {

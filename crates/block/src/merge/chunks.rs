@@ -1,17 +1,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunk::{Columns, dedup, xor};
+use chunk::chunker::CHUNK_SAMPLES;
+use chunk::samples::Samples;
+use chunk::{Chunker, Columns, dedup};
 use model::{Encoding, TimeRange};
 
 use super::MergedChunk;
 use crate::chunks::{parse, read_up_to, split};
 use crate::index::ChunkMeta;
-use crate::tombstones::{Touch, subtract, touch};
+use crate::tombstones::{Touch, cut_out, subtract, touch};
 use crate::{Block, BlockError};
-
-/// Samples in a chunk that is encoded again, as the head cuts them.
-const CHUNK_SAMPLES: usize = 120;
 
 /// So many bytes of a segment are read ahead.
 const WINDOW: u64 = 1 << 20;
@@ -134,6 +133,18 @@ impl Combiner {
                 encoding: first.encoding,
                 data: first.data.clone(),
             });
+        } else if let [one] = live.as_slice() {
+            let deleted = self.inputs[one.place.input].deleted(one);
+            let left = cut_out(one.encoding, &one.data, deleted)?;
+            out.extend(left.into_iter().map(MergedChunk::from));
+        } else if live.iter().any(|l| l.encoding == Encoding::AGGREGATE) {
+            let TimeRange { min, max } = first.place.meta.range();
+            return Err(BlockError::Invalid(format!(
+                "downsampled chunks overlap at {min} to {max}: their columns cannot be united"
+            )));
+        } else if live.iter().any(|l| !is_float(l.encoding)) {
+            live.sort_by_key(|l| l.place.input);
+            self.unite_exactly(&live, out)?;
         } else {
             // Stable: those of one block stay in their order.
             live.sort_by_key(|l| l.place.input);
@@ -163,36 +174,64 @@ impl Combiner {
             )));
         }
         if live.touched {
-            let block = &self.inputs[live.place.input].block;
-            let deleted = block.tombstones().of(live.place.id as u64);
-            subtract(&mut self.decoded, deleted);
+            subtract(
+                &mut self.decoded,
+                self.inputs[live.place.input].deleted(live),
+            );
         }
+        Ok(())
+    }
+
+    /// Unites chunks among which are histograms, whose integers stay exact.
+    fn unite_exactly(&self, live: &[Live], out: &mut Vec<MergedChunk>) -> Result<(), BlockError> {
+        let mut united = Samples::default();
+        for of_input in live.chunk_by(|a, b| a.place.input == b.place.input) {
+            let mut lane = Samples::default();
+            for l in of_input {
+                let mut samples = Samples::default();
+                samples.add(l.encoding, &l.data)?;
+                if l.touched {
+                    let deleted = self.inputs[l.place.input].deleted(l);
+                    samples.retain(|ts| !deleted.iter().any(|d| d.contains(ts)));
+                }
+                lane.unite(samples);
+            }
+            united.unite(lane);
+        }
+        let mut chunker = Chunker::default();
+        united.encode(&mut chunker)?;
+        out.extend(chunker.finish().into_iter().map(MergedChunk::from));
         Ok(())
     }
 
     fn encode(&self, out: &mut Vec<MergedChunk>) {
         let columns = &self.united;
+        let mut chunker = Chunker::default();
         let mut from = 0;
         while from < columns.len() {
             // As even as possible: two halves rather than a full chunk and a crumb.
             let left = columns.len() - from;
             let count = left.div_ceil(left.div_ceil(CHUNK_SAMPLES));
-            let mut encoder = xor::Encoder::with_capacity(count * 3);
             for i in from..from + count {
-                encoder.append(columns.ts[i], columns.values[i]);
+                chunker.float(columns.ts[i], columns.start(i), columns.values[i]);
             }
-            out.push(MergedChunk {
-                min: columns.ts[from],
-                max: columns.ts[from + count - 1],
-                encoding: Encoding::XOR,
-                data: encoder.into_bytes().into(),
-            });
+            chunker.cut();
             from += count;
         }
+        out.extend(chunker.finish().into_iter().map(MergedChunk::from));
     }
 }
 
+fn is_float(encoding: Encoding) -> bool {
+    encoding == Encoding::XOR || encoding == Encoding::XOR2
+}
+
 impl Input {
+    /// What is deleted of the series of a chunk.
+    fn deleted(&self, live: &Live) -> &[TimeRange] {
+        self.block.tombstones().of(live.place.id as u64)
+    }
+
     /// One chunk; they are asked for in nearly the order in which they lie.
     fn chunk(&mut self, reference: u64) -> Result<(Encoding, Bytes), BlockError> {
         let (number, offset) = split(reference);

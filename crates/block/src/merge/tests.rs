@@ -2,45 +2,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use chunk::{suite, xor};
-use model::{Labels, Sample, Scope, Select, Source as _, TimeRange};
+use chunk::memory::StoredSeries;
+use chunk::{Columns, HistogramRow, aggregate, xor};
+use model::histogram::{CounterReset, Histogram, IntBuckets, IntHistogram};
+use model::{Labels, STALE_NAN, Sample, Scope, Select, Source as _, TimeRange, is_stale};
 use proptest::prelude::*;
 
 use super::*;
+use crate::suite::{self, Plan};
 use crate::{BlockSource, Tombstones};
 
 type Series = BTreeMap<Labels, Vec<Sample>>;
 
 fn write(dir: &Path, series: &Series) -> Option<Meta> {
-    let all = series.values().flatten();
-    let range = all.fold(TimeRange::EMPTY, |r, s| r.union(TimeRange::new(s.ts, s.ts)));
-    let strings = series
-        .keys()
-        .flat_map(|l| l.iter())
-        .flat_map(|(n, v)| [n, v]);
-    let meta = Meta::new(Ulid::generate(), range);
-    let mut writer = Writer::create(dir, meta, SymbolSet::collect(strings)).unwrap();
-    for (labels, samples) in series {
-        let encoded: Vec<_> = samples
-            .chunks(7)
-            .map(|c| {
-                let mut e = xor::Encoder::new();
-                c.iter().for_each(|s| e.append(s.ts, s.value));
-                (c[0].ts, c[c.len() - 1].ts, e.into_bytes())
-            })
-            .collect();
-        let chunks: Vec<Chunk<'_>> = encoded
-            .iter()
-            .map(|(min, max, data)| Chunk {
-                min: *min,
-                max: *max,
-                encoding: Encoding::XOR,
-                data,
-            })
-            .collect();
-        writer.add_labels(labels, &chunks).unwrap();
-    }
-    writer.finish().unwrap()
+    let plan = Plan {
+        per_chunk: 7,
+        ..Plan::default()
+    };
+    plan.write(dir, suite::floats(series.clone())).unwrap()
 }
 
 fn open(dir: &Path, meta: &Meta) -> Arc<Block> {
@@ -52,7 +31,7 @@ fn read(block: Arc<Block>) -> Series {
     let source = BlockSource::new(vec![block]);
     let view = source.open(Arc::clone(&scope)).unwrap();
     let rows = view.select(Select::new(vec![], TimeRange::ALL));
-    suite::collect(rows, &scope, TimeRange::ALL).unwrap()
+    chunk::suite::collect(rows, &scope, TimeRange::ALL).unwrap()
 }
 
 fn check(inputs: Vec<Series>, deletions: Vec<(usize, usize, i64, i64)>) {
@@ -190,8 +169,263 @@ fn cancelled_it_leaves_nothing() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+/// One series of histograms (counts grow with time) and floats, at these times.
+fn both(histograms: &[i64], floats: &[i64], salt: u64) -> StoredSeries {
+    let histogram = |&ts: &i64| HistogramRow {
+        ts,
+        start: 0,
+        value: Histogram::Int(IntHistogram {
+            schema: 3,
+            count: (1 << 60) + ts as u64 * 3 + salt,
+            sum: if ts % 50 == 49 { STALE_NAN } else { ts as f64 },
+            positive: IntBuckets::from_pairs([(0, 1 << 60), (2 + (ts / 40) as i32, ts * 3)]),
+            ..IntHistogram::default()
+        }),
+    };
+    let float = |&ts: &i64| Sample {
+        ts,
+        value: ts as f64 + salt as f64,
+    };
+    StoredSeries {
+        labels: labels(0),
+        floats: floats.iter().map(float).collect(),
+        histograms: histograms.iter().map(histogram).collect(),
+        ..StoredSeries::default()
+    }
+}
+
+/// The floats and the histograms of a series.
+type Both = (Vec<(i64, f64)>, Vec<(i64, Histogram)>);
+
+/// All samples of the one series of a block, exact.
+fn exact(block: &Arc<Block>) -> Both {
+    let scope = Scope::unbounded(TimeRange::ALL);
+    let view = BlockSource::new(vec![Arc::clone(block)])
+        .open(Arc::clone(&scope))
+        .unwrap();
+    let rows = view.select(Select::new(vec![], TimeRange::ALL));
+    let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+    for batch in chunk::suite::batches(rows).unwrap() {
+        for c in &batch.chunks {
+            let bytes = batch.bytes_of(c);
+            if c.encoding == Encoding::XOR {
+                let mut columns = Columns::default();
+                chunk::decode(c.encoding, bytes, &mut columns).unwrap();
+                floats.extend(columns.iter());
+                assert_eq!(
+                    (columns.ts[0], columns.ts[columns.len() - 1]),
+                    (c.min, c.max)
+                );
+            } else {
+                let rows = chunk::histogram::rows(c.encoding, bytes).unwrap();
+                assert_eq!((rows[0].ts, rows[rows.len() - 1].ts), (c.min, c.max));
+                histograms.extend(rows.into_iter().map(|row| (row.ts, plain(row.value))));
+            }
+        }
+    }
+    (floats, histograms)
+}
+
+/// Without empty buckets and what is known of resets.
+fn plain(h: Histogram) -> Histogram {
+    let Histogram::Int(mut h) = h else { return h };
+    if is_stale(h.sum) {
+        return Histogram::Int(IntHistogram::default());
+    }
+    h.positive = IntBuckets::from_pairs(h.positive.iter().filter(|b| b.1 != 0).collect::<Vec<_>>());
+    h.counter_reset = CounterReset::Unknown;
+    Histogram::Int(h)
+}
+
+/// Blocks of one series with histograms and floats, merged and compared with a map.
+fn check_both(inputs: Vec<(Vec<i64>, Vec<i64>)>, deleted: Option<TimeRange>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut floats, mut histograms) = (BTreeMap::new(), BTreeMap::new());
+    let mut blocks = Vec::new();
+    for (salt, (of_histograms, of_floats)) in inputs.into_iter().enumerate() {
+        let only = |t: &&i64| !of_histograms.contains(t);
+        let of_floats: Vec<i64> = of_floats.iter().filter(only).copied().collect();
+        let series = both(&of_histograms, &of_floats, salt as u64);
+        let plan = Plan {
+            per_chunk: 9,
+            ..Plan::default()
+        };
+        let Some(meta) = plan.write(dir.path(), vec![series.clone()]).unwrap() else {
+            continue;
+        };
+        let path = dir.path().join(meta.ulid.to_string());
+        let mut tombstones = Tombstones::new();
+        if let Some(deleted) = deleted
+            && salt == 0
+        {
+            let id = Block::open(&path).unwrap().index().all_series().unwrap()[0];
+            tombstones.add(id as u64, deleted);
+        }
+        tombstones.write(&path).unwrap();
+        let block = open(dir.path(), &meta);
+        let gone = |ts: i64| salt == 0 && deleted.is_some_and(|d| d.contains(ts));
+        let (mut of_block, mut of_block_h) = (Vec::new(), Vec::new());
+        for s in series.floats.iter().filter(|s| !gone(s.ts)) {
+            of_block.push((s.ts, s.value));
+            if !histograms.contains_key(&s.ts) {
+                floats.entry(s.ts).or_insert(s.value);
+            }
+        }
+        for h in series.histograms.into_iter().filter(|h| !gone(h.ts)) {
+            of_block_h.push((h.ts, plain(h.value.clone())));
+            if !floats.contains_key(&h.ts) {
+                histograms.entry(h.ts).or_insert(plain(h.value));
+            }
+        }
+        // The block by itself, tombstones and all.
+        assert_eq!(exact(&block), (of_block, of_block_h));
+        blocks.push(block);
+    }
+    let metas: Vec<&Meta> = blocks.iter().map(|b| b.meta()).collect();
+    let meta = meta_of(Ulid::generate(), &metas);
+    let merged = merge(&blocks, dir.path(), meta, &Cancel::default()).unwrap();
+    let Some(meta) = merged else {
+        assert!(floats.is_empty() && histograms.is_empty());
+        return;
+    };
+    assert_eq!(meta.stats.num_float_samples, floats.len() as u64);
+    assert_eq!(meta.stats.num_histogram_samples, histograms.len() as u64);
+    let want = (
+        floats.into_iter().collect(),
+        histograms.into_iter().collect(),
+    );
+    assert_eq!(exact(&open(dir.path(), &meta)), want);
+}
+
+#[test]
+fn histograms_are_merged_exactly() {
+    let times = |range: std::ops::Range<i64>, step: usize| range.step_by(step).collect::<Vec<_>>();
+    // Side by side, on top of each other, in and out of floats, and cut by a tombstone.
+    check_both(
+        vec![(times(0..100, 1), vec![]), (times(100..200, 1), vec![])],
+        None,
+    );
+    check_both(
+        vec![(times(0..100, 2), vec![]), (times(0..150, 3), vec![])],
+        None,
+    );
+    check_both(
+        vec![
+            (times(0..50, 1), times(50..90, 1)),
+            (times(30..60, 1), times(10..20, 1)),
+        ],
+        Some(TimeRange::new(5, 14)),
+    );
+    check_both(
+        vec![(times(0..300, 1), vec![])],
+        Some(TimeRange::new(100, 249)),
+    );
+}
+
+#[test]
+fn columns_of_downsampled_blocks_are_kept_and_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let column = |samples: &[(i64, f64)]| {
+        let mut e = xor::Encoder::new();
+        samples.iter().for_each(|(ts, value)| e.append(*ts, *value));
+        e.into_bytes()
+    };
+    let counts = column(&[(99, 5.0), (199, 5.0), (299, 5.0)]);
+    let counter = column(&[(0, 1.0), (99, 3.0), (199, 9.0), (299, 11.0), (299, 2.0)]);
+    let data = aggregate::encode([
+        Some((Encoding::XOR, &counts)),
+        None,
+        None,
+        None,
+        Some((Encoding::XOR, &counter)),
+    ]);
+    let chunk = Chunk {
+        min: 0,
+        max: 299,
+        encoding: Encoding::AGGREGATE,
+        data: &data,
+    };
+    let meta = Meta::new(Ulid::generate(), TimeRange::new(0, 299));
+    let symbols = SymbolSet::collect(["a", "b"]);
+    let mut writer = Writer::create(dir.path(), meta, symbols).unwrap();
+    writer
+        .add_labels(&Labels::from_pairs([("a", "b")]), &[chunk])
+        .unwrap();
+    let meta = writer.finish().unwrap().unwrap();
+    assert_eq!(
+        (meta.stats.num_samples, meta.stats.num_float_samples),
+        (3, 0)
+    );
+    let read = |meta: &Meta, aggregates: u8| -> Vec<(model::source::Aggregate, Vec<i64>)> {
+        let scope = Scope::unbounded(TimeRange::ALL);
+        let source = BlockSource::new(vec![open(dir.path(), meta)]);
+        let view = source.open(Arc::clone(&scope)).unwrap();
+        let mut select = Select::new(vec![], TimeRange::ALL);
+        select.aggregates = aggregates;
+        let batches = chunk::suite::batches(view.select(select)).unwrap();
+        let refs = batches
+            .iter()
+            .flat_map(|b| b.chunks.iter().map(move |c| (b, c)));
+        refs.map(|(b, c)| {
+            let mut columns = Columns::default();
+            chunk::decode(c.encoding, b.bytes_of(c), &mut columns).unwrap();
+            (c.aggregate, columns.ts)
+        })
+        .collect()
+    };
+    use model::source::Aggregate::{Count, Counter, Max};
+    let times = vec![99, 199, 299];
+    let counted = vec![0, 99, 199, 299, 299];
+    assert_eq!(
+        read(&meta, Count as u8 | Counter as u8),
+        [(Count, times.clone()), (Counter, counted)]
+    );
+    assert_eq!(read(&meta, Count as u8), [(Count, times)]);
+    assert_eq!(read(&meta, Max as u8), []);
+
+    // Without what a tombstone deletes, in the block and merged.
+    let path = dir.path().join(meta.ulid.to_string());
+    let mut tombstones = Tombstones::new();
+    tombstones.add(
+        Block::open(&path).unwrap().index().all_series().unwrap()[0] as u64,
+        TimeRange::new(50, 150),
+    );
+    tombstones.write(&path).unwrap();
+    let want = [(Count, vec![199, 299]), (Counter, vec![0, 199, 299, 299])];
+    assert_eq!(read(&meta, Count as u8 | Counter as u8), want);
+    let block = open(dir.path(), &meta);
+    let merged = meta_of(Ulid::generate(), &[block.meta()]);
+    let merged = merge(
+        &[Arc::clone(&block)],
+        dir.path(),
+        merged,
+        &Cancel::default(),
+    );
+    let merged = merged.unwrap().unwrap();
+    assert_eq!(read(&merged, Count as u8 | Counter as u8), want);
+    // Two that overlap and are not the same are not mixed.
+    let both = meta_of(Ulid::generate(), &[block.meta()]);
+    let again = open(dir.path(), &merged);
+    let result = merge(&[block, again], dir.path(), both, &Cancel::default());
+    assert!(matches!(result, Err(BlockError::Invalid(_))));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn histograms_like_maps(
+        inputs in prop::collection::vec(
+            (prop::collection::btree_set(0i64..200, 0..60), prop::collection::btree_set(0i64..200, 0..40)),
+            1..4),
+        deleted in prop::option::of((0i64..200, 0i64..100)),
+    ) {
+        let list = |set: std::collections::BTreeSet<i64>| set.into_iter().collect::<Vec<_>>();
+        check_both(
+            inputs.into_iter().map(|(h, f)| (list(h), list(f))).collect(),
+            deleted.map(|(min, len)| TimeRange::new(min, min + len)),
+        );
+    }
 
     #[test]
     fn like_maps(

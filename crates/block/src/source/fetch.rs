@@ -1,16 +1,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunk::xor;
+use chunk::aggregate;
 use model::source::Aggregate;
-use model::{ChunkRef, SeriesBatch, SourceError, Statistics, TimeRange};
+use model::{ChunkRef, Encoding, SeriesBatch, SourceError, Statistics};
 
 use super::found::{Found, Place};
 use super::list::Shared;
 use crate::BlockError;
 use crate::chunks::{self, parse, split};
 use crate::read_at::{Span, coalesce};
-use crate::tombstones::subtract;
+use crate::tombstones::cut_out;
 
 /// Chunks at most so many bytes apart are read together: copying these costs about as much as
 /// another read.
@@ -24,8 +24,8 @@ const GUESS: u64 = 1100;
 pub(super) struct Fetcher {
     shared: Arc<Shared>,
     wanted: Vec<Wanted>,
-    refs: Vec<Option<ChunkRef>>,
-    columns: chunk::Columns,
+    /// What was found of them: by slot, several of one that was cut or that has several columns.
+    refs: Vec<(u32, ChunkRef)>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,7 +44,6 @@ impl Fetcher {
             shared,
             wanted: Vec::new(),
             refs: Vec::new(),
-            columns: chunk::Columns::default(),
         }
     }
 
@@ -74,7 +73,6 @@ impl Fetcher {
         // Where some samples are deleted, only the chunks tell whether any are left.
         let needed = !skip_chunks || self.wanted.iter().any(|w| w.place.touched);
         self.refs.clear();
-        self.refs.resize(self.wanted.len(), None);
         if needed {
             if skip_chunks {
                 self.wanted.retain(|w| w.place.touched);
@@ -84,14 +82,26 @@ impl Fetcher {
                 self.wanted.sort_unstable_by_key(|w| (w.block, w.reference));
             }
             self.read(&mut batch, &mut reservation)?;
+            if !self.refs.is_sorted_by_key(|r| r.0) {
+                // Stable: what was cut out of one chunk stays in order.
+                self.refs.sort_by_key(|r| r.0);
+            }
         }
-        let mut slot = 0;
+        let mut end = 0;
+        let mut refs = self.refs.iter().peekable();
         for i in which {
             let places = found.chunks_of(i as usize);
-            let refs = &self.refs[slot..slot + places.len()];
-            slot += places.len();
+            end += places.len() as u32;
             let before = batch.chunks.len();
-            batch.chunks.extend(refs.iter().flatten());
+            while let Some((_, reference)) = refs.next_if(|r| r.0 < end) {
+                batch.chunks.push(*reference);
+            }
+            if let Some(chunks) = batch.chunks.get_mut(before..)
+                && places.iter().any(|p| p.touched)
+            {
+                // What is left of a chunk may begin later than the next one.
+                chunks.sort_by_key(|c| (c.min, c.max));
+            }
             let any =
                 batch.chunks.len() > before || skip_chunks && places.iter().any(|p| !p.touched);
             if skip_chunks {
@@ -187,7 +197,7 @@ impl Fetcher {
         self.wanted = wanted;
         if !rewritten.is_empty() {
             let buffer = batch.buffers.len() as u32;
-            for r in self.refs.iter_mut().flatten() {
+            for (_, r) in &mut self.refs {
                 if r.buffer == REWRITTEN {
                     r.buffer = buffer;
                 }
@@ -226,7 +236,7 @@ impl Fetcher {
             Ok(frame) => frame,
             Err(need) => return Ok(Err(need)),
         };
-        let mut reference = ChunkRef {
+        let reference = ChunkRef {
             min: w.place.meta.min,
             max: w.place.meta.max,
             encoding: frame.encoding,
@@ -236,53 +246,67 @@ impl Fetcher {
             offset: offset + frame.start as u32,
             len: frame.len as u32,
         };
-        if w.place.touched {
-            let data = &bytes[frame.start..frame.start + frame.len];
-            if !self.rewrite(w, &mut reference, data, rewritten)? {
-                return Ok(Ok(()));
-            }
+        let data = &bytes[frame.start..frame.start + frame.len];
+        match w.place.touched {
+            true => self.rewrite(w, reference, data, rewritten)?,
+            false => self.add(w.slot, reference, data)?,
         }
-        self.refs[w.slot as usize] = Some(reference);
         Ok(Ok(()))
     }
 
-    /// Encodes a chunk again without what is deleted of it; false if nothing is left.
+    /// Notes a chunk, or those columns of it that are wanted.
+    #[inline]
+    fn add(&mut self, slot: u32, reference: ChunkRef, data: &[u8]) -> Result<(), BlockError> {
+        if reference.encoding != Encoding::AGGREGATE {
+            self.refs.push((slot, reference));
+            return Ok(());
+        }
+        for part in aggregate::parts(data) {
+            let part = part?;
+            if self.shared.select.aggregates & part.aggregate as u8 != 0 {
+                let column = ChunkRef {
+                    encoding: part.encoding,
+                    aggregate: part.aggregate,
+                    // Inside a chunk, whose length is one of 32 bits.
+                    offset: reference.offset + part.range.start as u32,
+                    len: part.range.len() as u32,
+                    ..reference
+                };
+                self.refs.push((slot, column));
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes a chunk again without what is deleted of it.
     fn rewrite(
         &mut self,
         w: &Wanted,
-        reference: &mut ChunkRef,
+        reference: ChunkRef,
         data: &[u8],
         rewritten: &mut Vec<u8>,
-    ) -> Result<bool, BlockError> {
-        let shared = &self.shared;
+    ) -> Result<(), BlockError> {
+        let shared = Arc::clone(&self.shared);
         let block = shared.pinned.block(shared.blocks[w.block as usize]);
-        let columns = &mut self.columns;
-        columns.clear();
-        chunk::decode(reference.encoding, data, columns)?;
-        subtract(columns, block.tombstones().of(w.place.id as u64));
-        let (Some(&min), Some(&max)) = (columns.ts.first(), columns.ts.last()) else {
-            return Ok(false);
-        };
-        if !TimeRange::new(min, max).overlaps(shared.select.range) {
-            return Ok(false);
+        let deleted = block.tombstones().of(w.place.id as u64);
+        for left in cut_out(reference.encoding, data, deleted)? {
+            if !left.range.overlaps(shared.select.range) {
+                continue;
+            }
+            let too_many = |_| BlockError::Invalid("too many chunks with deleted samples".into());
+            let left_ref = ChunkRef {
+                min: left.range.min,
+                max: left.range.max,
+                encoding: left.encoding,
+                buffer: REWRITTEN,
+                offset: u32::try_from(rewritten.len()).map_err(too_many)?,
+                len: left.data.len() as u32,
+                ..reference
+            };
+            rewritten.extend_from_slice(&left.data);
+            self.add(w.slot, left_ref, &left.data)?;
         }
-        let mut encoder = xor::Encoder::with_capacity(data.len());
-        for (ts, value) in columns.iter() {
-            encoder.append(ts, value);
-        }
-        let offset = u32::try_from(rewritten.len())
-            .map_err(|_| BlockError::Invalid("too many chunks with deleted samples".into()))?;
-        *reference = ChunkRef {
-            min,
-            max,
-            encoding: model::Encoding::XOR,
-            buffer: REWRITTEN,
-            offset,
-            len: encoder.bytes().len() as u32,
-            ..*reference
-        };
-        rewritten.extend_from_slice(encoder.bytes());
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chunk::memory::StoredSeries;
 use chunk::{suite, xor};
 use model::{Budget, Encoding, Kind, Labels, Sample, Source, TimeRange};
 use proptest::prelude::*;
@@ -12,47 +13,15 @@ use super::*;
 use crate::chunks::Segments;
 use crate::index::SymbolSet;
 use crate::read_at::{FaultyAt, ReadAt};
+use crate::suite::Plan;
 use crate::{Access, Chunk, Meta, Tombstones, Writer};
 
 type Series = Vec<(Labels, Vec<Sample>)>;
 
-/// Writes a block of chunks of at most `per_chunk` samples.
-fn write(dir: &Path, mut series: Series, per_chunk: usize) -> Option<Meta> {
-    series.sort_by(|a, b| a.0.cmp(&b.0));
-    let all = series.iter().flat_map(|s| &s.1);
-    let range = all.fold(TimeRange::EMPTY, |r, s| r.union(TimeRange::new(s.ts, s.ts)));
-    let symbols = SymbolSet::collect(
-        series
-            .iter()
-            .flat_map(|(l, _)| l.iter())
-            .flat_map(|(n, v)| [n, v]),
-    );
-    let meta = Meta::new(Ulid::generate(), range);
-    // Small segments, so that there are several.
-    let mut writer = Writer::with_segments(dir, meta, symbols, 20_000).unwrap();
-    for (labels, samples) in &series {
-        let encoded: Vec<_> = samples
-            .chunks(per_chunk)
-            .map(|c| {
-                let mut e = xor::Encoder::new();
-                for s in c {
-                    e.append(s.ts, s.value);
-                }
-                (c[0].ts, c[c.len() - 1].ts, e.into_bytes())
-            })
-            .collect();
-        let chunks: Vec<Chunk<'_>> = encoded
-            .iter()
-            .map(|(min, max, data)| Chunk {
-                min: *min,
-                max: *max,
-                encoding: Encoding::XOR,
-                data,
-            })
-            .collect();
-        writer.add_labels(labels, &chunks).unwrap();
-    }
-    writer.finish().unwrap()
+fn write(dir: &Path, series: Series) -> Option<Meta> {
+    Plan::default()
+        .write(dir, crate::suite::floats(series))
+        .unwrap()
 }
 
 /// Keeps the directory as long as the source.
@@ -73,10 +42,15 @@ fn source(
     blocks: impl Fn(Series) -> Vec<Series>,
     series: Series,
 ) -> Arc<dyn Source> {
+    let blocks = blocks(series).into_iter();
+    stored(access, blocks.map(crate::suite::floats).collect())
+}
+
+fn stored(access: Access, blocks: Vec<Vec<StoredSeries>>) -> Arc<dyn Source> {
     let dir = tempfile::tempdir().unwrap();
-    let blocks = blocks(series)
+    let blocks = blocks
         .into_iter()
-        .filter_map(|s| write(dir.path(), s, 120))
+        .filter_map(|s| Plan::default().write(dir.path(), s).unwrap())
         .map(|m| Arc::new(Block::open_with(&dir.path().join(m.ulid.to_string()), access).unwrap()))
         .collect();
     Arc::new(Held(BlockSource::new(blocks), dir))
@@ -86,6 +60,30 @@ fn source(
 fn one_block() {
     suite::source("one block", |s| source(Access::Read, |s| vec![s], s));
     suite::source("one mapped block", |s| source(Access::Map, |s| vec![s], s));
+}
+
+#[test]
+fn blocks_with_histograms() {
+    suite::histogram_source("one block", |s| stored(Access::Read, vec![s]));
+    // Dealt to blocks that overlap.
+    let deal = |s: Vec<StoredSeries>| {
+        let part = |k: usize| {
+            let mut part = s.clone();
+            for one in &mut part {
+                let mut i = 0;
+                let mut keep = || {
+                    i += 1;
+                    i % 3 == k || i % 5 == 0
+                };
+                one.floats.retain(|_| keep());
+                one.histograms.retain(|_| keep());
+            }
+            part.retain(|one| !one.is_empty());
+            part
+        };
+        stored(Access::Map, (0..3).map(part).collect())
+    };
+    suite::histogram_source("on top", deal);
 }
 
 /// Each block has a part of the time.
@@ -188,7 +186,7 @@ fn collect_all(block: Block, budget: Arc<Budget>) -> Result<usize, SourceError> 
 #[test]
 fn a_disk_that_fails_is_an_error_at_every_read() {
     let dir = tempfile::tempdir().unwrap();
-    let meta = write(dir.path(), ramps(400, 300), 120).unwrap();
+    let meta = write(dir.path(), ramps(400, 300)).unwrap();
     let (index, segments) = files(&dir.path().join(meta.ulid.to_string()));
     assert!(segments.len() > 1);
     let open = |index_from, segments_from| {
@@ -236,7 +234,7 @@ fn a_writer_that_is_dropped_leaves_nothing() {
     drop(writer);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     // A block without series is no block.
-    assert!(write(dir.path(), Vec::new(), 10).is_none());
+    assert!(write(dir.path(), Vec::new()).is_none());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -254,7 +252,7 @@ proptest! {
         as_file in any::<bool>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let meta = write(dir.path(), ramps(20, 150), 120).unwrap();
+        let meta = write(dir.path(), ramps(20, 150)).unwrap();
         let (mut index, mut segments) = files(&dir.path().join(meta.ulid.to_string()));
         let target = if in_index { &mut index } else { &mut segments[0] };
         let mut bytes = target.to_vec();

@@ -2,11 +2,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use block::index::SymbolSet;
-use block::{Block, BlockSource, Chunk, Meta, Writer};
-use chunk::{suite, xor};
-use model::{Encoding, Labels, Sample, Scope, Select, Source as _, TimeRange};
-use ulid::Ulid;
+use block::suite::{Plan, floats};
+use block::{Block, BlockSource, Meta};
+use chunk::suite;
+use model::{Labels, Sample, Scope, Select, Source as _, TimeRange};
 
 pub type Series = BTreeMap<Labels, Vec<Sample>>;
 
@@ -33,33 +32,11 @@ pub fn read(blocks: Vec<Arc<Block>>) -> Series {
 
 /// Writes a block of chunks of 120 samples.
 pub fn write(dir: &Path, series: &Series, range: TimeRange) -> Meta {
-    let strings = series
-        .keys()
-        .flat_map(|l| l.iter())
-        .flat_map(|(n, v)| [n, v]);
-    let meta = Meta::new(Ulid::generate(), range);
-    let mut writer = Writer::create(dir, meta, SymbolSet::collect(strings)).unwrap();
-    for (labels, samples) in series {
-        let encoded: Vec<_> = samples
-            .chunks(120)
-            .map(|c| {
-                let mut e = xor::Encoder::new();
-                c.iter().for_each(|s| e.append(s.ts, s.value));
-                (c[0].ts, c[c.len() - 1].ts, e.into_bytes())
-            })
-            .collect();
-        let chunks: Vec<Chunk<'_>> = encoded
-            .iter()
-            .map(|(min, max, data)| Chunk {
-                min: *min,
-                max: *max,
-                encoding: Encoding::XOR,
-                data,
-            })
-            .collect();
-        writer.add_labels(labels, &chunks).unwrap();
-    }
-    writer.finish().unwrap().unwrap()
+    let plan = Plan {
+        range: Some(range),
+        ..Plan::default()
+    };
+    plan.write(dir, floats(series.clone())).unwrap().unwrap()
 }
 
 /// Reads what `promtool tsdb dump` prints: `{labels} value timestamp`.
