@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use model::report::{BucketReport, HeadReport, MetadataReport, Targets};
+use model::report::{Admin, BucketReport, HeadReport, MetadataReport, Targets};
 use model::time::{Clock, WallClock};
 use model::{BoxFuture, Budget, Source};
 use promql::Evaluator;
@@ -55,6 +55,8 @@ pub struct Options {
     pub metadata: Option<Arc<dyn MetadataReport>>,
     /// Knows the local database.
     pub head: Option<Arc<dyn HeadReport>>,
+    /// Changes what is stored (`--web.enable-admin-api`).
+    pub admin: Option<Arc<dyn Admin>>,
     /// Knows the bucket.
     pub bucket: Option<Arc<dyn BucketReport>>,
     /// The configuration in force, as YAML without secrets.
@@ -108,6 +110,7 @@ impl Default for Options {
             targets: None,
             metadata: None,
             head: None,
+            admin: None,
             bucket: None,
             config: None,
             runtime: None,

@@ -10,13 +10,14 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use http::{HeaderValue, StatusCode};
 
 use crate::Options;
 use crate::error::{ApiError, ErrorType};
 use crate::ready::State as Readiness;
 
+mod admin;
 mod explain;
 mod head;
 mod language;
@@ -55,6 +56,12 @@ pub(crate) fn router(options: Api) -> Router {
         .route("/status/tsdb", get(head::tsdb))
         .route("/status/tsdb/blocks", get(head::blocks))
         .route("/status/bucket", get(head::bucket))
+        .route("/admin/tsdb/delete_series", posted(admin::delete_series))
+        .route(
+            "/admin/tsdb/clean_tombstones",
+            posted(admin::clean_tombstones),
+        )
+        .route("/admin/tsdb/snapshot", posted(admin::snapshot))
         .layer(from_fn_with_state(Arc::clone(&options), when_ready));
     // What can be told while the process is still starting.
     let known = Router::new()
@@ -79,6 +86,14 @@ where
     T: 'static,
 {
     get(handler.clone()).post(handler)
+}
+
+fn posted<H, T>(handler: H) -> MethodRouter<Api>
+where
+    H: axum::handler::Handler<T, Api>,
+    T: 'static,
+{
+    post(handler.clone()).put(handler)
 }
 
 /// 503 until the process can answer.

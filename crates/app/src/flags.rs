@@ -31,7 +31,7 @@ pub const STORAGE: &[Flag] = &[
     ),
     optional(
         "storage.tsdb.max-block-duration",
-        "Longest range of a block after compaction (10% of the retention, 31d at most; the shortest range while blocks are shipped).",
+        "Longest range of a block after compaction (10% of the retention, 31d at most; the shortest range with --shipper.upload-compacted).",
     ),
     optional(
         "storage.tsdb.retention",
@@ -39,12 +39,17 @@ pub const STORAGE: &[Flag] = &[
     ),
     optional(
         "storage.tsdb.retention.time",
-        "How long to keep samples on the local disk (15d).",
+        "How long to keep samples on the local disk (15d, unless a size is given). storage.tsdb.retention in the configuration file goes before it.",
     ),
     value(
         "storage.tsdb.retention.size",
         "0",
-        "Largest number of bytes of local blocks; a unit is needed (512MB). 0: no limit.",
+        "Largest number of bytes of local blocks; a unit is needed (512MB). 0: no limit. storage.tsdb.retention in the configuration file goes before it.",
+    ),
+    value(
+        "storage.tsdb.delay-compact-file.path",
+        "",
+        "Path to a JSON file with uploaded blocks, such as thanos.shipper.json of a sidecar: blocks of level 1 are compacted only once they stand in it.",
     ),
     switch(
         "storage.tsdb.no-lockfile",
@@ -69,8 +74,7 @@ pub const STORAGE: &[Flag] = &[
     switch_on(
         "storage.tsdb.allow-overlapping-compaction",
         "Allow compaction of overlapping blocks.",
-    )
-    .accepted("overlapping blocks are always compacted"),
+    ),
     switch(
         "storage.tsdb.allow-overlapping-blocks",
         "Allow overlapping blocks.",

@@ -7,6 +7,7 @@
 
 pub mod bucket;
 pub mod config;
+mod delay;
 pub mod discovery;
 pub mod life;
 pub mod settings;
@@ -112,6 +113,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let server = wire::server::Server::bind(web.server.clone(), &registry).await?;
     let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
     let life = Life::start()?;
+    let stats = Arc::new(tsdb::Stats::new(&registry)?);
     let mut options = api::Options {
         lifecycle: None,
         flags: settings.flags,
@@ -125,7 +127,9 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         timeout: queries.timeout,
         external_path: web.external_url.path().trim_end_matches('/').to_owned(),
         title: web.title.clone(),
-        runtime: Some(runtime_info(role, started, &storage, &memory, &current)),
+        runtime: Some(runtime_info(
+            role, started, &storage, &memory, &current, &stats,
+        )),
         ..api::Options::default()
     };
     let prefix = web.route_prefix.clone();
@@ -141,11 +145,14 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let db = tokio::task::spawn_blocking({
         let (storage, hold) = (storage.clone(), hold.clone());
         let shipping = settings.bucket.is_some();
-        let stats = Arc::new(tsdb::Stats::new(&registry)?);
+        let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
         let current = Arc::clone(&current);
         move || {
-            let db = open_db(&storage, stats, shipping.then_some(hold))?;
-            life::apply_storage(&db, &current.loaded().config)?;
+            let config = &current.loaded().config;
+            let retention = storage.retention_under(config);
+            let hold = shipping.then_some(hold);
+            let db = open_db(&storage, retention, stats, hold, ships_merged)?;
+            life::apply_storage(&db, &storage, config)?;
             anyhow::Ok(db)
         }
     })
@@ -214,12 +221,20 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     targets.apply(&current.loaded().jobs).await?;
 
-    let reload = life::Reload::new(Arc::clone(&current), Arc::clone(&targets), Arc::clone(&db));
+    let reload = life::Reload::new(
+        Arc::clone(&current),
+        Arc::clone(&targets),
+        Arc::clone(&db),
+        storage,
+    );
     options.evaluator = Some(Arc::new(engine));
     options.source = Some(source);
     options.targets = Some(targets.manager());
     options.metadata = Some(targets.manager());
     options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);
+    if web.admin {
+        options.admin = Some(Arc::clone(&db) as Arc<dyn model::report::Admin>);
+    }
     options.config = Some(Arc::new({
         let current = Arc::clone(&current);
         move || current.loaded().config.to_yaml_redacted()
@@ -263,22 +278,25 @@ async fn live(settings: Settings) -> Result<ExitCode> {
 
 fn open_db(
     storage: &settings::Storage,
+    retention: tsdb::Retention,
     stats: Arc<tsdb::Stats>,
     hold: Option<bucket::Hold>,
+    ships_merged: bool,
 ) -> Result<tsdb::Db> {
     let options = tsdb::Options {
         wal: storage.wal.clone(),
         min_block: storage.min_block,
-        // Blocks are merged in the bucket, not before they are shipped.
+        // Where merged blocks are shipped too, the bucket must not get the same samples twice.
         max_block: storage
             .max_block
-            .or(hold.is_some().then_some(storage.min_block)),
-        retention_time: storage.retention,
-        retention_bytes: storage.retention_bytes,
+            .or(ships_merged.then_some(storage.min_block)),
+        merge_overlapping: storage.merge_overlapping,
+        retention,
         lock: storage.lock,
         // Short blocks want to be cut soon after they are due.
         maintain_every: Some(settings::span((storage.min_block / 10).clamp(500, 60_000))),
         hold: hold.map(bucket::Hold::question),
+        delay: storage.uploaded_elsewhere.clone().map(delay::missing_from),
         stats,
         progress: Some(Arc::new(|p: tsdb::Progress| {
             tracing::info!(done = p.done, total = p.total, "replaying the WAL");
@@ -313,10 +331,11 @@ fn runtime_info(
     storage: &settings::Storage,
     memory: &Memory,
     current: &Arc<Current>,
+    stats: &Arc<tsdb::Stats>,
 ) -> Arc<dyn Fn() -> api::RuntimeInfo + Send + Sync> {
-    let retention = storage.retention_text();
+    let storage = storage.clone();
     let memory_limit = memory.total.limit();
-    let current = Arc::clone(current);
+    let (current, stats) = (Arc::clone(current), Arc::clone(stats));
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let handle = Handle::current();
     Arc::new(move || {
@@ -327,11 +346,11 @@ fn runtime_info(
             hostname: settings::hostname(),
             reload_success,
             last_config_time,
-            corruption_count: 0,
+            corruption_count: stats.wal_corruptions.get(),
             tasks: handle.metrics().num_alive_tasks(),
             threads: handle.metrics().num_workers(),
             memory_limit,
-            retention: retention.clone(),
+            retention: settings::retention_text(storage.retention_under(&current.loaded().config)),
             role: role.to_owned(),
         }
     })

@@ -5,7 +5,25 @@ pub mod server;
 
 use model::Millis;
 
-use crate::kingpin::{FlagError, Typed};
+use crate::kingpin::{Flag, FlagError, Typed};
+use crate::{flags, limits, logging};
+
+/// The flags of a role that opens the whole house, behind its `own` ones.
+const fn of_a_house(own: &'static [Flag]) -> [&'static [Flag]; 11] {
+    [
+        own,
+        flags::CONFIG,
+        flags::WEB,
+        flags::STORAGE,
+        flags::QUERY,
+        flags::SCRAPE,
+        flags::RULES,
+        flags::OBJSTORE,
+        flags::GRPC,
+        limits::FLAGS,
+        logging::FLAGS,
+    ]
+}
 
 /// How far from its due time a scrape may begin and still be stamped with it, ms.
 fn tolerance(typed: &Typed<'_>) -> Result<Millis, FlagError> {

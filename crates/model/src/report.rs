@@ -155,6 +155,44 @@ pub trait HeadReport: Send + Sync {
 
     /// Blocks on the local disk, oldest first.
     fn local_blocks(&self) -> Vec<LocalBlock>;
+
+    /// Blocks that do not answer any more though they should.
+    fn absent_blocks(&self) -> AbsentBlocks {
+        AbsentBlocks::default()
+    }
+}
+
+/// Blocks that do not answer any more though they should.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AbsentBlocks {
+    /// Those that are set aside because they cannot be read.
+    pub quarantined: Vec<QuarantinedBlock>,
+    /// Those that a full disk took before they were shipped, since the start; newest last.
+    pub lost: Vec<LostBlock>,
+}
+
+/// A block that was set aside because it cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantinedBlock {
+    /// Its folder's name.
+    pub folder: String,
+    /// What is wrong with it; empty if that was not written down.
+    pub reason: String,
+    /// When it was set aside, ms; 0 if that was not written down.
+    pub since: Millis,
+}
+
+/// A block that a full disk took before it was shipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostBlock {
+    /// Its ULID.
+    pub ulid: Str,
+    /// First timestamp, ms.
+    pub min: Millis,
+    /// The timestamp after the last, ms.
+    pub max: Millis,
+    /// When it was deleted, ms.
+    pub at: Millis,
 }
 
 /// Cardinality of the head.

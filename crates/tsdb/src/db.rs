@@ -10,17 +10,21 @@ mod merge;
 mod ooo;
 #[cfg(test)]
 mod ooo_tests;
+mod plan;
+mod quarantine;
 mod report;
+mod retention;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use model::report::LostBlock;
 use model::{Appended, Batch, Cancel, Labels, Millis, SeriesRef, SinkError, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
@@ -35,6 +39,7 @@ use keeper::Keepers;
 use local::LocalBlock;
 use maintain::Pending;
 pub use maintain::Round;
+pub use retention::{Retention, Space};
 
 /// A data folder of Prometheus' layout, opened for writing by this process alone.
 ///
@@ -66,6 +71,11 @@ pub(crate) struct Inner {
     wal: Wal,
     stats: Arc<Stats>,
     hold: RwLock<Option<Hold>>,
+    retention: Mutex<Retention>,
+    /// Blocks of which it was said that they are kept though they are beyond the retention.
+    told: Mutex<BTreeSet<ulid::Ulid>>,
+    /// Blocks that a full disk took before they were shipped, newest last.
+    lost: Mutex<Vec<LostBlock>>,
     /// One round of maintenance at a time.
     maintenance: Mutex<Pending>,
     /// Lists of blocks that were replaced; queries may still read by them.
@@ -104,9 +114,8 @@ impl Db {
             },
             Arc::clone(&stats),
         ));
-        let mut damaged_blocks = Vec::new();
-        let blocks = blocks::load(&*fs, &dir, &[], &mut damaged_blocks)?;
-        let newest = blocks::end(&blocks);
+        let found = blocks::load(&*fs, &dir, &[], blocks::When::Opening)?;
+        let newest = blocks::end(&found.blocks);
         head.raise_min_valid(newest);
         let wal_dir = dir.join("wal");
         let progress = options.progress.clone();
@@ -116,7 +125,7 @@ impl Db {
             }
         })?;
         ooo::open(&dir, &head, &options, &mut replayed)?;
-        replayed.damaged.append(&mut damaged_blocks);
+        replayed.damaged.extend(found.damaged);
         let wal = Wal::open(
             &wal_dir,
             options.wal.clone(),
@@ -127,9 +136,6 @@ impl Db {
         // Samples of series under another number stay readable as long as their segments are.
         let segment = wal.segment();
         let expiry = replayed.renamed.keys().map(|&r| (r, segment)).collect();
-        stats
-            .retention_limit_bytes
-            .set(options.retention_bytes as i64);
         let inner = Arc::new(Inner {
             dir,
             layout: RwLock::default(),
@@ -139,12 +145,17 @@ impl Db {
             wal,
             stats,
             hold: RwLock::new(options.hold.clone()),
+            retention: Mutex::default(),
+            told: Mutex::default(),
+            lost: Mutex::default(),
             maintenance: Mutex::default(),
             closed: AtomicBool::new(false),
             cancel: Cancel::default(),
             options,
         });
-        inner.publish(blocks, newest);
+        inner.publish(found.blocks, newest);
+        inner.set_retention(inner.options.retention);
+        quarantine::count(&inner)?;
         Ok(Self {
             _keepers: Keepers::start(&inner),
             inner,
@@ -181,6 +192,16 @@ impl Db {
     /// Which blocks must stay from now on.
     pub fn set_hold(&self, hold: Option<Hold>) {
         *self.inner.hold.write() = hold;
+    }
+
+    /// How long and how much is kept from now on.
+    pub fn set_retention(&self, retention: Retention) {
+        self.inner.set_retention(retention);
+    }
+
+    /// How long and how much is kept.
+    pub fn retention(&self) -> Retention {
+        *self.inner.retention.lock()
     }
 
     /// The references of these series, in order; new ones are made.
@@ -237,6 +258,14 @@ impl Inner {
             true => Err(Error::Closed.into()),
             false => Ok(()),
         }
+    }
+
+    fn set_retention(&self, retention: Retention) {
+        let (seconds, bytes, percent) = &self.stats.storage.limits;
+        seconds.set(retention.time / 1000);
+        bytes.set(i64::try_from(retention.bytes).unwrap_or(i64::MAX));
+        percent.set(retention.percent);
+        *self.retention.lock() = retention;
     }
 
     fn resolve(&self, labels: &[Labels]) -> Result<Vec<SeriesRef>, SinkError> {

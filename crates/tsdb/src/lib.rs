@@ -35,8 +35,8 @@ pub mod wal;
 
 /// The files that it writes: [`Options::fs`].
 pub use block::fs;
-pub use db::{Db, Round};
+pub use db::{Db, Retention, Round, Space};
 pub use error::Error;
-pub use options::{Hold, OnProgress, Options};
+pub use options::{Disk, Hold, OnProgress, Options};
 pub use replay::{Progress, Replayed};
 pub use stats::{Stats, WalStats};

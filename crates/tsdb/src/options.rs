@@ -1,5 +1,6 @@
 //! How a database is opened.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,12 @@ use ulid::Ulid;
 
 use crate::fs::{Fs, OsFs};
 use crate::wal::WalOptions;
-use crate::{Error, Progress, Stats};
+use crate::{Error, Progress, Retention, Space, Stats};
 
 /// Whether a block must not be deleted or compacted yet: it has not been shipped.
 pub type Hold = Arc<dyn Fn(Ulid) -> bool + Send + Sync>;
+/// Tells how much the disk under a folder holds.
+pub type Disk = Arc<dyn Fn(&Path) -> std::io::Result<Space> + Send + Sync>;
 /// Hears how far the replay is.
 pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
@@ -29,10 +32,10 @@ pub struct Options {
     /// Length up to which local blocks are merged, ms; `min_block` turns merging off, as shipping
     /// wants it. None: a tenth of the retention time, at most 31 days.
     pub max_block: Option<Millis>,
-    /// Blocks older than this are deleted, ms; 0 keeps them for ever.
-    pub retention_time: Millis,
-    /// The oldest blocks are deleted while everything together has more bytes; 0 is no limit.
-    pub retention_bytes: u64,
+    /// Merge blocks that overlap. A foreign compactor may want to do that itself.
+    pub merge_overlapping: bool,
+    /// How long and how much is kept, until [`Db::set_retention`](crate::Db::set_retention).
+    pub retention: Retention,
     /// Samples later than now plus this are refused, ms. None takes any time (tests, backfilling).
     pub future_limit: Option<Millis>,
     /// How far behind the newest sample of all one may be and still be taken, though its series has
@@ -48,8 +51,14 @@ pub struct Options {
     pub patience: Duration,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Which blocks must stay.
+    /// Which blocks must stay: they are still to be shipped. Those of level 1 are not merged, and
+    /// retention deletes them only when the disk is full.
     pub hold: Option<Hold>,
+    /// Which blocks of level 1 must not be merged yet, though retention may delete them: somebody
+    /// else ships them.
+    pub delay: Option<Hold>,
+    /// How much the disk holds.
+    pub disk: Disk,
     /// Where it counts.
     pub stats: Arc<Stats>,
     /// Hears how far the replay is.
@@ -64,8 +73,8 @@ impl Default for Options {
             wal: WalOptions::default(),
             min_block: 2 * HOUR,
             max_block: None,
-            retention_time: 15 * DAY,
-            retention_bytes: 0,
+            merge_overlapping: true,
+            retention: Retention::time(15 * DAY),
             future_limit: Some(10 * 60_000),
             out_of_order_window: 0,
             lock: true,
@@ -73,6 +82,8 @@ impl Default for Options {
             patience: Duration::from_secs(30),
             clock: Arc::new(WallClock),
             hold: None,
+            delay: None,
+            disk: Arc::new(Space::of),
             stats: Arc::default(),
             progress: None,
             fs: Arc::new(OsFs),
@@ -86,7 +97,7 @@ impl Options {
         Self {
             future_limit: None,
             maintain_every: None,
-            retention_time: 0,
+            retention: Retention::NONE,
             ..Self::default()
         }
     }
@@ -94,7 +105,7 @@ impl Options {
     /// The lengths that blocks may have, ascending: `min_block` and its multiples by three up to
     /// `max_block` (`ExponentialBlockRanges` and `validateOpts` of Prometheus).
     pub fn ranges(&self) -> Vec<Millis> {
-        let max = self.max_block.unwrap_or(match self.retention_time {
+        let max = self.max_block.unwrap_or(match self.retention.time {
             0 => 31 * DAY,
             time => (time / 10).min(31 * DAY),
         });
@@ -119,7 +130,7 @@ impl Options {
                 "the maximum block duration must not be below the minimum".into(),
             ));
         }
-        if self.retention_time < 0 {
+        if self.retention.time < 0 {
             return Err(Error::Invalid(
                 "the retention time must not be negative".into(),
             ));

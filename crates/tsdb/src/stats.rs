@@ -1,8 +1,12 @@
 //! What the database counts about itself, under Prometheus' names.
 
+mod storage;
+
 use std::sync::Arc;
 
 use metrics::{Counter, Error, Gauge, Histogram, Registry, Summary};
+
+pub use storage::Storage;
 
 /// The instruments of one database.
 pub struct Stats {
@@ -72,30 +76,8 @@ pub struct Stats {
     pub replay_histograms_skipped: Counter,
     /// Time of the replay, seconds.
     pub replay_seconds: metrics::FloatGauge,
-    /// Compactions (head cuts included).
-    pub compactions: Counter,
-    /// Compactions that failed.
-    pub compactions_failed: Counter,
-    /// Rounds in which there was something to do.
-    pub compactions_triggered: Counter,
-    /// Time of one compaction, seconds.
-    pub compaction_seconds: Histogram,
-    /// Blocks loaded.
-    pub blocks: Gauge,
-    /// Bytes of the blocks.
-    pub blocks_bytes: Gauge,
-    /// Oldest timestamp stored, ms.
-    pub lowest: Gauge,
-    /// Reloads of the list of blocks.
-    pub reloads: Counter,
-    /// Reloads that failed.
-    pub reloads_failed: Counter,
-    /// Blocks deleted because they are too old.
-    pub time_retentions: Counter,
-    /// Blocks deleted because there were too many bytes.
-    pub size_retentions: Counter,
-    /// The limit of the latter.
-    pub retention_limit_bytes: Gauge,
+    /// Local blocks.
+    pub storage: Storage,
     /// Clean starts: 0 means the last stop was not clean.
     pub clean_start: Gauge,
 }
@@ -240,55 +222,7 @@ impl Stats {
                 "prometheus_tsdb_data_replay_duration_seconds",
                 "Time taken to replay the data on disk.",
             )?,
-            compactions: r.counter(
-                "prometheus_tsdb_compactions_total",
-                "Total number of compactions that were executed for the partition.",
-            )?,
-            compactions_failed: r.counter(
-                "prometheus_tsdb_compactions_failed_total",
-                "Total number of compactions that failed for the partition.",
-            )?,
-            compactions_triggered: r.counter(
-                "prometheus_tsdb_compactions_triggered_total",
-                "Total number of triggered compactions for the partition.",
-            )?,
-            compaction_seconds: r.histogram(
-                "prometheus_tsdb_compaction_duration_seconds",
-                "Duration of compaction runs",
-                &metrics::exponential_buckets(1.0, 2.0, 14),
-            )?,
-            blocks: r.gauge(
-                "prometheus_tsdb_blocks_loaded",
-                "Number of currently loaded data blocks",
-            )?,
-            blocks_bytes: r.gauge(
-                "prometheus_tsdb_storage_blocks_bytes",
-                "The number of bytes that are currently used for local storage by all blocks.",
-            )?,
-            lowest: r.gauge(
-                "prometheus_tsdb_lowest_timestamp",
-                "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
-            )?,
-            reloads: r.counter(
-                "prometheus_tsdb_reloads_total",
-                "Number of times the database reloaded block data from disk.",
-            )?,
-            reloads_failed: r.counter(
-                "prometheus_tsdb_reloads_failures_total",
-                "Number of times the database failed to reloadBlocks block data from disk.",
-            )?,
-            time_retentions: r.counter(
-                "prometheus_tsdb_time_retentions_total",
-                "The number of times that blocks were deleted because the maximum time limit was exceeded.",
-            )?,
-            size_retentions: r.counter(
-                "prometheus_tsdb_size_retentions_total",
-                "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
-            )?,
-            retention_limit_bytes: r.gauge(
-                "prometheus_tsdb_retention_limit_bytes",
-                "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled",
-            )?,
+            storage: Storage::new(r)?,
             clean_start: r.gauge(
                 "prometheus_tsdb_clean_start",
                 "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",

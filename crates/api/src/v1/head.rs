@@ -140,13 +140,46 @@ pub(super) async fn blocks(State(api): State<Api>) -> Result<Response, ApiError>
         }
     }
     #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Quarantined {
+        folder: String,
+        reason: String,
+        since: Time,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Lost {
+        ulid: Str,
+        min_time: Millis,
+        max_time: Millis,
+        deleted_at: Time,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
     struct Blocks {
         blocks: Vec<Block>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        quarantined: Vec<Quarantined>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        deleted_unshipped: Vec<Lost>,
     }
     let report = report(&api)?;
-    let blocks = aside(move || report.local_blocks()).await?;
+    let (blocks, absent) = aside(move || (report.local_blocks(), report.absent_blocks())).await?;
+    let quarantined = absent.quarantined.into_iter().map(|q| Quarantined {
+        folder: q.folder,
+        reason: q.reason,
+        since: Time(q.since),
+    });
+    let lost = absent.lost.into_iter().map(|l| Lost {
+        ulid: l.ulid,
+        min_time: l.min,
+        max_time: l.max,
+        deleted_at: Time(l.at),
+    });
     success(&Blocks {
         blocks: blocks.into_iter().map(Block::from).collect(),
+        quarantined: quarantined.collect(),
+        deleted_unshipped: lost.collect(),
     })
 }
 

@@ -9,12 +9,12 @@ use axum::response::Response;
 use chunk::memory::MemorySource;
 use http::Request;
 use model::report::{
-    ActiveTarget, BucketBlock, BucketReport, BucketStatus, DroppedTarget, HeadReport,
-    HeadStatistics, Health, LocalBlock, Metadata, MetadataReport, MetricType, Targets,
-    TargetsReport,
+    AbsentBlocks, ActiveTarget, Admin, BucketBlock, BucketReport, BucketStatus, DroppedTarget,
+    HeadReport, HeadStatistics, Health, LocalBlock, LostBlock, Metadata, MetadataReport,
+    MetricType, QuarantinedBlock, Targets, TargetsReport,
 };
 use model::time::ManualClock;
-use model::{BoxFuture, Labels, Matcher, Sample, Str, TimeRange};
+use model::{BoxFuture, Labels, Matcher, Sample, SourceError, Str, TimeRange};
 use promql::ast::ExprKind;
 use promql::value::{InstantSample, RangeSeries};
 use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};
@@ -223,6 +223,45 @@ impl HeadReport for Reports {
             shipped: Some(true),
         }]
     }
+
+    fn absent_blocks(&self) -> AbsentBlocks {
+        AbsentBlocks {
+            quarantined: vec![QuarantinedBlock {
+                folder: "01KC4D6GXQA4CRHYKV78NEBVAF.corrupt".to_owned(),
+                reason: "why".to_owned(),
+                since: NOW,
+            }],
+            lost: vec![LostBlock {
+                ulid: "01KC4D6GXQA4CRHYKV78NEBVAG".into(),
+                min: 1,
+                max: 2,
+                at: NOW,
+            }],
+        }
+    }
+}
+
+impl Admin for Reports {
+    fn delete_series(
+        &self,
+        matchers: Vec<Matcher>,
+        range: TimeRange,
+    ) -> BoxFuture<'static, Result<(), SourceError>> {
+        let bad = matchers.iter().any(|m| m.value.contains("bad"));
+        assert!(range.min <= range.max);
+        Box::pin(std::future::ready(match bad {
+            true => Err(SourceError::new(model::Kind::Unavailable, "no")),
+            false => Ok(()),
+        }))
+    }
+
+    fn clean_tombstones(&self) -> BoxFuture<'static, Result<(), SourceError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn snapshot(&self, skip_head: bool) -> BoxFuture<'static, Result<String, SourceError>> {
+        Box::pin(std::future::ready(Ok(format!("skip={skip_head}"))))
+    }
 }
 
 impl BucketReport for Reports {
@@ -274,6 +313,7 @@ pub fn options() -> Options {
         targets: Some(reports.clone()),
         metadata: Some(reports.clone()),
         head: Some(reports.clone()),
+        admin: Some(reports.clone()),
         bucket: Some(reports),
         config: Some(Arc::new(|| "global: {}\n".to_owned())),
         runtime: Some(Arc::new(|| RuntimeInfo {

@@ -1,6 +1,7 @@
 //! The API as a client sees it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod admin;
 mod answers;
 mod fakes;
 mod page;

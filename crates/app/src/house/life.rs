@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Current;
 use super::discovery::Targets;
+use super::settings::Storage;
 use crate::config::Config;
 
 /// The life of a process; clones share it.
@@ -95,16 +96,23 @@ pub struct Reload {
     current: Arc<Current>,
     targets: Arc<Targets>,
     db: Arc<tsdb::Db>,
+    storage: Arc<Storage>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
 impl Reload {
     /// Reloads `current` into `targets` and `db`.
-    pub fn new(current: Arc<Current>, targets: Arc<Targets>, db: Arc<tsdb::Db>) -> Self {
+    pub fn new(
+        current: Arc<Current>,
+        targets: Arc<Targets>,
+        db: Arc<tsdb::Db>,
+        storage: Storage,
+    ) -> Self {
         Self {
             current,
             targets,
             db,
+            storage: Arc::new(storage),
             one_at_a_time: Arc::default(),
         }
     }
@@ -116,8 +124,9 @@ impl Reload {
             let current = Arc::clone(&self.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
             self.targets.apply(&loaded.jobs).await?;
-            let (db, config) = (Arc::clone(&self.db), loaded.config.clone());
-            tokio::task::spawn_blocking(move || apply_storage(&db, &config)).await??;
+            let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
+            let config = loaded.config.clone();
+            tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
             self.current.put(loaded);
             anyhow::Ok(())
         }
@@ -131,11 +140,13 @@ impl Reload {
 }
 
 /// Applies what the configuration says of storage, and can be changed while running.
-pub fn apply_storage(db: &tsdb::Db, config: &Config) -> Result<()> {
+pub fn apply_storage(db: &tsdb::Db, storage: &Storage, config: &Config) -> Result<()> {
     let tsdb = config.storage.tsdb.as_ref();
     let window = tsdb.map_or(0, |t| t.out_of_order_time_window.0);
     db.set_out_of_order_window(window)
-        .context("storage.tsdb.out_of_order_time_window")
+        .context("storage.tsdb.out_of_order_time_window")?;
+    db.set_retention(storage.retention_under(config));
+    Ok(())
 }
 
 /// Reloads whenever a SIGHUP comes.

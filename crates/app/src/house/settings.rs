@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use model::Millis;
+use model::settings::Bytes;
 use model::time::{format_duration, parse_duration};
 use promql::features::Features;
 use tsdb::wal::{Compression, SyncMode, WalOptions};
 
+use crate::config::Config;
 use crate::kingpin::{FlagError, Typed};
 
 const HOUR: Millis = 3_600_000;
@@ -26,6 +28,8 @@ pub struct Web {
     pub cors: wire::server::Cors,
     /// Reload and quit over HTTP.
     pub lifecycle: bool,
+    /// Delete and snapshot over HTTP.
+    pub admin: bool,
     /// The title of the page.
     pub title: String,
 }
@@ -55,6 +59,7 @@ impl Web {
             external_url,
             cors,
             lifecycle: typed.switch("web.enable-lifecycle"),
+            admin: typed.switch("web.enable-admin-api"),
             title: typed.required("web.page-title")?.to_owned(),
             server: wire::server::Settings {
                 listen,
@@ -76,10 +81,12 @@ pub struct Storage {
     pub min_block: Millis,
     /// Length up to which they are merged, ms; none: by retention.
     pub max_block: Option<Millis>,
-    /// How long samples are kept, ms; 0 for ever.
-    pub retention: Millis,
-    /// How many bytes of blocks are kept; 0 for any.
-    pub retention_bytes: u64,
+    /// How long and how much is kept, where the configuration does not say.
+    pub retention: tsdb::Retention,
+    /// Whether overlapping blocks are merged.
+    pub merge_overlapping: bool,
+    /// A foreign shipper's list of what it has uploaded.
+    pub uploaded_elsewhere: Option<PathBuf>,
     /// Whether to take the lock file.
     pub lock: bool,
     /// The log.
@@ -105,11 +112,17 @@ impl Storage {
                 .error("storage.tsdb.max-block-duration", message)
                 .into());
         }
-        let retention = match typed.optional_duration("storage.tsdb.retention.time")? {
+        let bytes = typed.bytes("storage.tsdb.retention.size")?;
+        let time = match typed.optional_duration("storage.tsdb.retention.time")? {
             Some(time) => time,
             None => typed
                 .optional_duration("storage.tsdb.retention")?
-                .unwrap_or(15 * DAY),
+                .unwrap_or(if bytes > 0 { 0 } else { 15 * DAY }),
+        };
+        let retention = tsdb::Retention {
+            time,
+            bytes,
+            percent: 0.0,
         };
         let segment_size = typed.bytes("storage.tsdb.wal-segment-size")?;
         if !(10 << 20..=256 << 20).contains(&segment_size) {
@@ -121,7 +134,8 @@ impl Storage {
             min_block,
             max_block,
             retention,
-            retention_bytes: typed.bytes("storage.tsdb.retention.size")?,
+            merge_overlapping: typed.switch("storage.tsdb.allow-overlapping-compaction"),
+            uploaded_elsewhere: path(typed, "storage.tsdb.delay-compact-file.path"),
             lock: !typed.switch("storage.tsdb.no-lockfile"),
             wal: WalOptions {
                 compression: compression(typed)?,
@@ -131,17 +145,35 @@ impl Storage {
         })
     }
 
-    /// The retention for people.
-    pub fn retention_text(&self) -> String {
-        let mut text = match self.retention {
-            0 => "forever".to_owned(),
-            time => format_duration(time),
+    /// How long and how much is kept under a configuration: what it says goes before the flags, as
+    /// a whole.
+    pub fn retention_under(&self, config: &Config) -> tsdb::Retention {
+        let tsdb = config.storage.tsdb.as_ref();
+        let Some(said) = tsdb.and_then(|t| t.retention.as_ref()) else {
+            return self.retention;
         };
-        if self.retention_bytes > 0 {
-            text.push_str(&format!(" or {} bytes", self.retention_bytes));
+        tsdb::Retention {
+            time: said.time.0,
+            bytes: u64::try_from(said.size.0).unwrap_or(0),
+            percent: said.percentage,
         }
-        text
     }
+}
+
+/// A retention for people: `15d or 512MiB or 80%`.
+pub fn retention_text(retention: tsdb::Retention) -> String {
+    let mut limits = Vec::new();
+    if retention.time != 0 {
+        limits.push(format_duration(retention.time));
+    }
+    if retention.bytes != 0 {
+        let bytes = i64::try_from(retention.bytes).unwrap_or(i64::MAX);
+        limits.push(Bytes(bytes).to_string());
+    }
+    if retention.percent != 0.0 {
+        limits.push(format!("{}%", retention.percent));
+    }
+    limits.join(" or ")
 }
 
 fn compression(typed: &Typed<'_>) -> Result<Compression> {

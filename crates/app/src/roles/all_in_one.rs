@@ -11,7 +11,7 @@ use model::time::format_duration;
 
 use crate::house::{self, config::Place, settings};
 use crate::kingpin::{Flag, Typed, optional, value};
-use crate::{flags, limits, logging};
+use crate::{limits, logging};
 
 const OWN: &[Flag] = &[
     value(
@@ -26,19 +26,7 @@ const OWN: &[Flag] = &[
 ];
 
 /// The flags of this role.
-pub const FLAGS: &[&[Flag]] = &[
-    OWN,
-    flags::CONFIG,
-    flags::WEB,
-    flags::STORAGE,
-    flags::QUERY,
-    flags::SCRAPE,
-    flags::RULES,
-    flags::OBJSTORE,
-    flags::GRPC,
-    limits::FLAGS,
-    logging::FLAGS,
-];
+pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN);
 
 /// Block length under the built-in configuration: the bucket fills while one watches.
 const DEMO_BLOCK: model::Millis = 120_000;

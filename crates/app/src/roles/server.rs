@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::house::{self, config::Place, settings};
 use crate::kingpin::{Flag, Typed, value};
-use crate::{flags, limits, logging};
+use crate::{limits, logging};
 
 const OWN: &[Flag] = &[
     value(
@@ -23,19 +23,7 @@ const OWN: &[Flag] = &[
 ];
 
 /// The flags of this role.
-pub const FLAGS: &[&[Flag]] = &[
-    OWN,
-    flags::CONFIG,
-    flags::WEB,
-    flags::STORAGE,
-    flags::QUERY,
-    flags::SCRAPE,
-    flags::RULES,
-    flags::OBJSTORE,
-    flags::GRPC,
-    limits::FLAGS,
-    logging::FLAGS,
-];
+pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN);
 
 /// Runs the role.
 pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {

@@ -3,10 +3,12 @@
 use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
+use block::merge::meta_of;
 use block::{Meta, Tombstones};
 use model::report::Admin;
-use model::{BoxFuture, Matcher, SourceError, TimeRange};
+use model::{BoxFuture, Matcher, Millis, SourceError, TimeRange};
 use ulid::Ulid;
 
 use super::local::LocalBlock;
@@ -82,18 +84,36 @@ impl Inner {
 
     fn clean(&self) -> Result<(), Error> {
         let _alone = self.maintenance.lock();
+        let started = Instant::now();
         let list = self.layout().blocks.clone();
-        for block in list {
-            if !block.block.tombstones().is_empty() {
-                self.replace(&[block])?;
-            }
+        let mut dirty = list
+            .into_iter()
+            .filter(|b| !b.block.tombstones().is_empty());
+        let cleaned = dirty.try_for_each(|block| self.clean_one(&block));
+        let seconds = &self.stats.storage.cleanup_seconds;
+        seconds.observe_duration(started.elapsed());
+        cleaned
+    }
+
+    fn clean_one(&self, block: &Arc<LocalBlock>) -> Result<(), Error> {
+        let old = block.meta();
+        let mut meta = meta_of(Ulid::generate(), &[old]);
+        // It takes the old one's place and is as new as that: one that was to be shipped still
+        // is, and one that was shipped is not shipped twice.
+        let shipped = self.hold.read().is_some() && !self.is_held(block.ulid());
+        if !shipped {
+            meta.compaction.level = 1;
+            meta.compaction.sources = vec![meta.ulid];
         }
+        self.replace_by(std::slice::from_ref(block), meta)?;
         Ok(())
     }
 
     fn snapshot(&self, skip_head: bool) -> Result<String, Error> {
         let _alone = self.maintenance.lock();
-        let name = Ulid::generate().to_string();
+        // A part of a fresh name's random half.
+        let random = Ulid::generate().random() as u64 >> 1;
+        let name = snapshot_name(self.options.clock.now(), random);
         let dir = self.dir.join("snapshots").join(&name);
         let fs = &*self.options.fs;
         fs.create_dir_all(&dir)
@@ -114,6 +134,23 @@ impl Inner {
         fs.sync_dir(&dir).map_err(Error::io("syncing", &dir))?;
         Ok(name)
     }
+}
+
+/// The time in UTC, as people read it, and 16 random hexadecimal digits: as Prometheus names them.
+fn snapshot_name(now: Millis, random: u64) -> String {
+    let seconds = now.div_euclid(1000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years that begin in March end with the odd day, in eras of 400 years from 0000-03-01.
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}{month:02}{day:02}T{h:02}{m:02}{s:02}Z-{random:016x}")
 }
 
 /// Notes down what is deleted of a block, and opens it anew.
@@ -163,4 +200,24 @@ fn link(fs: &dyn Fs, from: &Path, to: &Path) -> Result<(), Error> {
         }
     }
     fs.sync_dir(to).map_err(Error::io("syncing", to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_named_by_time() {
+        for (now, want) in [
+            (0, "19700101T000000Z-0000000000000007"),
+            (951_782_399_999, "20000228T235959Z-0000000000000007"),
+            (951_782_400_000, "20000229T000000Z-0000000000000007"),
+            (1_709_251_199_000, "20240229T235959Z-0000000000000007"),
+            (1_709_251_200_000, "20240301T000000Z-0000000000000007"),
+            (4_107_542_400_000, "21000301T000000Z-0000000000000007"),
+            (-1, "19691231T235959Z-0000000000000007"),
+        ] {
+            assert_eq!(snapshot_name(now, 7), want);
+        }
+    }
 }

@@ -3,29 +3,52 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use model::Millis;
 use model::source::Kind;
 use ulid::Ulid;
 
-use super::local::{self, LocalBlock};
-use super::{Inner, Layout};
+use super::local::LocalBlock;
+use super::{Inner, Layout, quarantine};
 use crate::Error;
 use crate::fs::{Fs, FsExt as _};
 
 /// What the name of a folder ends with while it is being deleted.
 const DELETING: &str = ".tmp-for-deletion";
 
-/// Opens the blocks of a data folder. Those that `open` has are taken from there. A damaged one is
-/// set aside as `<ulid>.corrupt`; those from which another was made are deleted.
+/// A block that cannot be read is still being copied here while its files are younger.
+const ARRIVING: Duration = Duration::from_secs(300);
+
+/// Whether blocks may be arriving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// The database is being opened: what is broken now stays broken.
+    Opening,
+    /// Somebody may be copying a block into the folder.
+    Running,
+}
+
+/// The blocks of a data folder.
+pub(super) struct Found {
+    /// Ascending by time.
+    pub(super) blocks: Vec<Arc<LocalBlock>>,
+    /// What is wrong with those that were set aside.
+    pub(super) damaged: Vec<String>,
+}
+
+/// Opens the blocks of a data folder. Those that `open` has are taken from there. One that cannot
+/// be read is set aside; those from which another was made are deleted, as are those that say of
+/// themselves that they may go.
 pub(super) fn load(
     fs: &dyn Fs,
     dir: &Path,
     open: &[Arc<LocalBlock>],
-    damaged: &mut Vec<String>,
-) -> Result<Vec<Arc<LocalBlock>>, Error> {
+    when: When,
+) -> Result<Found, Error> {
     let known: HashMap<Ulid, &Arc<LocalBlock>> = open.iter().map(|b| (b.ulid(), b)).collect();
     let mut blocks: Vec<Arc<LocalBlock>> = Vec::new();
+    let mut broken = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("listing", dir))? {
         let path = entry.map_err(Error::io("listing", dir))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -40,13 +63,14 @@ pub(super) fn load(
             continue;
         }
         match LocalBlock::open(&path) {
-            Ok(block) => blocks.push(Arc::new(block)),
+            Ok(block) if block.ulid() == ulid => blocks.push(Arc::new(block)),
+            Ok(block) => {
+                let reason = format!("its meta.json names another block, {}", block.ulid());
+                let error = Error::block(&path, block::BlockError::Corrupt(reason));
+                broken.push((path, ulid, error));
+            }
             Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::NotFound) => {
-                let aside = path.with_extension("corrupt");
-                tracing::error!(error = %e, aside = %aside.display(), "a damaged block is set aside");
-                fs.rename(&path, &aside)
-                    .map_err(Error::io("renaming", &path))?;
-                damaged.push(e.to_string());
+                broken.push((path, ulid, e));
             }
             Err(e) => return Err(e),
         }
@@ -59,12 +83,43 @@ pub(super) fn load(
         .collect();
     let (gone, mut left): (Vec<_>, Vec<_>) = blocks
         .into_iter()
-        .partition(|b| parents.contains(&b.ulid()));
+        .partition(|b| parents.contains(&b.ulid()) || b.meta().compaction.deletable);
     for block in gone {
+        tracing::info!(block = %block.ulid(), "deleting a block that another has taken the place of");
         delete(fs, block.dir())?;
     }
+    let mut damaged = Vec::new();
+    for (path, ulid, error) in broken {
+        if parents.contains(&ulid) {
+            delete(fs, &path)?;
+        } else if when == When::Opening || !is_arriving(&path) {
+            quarantine::set_aside(fs, &path, ulid, &error)?;
+            damaged.push(error.to_string());
+        }
+    }
     left.sort_by_key(|b| (b.meta().min_time, b.meta().max_time, b.ulid()));
-    Ok(left)
+    Ok(Found {
+        blocks: left,
+        damaged,
+    })
+}
+
+/// Whether a file of the folder was written a short while ago.
+fn is_arriving(dir: &Path) -> bool {
+    fn newest(dir: &Path) -> Option<SystemTime> {
+        let own = std::fs::metadata(dir).and_then(|m| m.modified()).ok();
+        let entries = std::fs::read_dir(dir).ok()?.flatten();
+        let files = entries.filter_map(|e| {
+            let meta = e.metadata().ok()?;
+            match meta.is_dir() {
+                true => newest(&e.path()),
+                false => meta.modified().ok(),
+            }
+        });
+        files.chain(own).max()
+    }
+    // A time in the future is no age.
+    newest(dir).is_some_and(|t| t.elapsed().unwrap_or_default() < ARRIVING)
 }
 
 /// Deletes a block's folder: first out of sight, then from the disk.
@@ -80,7 +135,7 @@ pub(super) fn delete(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
         .map_err(Error::io("removing", &going))
 }
 
-/// Where the newest block that was cut in order ends: the head answers from there.
+/// Where the newest block that was cut in order ends, of all series: the head answers from there.
 pub(super) fn end(blocks: &[Arc<LocalBlock>]) -> Millis {
     let in_order = blocks.iter().filter(|b| b.meta().compaction.in_order());
     let ends = in_order.map(|b| b.meta().max_time);
@@ -90,19 +145,42 @@ pub(super) fn end(blocks: &[Arc<LocalBlock>]) -> Millis {
 impl Inner {
     /// Puts another list of blocks into place for all views that begin from now on.
     pub(super) fn publish(&self, blocks: Vec<Arc<LocalBlock>>, floor: Millis) {
-        self.stats.blocks.set(blocks.len() as i64);
-        self.stats
-            .blocks_bytes
-            .set(blocks.iter().map(|b| b.bytes as i64).sum());
+        let stats = &self.stats.storage;
+        stats.blocks.set(blocks.len() as i64);
+        stats.bytes.set(blocks.iter().map(|b| b.bytes as i64).sum());
+        let symbols = blocks.iter().map(|b| b.block.memory() as i64);
+        stats.symbols.set(symbols.sum());
         let lowest = blocks.first().map(|b| b.meta().min_time);
         if let Some(lowest) = lowest.or(self.head.range().map(|r| r.min)) {
-            self.stats.lowest.set(lowest);
+            stats.lowest.set(lowest);
         }
         let new = Arc::new(Layout { blocks, floor });
         let old = std::mem::replace(&mut *self.layout.write(), new);
         let mut retired = self.retired.lock();
         retired.retain(|layout| layout.strong_count() > 0);
         retired.push(Arc::downgrade(&old));
+    }
+
+    /// Looks which blocks are in the folder now: some may have been put there, or taken away.
+    pub(super) fn reload(&self) -> Result<(), Error> {
+        self.stats.storage.reloads.inc();
+        let reload = || {
+            let layout = self.layout();
+            let found = load(&*self.options.fs, &self.dir, &layout.blocks, When::Running)?;
+            let same = found.blocks.len() == layout.blocks.len()
+                && found
+                    .blocks
+                    .iter()
+                    .zip(&layout.blocks)
+                    .all(|(a, b)| Arc::ptr_eq(a, b));
+            if !same {
+                let count = found.blocks.len();
+                tracing::info!(blocks = count, "the blocks in the folder have changed");
+                self.publish(found.blocks, layout.floor);
+            }
+            quarantine::count(self)
+        };
+        reload().inspect_err(|_| self.stats.storage.reloads_failed.inc())
     }
 
     /// Waits until no query reads by an older list of blocks. False if that takes too long.
@@ -118,7 +196,7 @@ impl Inner {
             if std::time::Instant::now() >= deadline || self.is_closed() {
                 return false;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -126,56 +204,32 @@ impl Inner {
         Arc::clone(&self.layout.read())
     }
 
-    fn held(&self, ulid: Ulid) -> bool {
+    /// Whether a block is still to be shipped.
+    pub(super) fn is_held(&self, ulid: Ulid) -> bool {
         self.hold.read().as_ref().is_some_and(|hold| hold(ulid))
     }
 
-    /// Whether a block must stay as it is for now.
-    pub(super) fn must_stay(&self, block: &LocalBlock) -> bool {
-        self.held(block.ulid())
+    /// Whether a block must not be merged yet.
+    pub(super) fn must_wait(&self, block: &LocalBlock) -> bool {
+        let delayed = |ulid| self.options.delay.as_ref().is_some_and(|delay| delay(ulid));
+        block.meta().compaction.level <= 1 && (self.is_held(block.ulid()) || delayed(block.ulid()))
     }
 
-    /// Deletes what is too old or too much; the names of what went.
-    pub(super) fn retain(&self) -> Result<Vec<Ulid>, Error> {
+    /// Counts what is still to be shipped.
+    pub(super) fn count_unshipped(&self) {
         let layout = self.layout();
-        let mut gone: Vec<Arc<LocalBlock>> = Vec::new();
-        let limit = self.options.retention_time;
-        if limit > 0 {
-            let newest = end(&layout.blocks).max(self.head.believed_max().unwrap_or(Millis::MIN));
-            for block in &layout.blocks {
-                if newest.saturating_sub(block.meta().max_time) >= limit && !self.must_stay(block) {
-                    self.stats.time_retentions.inc();
-                    gone.push(Arc::clone(block));
-                }
-            }
+        let unshipped = layout.blocks.iter().filter(|b| self.is_held(b.ulid()));
+        let (mut count, mut oldest) = (0, u64::MAX);
+        for block in unshipped {
+            count += 1;
+            oldest = oldest.min(block.ulid().timestamp_ms());
         }
-        if self.options.retention_bytes > 0 {
-            let mut newest_first = layout.blocks.clone();
-            newest_first.sort_by_key(|b| std::cmp::Reverse(b.meta().max_time));
-            let mut sum = local::size(self.wal.dir())?.saturating_add(self.ooo_log_size()?);
-            for block in newest_first {
-                sum = sum.saturating_add(block.bytes);
-                if sum > self.options.retention_bytes
-                    && !gone.iter().any(|g| g.ulid() == block.ulid())
-                {
-                    if self.must_stay(&block) {
-                        tracing::error!(block = %block.ulid(), "deleted for want of space before it was shipped");
-                    }
-                    self.stats.size_retentions.inc();
-                    gone.push(block);
-                }
-            }
-        }
-        if gone.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ulids: Vec<Ulid> = gone.iter().map(|b| b.ulid()).collect();
-        let left = layout.blocks.iter().filter(|b| !ulids.contains(&b.ulid()));
-        self.publish(left.cloned().collect(), layout.floor);
-        // Whoever still reads them has their files open.
-        for block in gone {
-            delete(&*self.options.fs, block.dir())?;
-        }
-        Ok(ulids)
+        let now = u64::try_from(self.options.clock.now()).unwrap_or(0);
+        let age = match count {
+            0 => 0.0,
+            _ => now.saturating_sub(oldest) as f64 / 1000.0,
+        };
+        self.stats.storage.unshipped.set(count);
+        self.stats.storage.unshipped_age.set(age);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use block::chunks;
 use block::index::{self, ChunkMeta};
@@ -28,6 +29,8 @@ pub(crate) struct LocalBlock {
     pub(crate) block: Arc<Block>,
     /// Bytes of its files.
     pub(crate) bytes: u64,
+    /// Merging it has failed.
+    failed: AtomicBool,
 }
 
 /// A chunk that a batch wants of a block, and where it is to be told.
@@ -43,9 +46,20 @@ impl LocalBlock {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let block = Block::open(dir).map_err(|e| Error::block(dir, e))?;
         Ok(Self {
-            block: Arc::new(block),
             bytes: size(dir)?,
+            failed: AtomicBool::new(block.meta().compaction.failed),
+            block: Arc::new(block),
         })
+    }
+
+    /// Whether merging it has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Merging it has failed.
+    pub(crate) fn set_failed(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn dir(&self) -> &Path {

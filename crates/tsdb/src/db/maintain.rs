@@ -59,18 +59,42 @@ impl Inner {
     pub(super) fn maintain(&self) -> Result<Round, Error> {
         let mut pending = self.maintenance.lock();
         let mut round = Round::default();
-        self.cut_all(&mut pending, &mut round, false)?;
-        if pending.out_of_order_due || pending.out_of_order.is_some() {
-            self.cut_ooo(&mut pending, &mut round)?;
+        // Each part has its turn, whatever became of the others: a cut that fails for want of
+        // space needs retention more than ever.
+        let parts = [
+            self.cut_all(&mut pending, &mut round, false),
+            self.cut_late(&mut pending, &mut round),
+            self.reload(),
+            self.merge_all(&mut round),
+            self.retain().map(|deleted| round.deleted = deleted),
+            super::local::size(self.wal.dir()).map(|n| self.stats.wal.bytes.set(n as i64)),
+            self.ooo_log_size()
+                .map(|n| self.stats.wbl.bytes.set(n as i64)),
+        ];
+        self.count_unshipped();
+        let mut errors = parts.into_iter().filter_map(Result::err);
+        let Some(first) = errors.next() else {
+            return Ok(round);
+        };
+        for error in errors {
+            tracing::error!(%error, "another part of the maintenance failed");
         }
-        self.merge_all(&mut round)?;
-        round.deleted = self.retain()?;
-        self.stats
-            .wal
-            .bytes
-            .set(super::local::size(self.wal.dir())? as i64);
-        self.stats.wbl.bytes.set(self.ooo_log_size()? as i64);
-        Ok(round)
+        Err(first)
+    }
+
+    fn cut_late(&self, pending: &mut Pending, round: &mut Round) -> Result<(), Error> {
+        match pending.out_of_order_due || pending.out_of_order.is_some() {
+            true => self.cut_ooo(pending, round),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the head is to be cut.
+    pub(super) fn is_cut_due(&self) -> bool {
+        let (Some(range), Some(now)) = (self.head.range(), self.head.believed_max()) else {
+            return false;
+        };
+        now.saturating_sub(range.min) > self.options.min_block / 2 * 3
     }
 
     fn cut_all(&self, pending: &mut Pending, round: &mut Round, all: bool) -> Result<(), Error> {
@@ -79,27 +103,25 @@ impl Inner {
         }
         let length = self.options.min_block;
         let mut dropped = false;
-        while let (Some(range), Some(now)) = (self.head.range(), self.head.believed_max()) {
-            if !all && now.saturating_sub(range.min) <= length / 2 * 3 {
-                break;
-            }
-            if self.is_closed() {
+        while let Some(range) = self.head.range() {
+            if self.is_closed() || !(all || self.is_cut_due()) {
                 break;
             }
             // Batches under way have ended then, and whatever comes later lies behind the block.
             let max = self.head.seal(range_end(range.min, length), all);
-            self.stats.compactions_triggered.inc();
+            self.stats.storage.compactions_triggered.inc();
             let started = Instant::now();
             match self.cut((range.min, max)) {
                 Ok(cut) => round.cut.extend(cut),
                 Err(e) => {
-                    self.stats.compactions_failed.inc();
+                    self.stats.storage.compactions_failed.inc();
                     self.stats.head_truncations_failed.inc();
                     return Err(e);
                 }
             }
-            self.stats.compactions.inc();
+            self.stats.storage.compactions.inc();
             self.stats
+                .storage
                 .compaction_seconds
                 .observe_duration(started.elapsed());
             dropped = true;
@@ -141,6 +163,7 @@ impl Inner {
         snapshot: Option<&Snapshot>,
     ) -> Result<Option<Meta>, Error> {
         let failed = |e| Error::block(dir, e);
+        let _writing = self.writing();
         let mut export = self.head.export((min, max), snapshot);
         let meta = Meta::new(Ulid::generate(), TimeRange::new(min, max - 1));
         let fs = Arc::clone(&self.options.fs);

@@ -158,8 +158,9 @@ impl Inner {
             let floor = layout.floor;
             drop(layout);
             self.publish(list, floor);
-            self.stats.compactions.inc();
+            self.stats.storage.compactions.inc();
             self.stats
+                .storage
                 .compaction_seconds
                 .observe_duration(started.elapsed());
         }

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 
 use model::Str;
-use model::report::{HeadReport, HeadStatistics, LocalBlock};
+use model::report::{AbsentBlocks, HeadReport, HeadStatistics, LocalBlock};
 
-use super::Db;
+use super::{Db, quarantine};
 
 impl HeadReport for Db {
     fn head(&self, limit: usize) -> HeadStatistics {
@@ -50,6 +50,17 @@ impl HeadReport for Db {
                 }
             })
             .collect()
+    }
+
+    fn absent_blocks(&self) -> AbsentBlocks {
+        let quarantined = quarantine::list(&self.inner.dir).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is set aside cannot be listed");
+            Vec::new()
+        });
+        AbsentBlocks {
+            quarantined,
+            lost: self.inner.lost.lock().clone(),
+        }
     }
 }
 

@@ -248,7 +248,7 @@ fn a_view_keeps_what_it_began_with() {
 fn old_blocks_go_unless_they_are_held() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
-        retention_time: 3000,
+        retention: Retention::time(3000),
         ..small()
     };
     let db = Db::open(dir.path(), options).unwrap();
@@ -276,7 +276,7 @@ fn old_blocks_go_unless_they_are_held() {
 fn size_is_kept_too() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
-        retention_bytes: 30_000,
+        retention: Retention::bytes(30_000),
         ..small()
     };
     let db = Db::open(dir.path(), options).unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+mod blocks;
 mod durability;
 mod faults;
 mod fixture;

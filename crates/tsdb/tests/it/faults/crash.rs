@@ -111,7 +111,7 @@ fn a_kill_at_any_step_loses_nothing_acknowledged() {
 
 #[test]
 fn a_kill_during_retention_shows_nothing_half() {
-    sweep(Loss::Kill, 1, |o| o.retention_time = 8_000);
+    sweep(Loss::Kill, 1, |o| o.retention.time = 8_000);
 }
 
 #[test]

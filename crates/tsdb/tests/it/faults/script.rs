@@ -250,7 +250,7 @@ impl Run {
     }
 
     fn retained(&self, after: &mut Content) {
-        let limit = self.options.retention_time;
+        let limit = self.options.retention.time;
         if limit == 0 {
             return;
         }
