@@ -275,7 +275,9 @@ impl Wal {
             safe: 0,
         };
         let old = std::mem::replace(&mut active.open, next);
-        active.unsynced.push(old);
+        if old.safe < active.len {
+            active.unsynced.push(old);
+        }
         active.len = 0;
         self.stats.segment.set(number as i64);
         Ok(())
@@ -348,6 +350,11 @@ impl Wal {
 
     /// Deletes the segments up to and including `last`, oldest first.
     pub(crate) fn delete_segments(&self, last: u64) -> Result<(), Error> {
+        // What they hold is in a checkpoint: nobody needs it on the disk any more.
+        self.active
+            .lock()
+            .unsynced
+            .retain(|open| open.number > last);
         for (number, path) in segments(&self.dir)? {
             if number <= last {
                 self.fs

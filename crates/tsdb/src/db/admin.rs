@@ -72,7 +72,7 @@ impl Inner {
         let marked = list.iter_mut().try_for_each(|block| {
             let part = range.intersect(block.meta().range());
             if !part.is_empty() {
-                *block = mark(&*self.options.fs, block, matchers, part)?;
+                mark(&*self.options.fs, block, matchers, part)?;
             }
             Ok(())
         });
@@ -156,11 +156,12 @@ fn snapshot_name(now: Millis, random: u64) -> String {
 /// Notes down what is deleted of a block, and opens it anew.
 fn mark(
     fs: &dyn Fs,
-    block: &Arc<LocalBlock>,
+    block: &mut Arc<LocalBlock>,
     matchers: &[Matcher],
     range: TimeRange,
-) -> Result<Arc<LocalBlock>, Error> {
-    let failed = |e| Error::block(block.dir(), e);
+) -> Result<(), Error> {
+    let dir = block.dir().to_owned();
+    let failed = |e| Error::block(&dir, e);
     let ids = block.matching(matchers).map_err(failed)?;
     let mut stones: Tombstones = block.block.tombstones().clone();
     let mut any = false;
@@ -175,13 +176,16 @@ fn mark(
         })
         .map_err(failed)?;
     if !any {
-        return Ok(Arc::clone(block));
+        return Ok(());
     }
-    stones.write_on(fs, block.dir()).map_err(failed)?;
     let mut meta: Meta = block.meta().clone();
     meta.stats.num_tombstones = stones.len() as u64;
-    meta.write_on(fs, block.dir()).map_err(failed)?;
-    Ok(Arc::new(LocalBlock::open(block.dir())?))
+    let written = stones
+        .write_on(fs, &dir)
+        .and_then(|()| meta.write_on(fs, &dir));
+    // Even what failed may be there: what is on the disk counts.
+    *block = Arc::new(LocalBlock::open(&dir)?);
+    written.map_err(failed)
 }
 
 /// Links all files of a block's folder into another folder.
