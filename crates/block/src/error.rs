@@ -47,6 +47,10 @@ impl BlockError {
             BlockError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Kind::NotFound
             }
+            // The file is shorter than what refers to it says.
+            BlockError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Kind::Corrupt
+            }
             BlockError::Io { .. } => Kind::Unavailable,
             BlockError::Corrupt(_) | BlockError::Version { .. } | BlockError::Chunk(_) => {
                 Kind::Corrupt

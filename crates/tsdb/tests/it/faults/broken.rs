@@ -1,5 +1,6 @@
 //! A disk that is full, refuses a write, a read or an fsync: at every step of a script.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,8 +65,12 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
     let times = [1, 1, 2, 10, 100][dice.below(5)];
     let mut run = Run::new(|_| {});
     run.fs.fail(Some(plan(trouble, from, times, seed)));
+    let said = RefCell::new(Vec::new());
     let place = |what: &str| {
-        format!("script {seed}, {trouble:?} from step {from} for {times} attempts: {what}")
+        format!(
+            "script {seed}, {trouble:?} from step {from} for {times} attempts: {what}; failed: {:#?}",
+            said.borrow()
+        )
     };
     let mut refused: Vec<Content> = Vec::new();
     let mut undeleted = Content::new();
@@ -80,8 +85,9 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
         }
         run.deed(deed);
         let done = run.done.last().unwrap().clone();
-        if done.error.is_some() {
+        if let Some(e) = &done.error {
             tally.failed_deeds += 1;
+            said.borrow_mut().push(format!("{deed:?}: {e}"));
         }
         if run.db.is_none() {
             continue;
@@ -196,6 +202,24 @@ fn a_broken_disk_at_any_step_loses_nothing() {
 #[test]
 fn an_fsync_that_fails_at_any_step_loses_nothing_power_safe() {
     sweep(Trouble::Unsynced);
+}
+
+/// Points that once went wrong.
+#[test]
+fn what_went_wrong_once_does_not_again() {
+    for (trouble, seed, from) in [
+        // A refused batch stayed in the log as a whole and came back after later ones.
+        (Trouble::Broken, 0, 68),
+        // A block's tombstones were written, its meta was not, and memory did not know.
+        (Trouble::Full, 3, 149),
+        // The log had a batch that memory had refused, because only its fsync had failed.
+        (Trouble::Unsynced, 0, 56),
+        (Trouble::Unsynced, 3, 148),
+        (Trouble::Broken, 3, 125),
+    ] {
+        let script = random(seed, 40);
+        try_point(trouble, seed, &script, from, &mut Tally::default());
+    }
 }
 
 #[test]
