@@ -111,7 +111,7 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
                         place(&format!("{deed:?} failed with {e}, and {wrong}"))
                     );
                 }
-                if matches!(deed, Deed::Append(_)) {
+                if matches!(deed, Deed::Append(_) | Deed::Late(..)) {
                     let mut batch = (*done.after).clone();
                     batch.retain(|key, _| !found.contains_key(key));
                     refused.push(batch);
@@ -136,6 +136,8 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
         Deed::Append(vec![0, 1, 2]),
         Deed::Maintain,
         Deed::Append(vec![0, 1, 2]),
+        // What was only refused its fsync gets another one.
+        Deed::Sync,
     ]);
     let live = Arc::clone(&run.model);
     for loss in [Loss::Kill, Loss::Power] {
@@ -215,7 +217,6 @@ fn what_went_wrong_once_does_not_again() {
         // The log had a batch that memory had refused, because only its fsync had failed.
         (Trouble::Unsynced, 0, 56),
         (Trouble::Unsynced, 3, 148),
-        (Trouble::Broken, 3, 125),
     ] {
         let script = random(seed, 40);
         try_point(trouble, seed, &script, from, &mut Tally::default());

@@ -20,6 +20,7 @@ fn act() -> impl Strategy<Value = Act> {
     let span = (0..8_000i64, 0..2 * BLOCK);
     prop_oneof![
         12 => series.prop_map(|s| Act::Do(Deed::Append(s.into_iter().collect()))),
+        3 => (0..6usize, 0..2 * BLOCK).prop_map(|(s, back)| Act::Do(Deed::Late(s, back))),
         3 => Just(Act::Do(Deed::Maintain)),
         1 => Just(Act::Do(Deed::Flush)),
         1 => Just(Act::Do(Deed::CleanTombstones)),

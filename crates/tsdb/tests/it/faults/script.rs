@@ -26,6 +26,8 @@ pub const STEP: i64 = 250;
 pub enum Deed {
     /// A sample for each of these series, `STEP` later than the last time.
     Append(Vec<usize>),
+    /// A sample of one series, so many ms before the newest of all.
+    Late(usize, i64),
     /// So many rounds of maintenance, as the background thread does them.
     Maintain,
     /// Everything out of the head.
@@ -45,7 +47,8 @@ pub fn random(seed: u64, deeds: usize) -> Vec<Deed> {
     let mut now = 0;
     let mut script = Vec::new();
     for i in 0..deeds {
-        script.push(match dice.below(20) {
+        script.push(match dice.below(23) {
+            20.. => Deed::Late(dice.below(5), dice.below(2 * BLOCK as usize) as i64),
             0..13 => {
                 now += STEP;
                 // Some series stay, some come and go.
@@ -83,6 +86,7 @@ pub fn options(fs: &SimFs) -> Options {
         max_block: Some(3 * BLOCK),
         fs: Arc::new(fs.clone()),
         patience: Duration::ZERO,
+        out_of_order_window: 3 * BLOCK,
         ..Options::quiet()
     };
     options.wal.segment_size = 32 << 10;
@@ -211,6 +215,26 @@ impl Run {
                 let took = self.db().append_samples(&rows);
                 took.map(|t| assert!(t.rejected.is_empty(), "{:?}", t.rejected))
                     .map_err(|e| e.to_string())
+            }
+            Deed::Late(series, back) => {
+                let row = (labels(*series), (self.now - back).max(1), *back as f64);
+                let key = (row.0.clone(), row.1);
+                // What is there already is refused, or the same.
+                let new = !self.ever.contains_key(&key);
+                if new {
+                    after.insert(key.clone(), row.2.to_bits());
+                    self.ever.insert(key.clone(), row.2.to_bits());
+                }
+                let took = match new {
+                    true => self.db().append_samples(&[row]),
+                    false => Ok(model::Appended::default()),
+                };
+                took.map(|t| {
+                    if !t.rejected.is_empty() {
+                        after.remove(&key);
+                    }
+                })
+                .map_err(|e| e.to_string())
             }
             Deed::Maintain => self.db().maintain().map(drop).map_err(|e| e.to_string()),
             Deed::Flush => self.db().flush_all().map(drop).map_err(|e| e.to_string()),
