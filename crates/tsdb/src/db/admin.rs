@@ -43,6 +43,8 @@ impl Admin for Db {
 impl Inner {
     fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), Error> {
         let _alone = self.maintenance.lock();
+        // A block that was written and could not be published is not forgotten.
+        self.reload()?;
         // What was there when it was asked for, and nothing that comes later.
         let mut stones = Vec::new();
         for id in self.head.matching(matchers) {

@@ -217,6 +217,8 @@ fn what_went_wrong_once_does_not_again() {
         // The log had a batch that memory had refused, because only its fsync had failed.
         (Trouble::Unsynced, 0, 56),
         (Trouble::Unsynced, 3, 148),
+        // A block that was written, but not published, missed a deletion.
+        (Trouble::Broken, 3, 125),
     ] {
         let script = random(seed, 40);
         try_point(trouble, seed, &script, from, &mut Tally::default());
