@@ -111,11 +111,13 @@ pub fn map_file(path: &Path) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(map))
 }
 
-/// Reads through to another source and fails after a number of reads: for tests.
+/// Reads through to another source and fails: for tests.
 pub struct FaultyAt {
     inner: Arc<dyn ReadAt>,
     reads: AtomicU64,
     fail_from: u64,
+    /// Where the random numbers begin, and one of how many reads fails by them; 0: none.
+    random: (u64, u64),
 }
 
 impl FaultyAt {
@@ -125,6 +127,16 @@ impl FaultyAt {
             inner,
             reads: 0.into(),
             fail_from,
+            random: (0, 0),
+        }
+    }
+
+    /// About one of `one_in` reads fails, which ones and how `seed` says: with an error, with fewer
+    /// bytes than were asked for, or with a bit that has turned round and no error.
+    pub fn seeded(inner: Arc<dyn ReadAt>, seed: u64, one_in: u64) -> Self {
+        Self {
+            random: (seed, one_in),
+            ..Self::new(inner, u64::MAX)
         }
     }
 
@@ -140,11 +152,37 @@ impl ReadAt for FaultyAt {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        if self.reads.fetch_add(1, Ordering::Relaxed) >= self.fail_from {
-            return Err(io::Error::other("the disk has failed"));
+        let n = self.reads.fetch_add(1, Ordering::Relaxed);
+        let failed = || io::Error::other("the disk has failed");
+        if n >= self.fail_from {
+            return Err(failed());
         }
-        self.inner.read_at(offset, len)
+        let read = self.inner.read_at(offset, len)?;
+        let (seed, one_in) = self.random;
+        let random = scrambled(seed.wrapping_add(n));
+        if one_in == 0 || !random.is_multiple_of(one_in) || read.is_empty() {
+            return Ok(read);
+        }
+        let random = scrambled(random);
+        let at = (random >> 16) as usize % read.len();
+        match random % 3 {
+            0 => Err(failed()),
+            1 => Ok(read.slice(..at)),
+            _ => {
+                let mut turned = read.to_vec();
+                turned[at] ^= 1 << (random >> 8 & 7);
+                Ok(turned.into())
+            }
+        }
     }
+}
+
+/// SplitMix64: any number to one that looks random.
+fn scrambled(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ n >> 31
 }
 
 /// A range that is wanted, or one that is read for several of them.

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chunk::memory::StoredSeries;
-use chunk::{suite, xor};
+use chunk::{HistogramRow, suite, xor};
+use model::histogram::{Histogram, IntBuckets, IntHistogram};
 use model::{Budget, Encoding, Kind, Labels, Sample, Source, TimeRange};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -278,4 +279,126 @@ proptest! {
             prop_assert_eq!(samples, 20 * 150);
         }
     }
+
+    /// A disk that fails at random, now with an error, now with too few bytes, now with a bit that has
+    /// turned round: every reader gives an error or the right answer.
+    #[test]
+    fn a_disk_that_fails_at_random(seed in any::<u64>(), one_in in 1u64..30, deleted in any::<bool>()) {
+        let (meta, index, segments, want) = with_histograms();
+        let faulty = |b: &Bytes, salt: u64| -> Arc<dyn ReadAt> {
+            Arc::new(FaultyAt::seeded(Arc::new(b.clone()), seed ^ salt << 32, one_in))
+        };
+        let parts = segments.iter().enumerate();
+        let segments = Segments::new(parts.map(|(i, b)| faulty(b, i as u64 + 1)).collect());
+        let mut tombstones = Tombstones::new();
+        let mut want = want.clone();
+        if deleted {
+            // Of every series; only ids that exist matter.
+            let gone = TimeRange::new(1_700_000_100_000, 1_700_000_200_000);
+            (0..4_000).for_each(|id| tombstones.add(id, gone));
+            want.retain(|(ts, _)| !gone.contains(*ts));
+        }
+        let block = segments.and_then(|s| Block::from_parts(meta.clone(), faulty(index, 0), s, tombstones));
+        let Ok(block) = block else {
+            return Ok(());
+        };
+        let block = Arc::new(block);
+        let scope = Arc::new(Scope::new(TimeRange::ALL, Budget::new("test", 1 << 22)));
+        let view = BlockSource::new(vec![Arc::clone(&block)]).open(Arc::clone(&scope)).unwrap();
+        let rows = view.select(Select::new(vec![], TimeRange::ALL));
+        if let Ok(all) = suite::collect_columns(rows, &scope, TimeRange::ALL) {
+            prop_assert_eq!(times(all.values()), want.clone());
+        }
+        // Label names and values, and a merge, on the same disk.
+        let names = LabelSelect { matchers: vec![], range: TimeRange::ALL, limit: 0 };
+        if let Ok(names) = futures::executor::block_on(view.label_names(names)) {
+            prop_assert_eq!(names.value.len(), 2);
+        }
+        let (mut merger, _) = match crate::merge::Merger::new(&[block]) {
+            Ok(merger) => merger,
+            Err(_) => return Ok(()),
+        };
+        let mut columns = chunk::Columns::default();
+        let mut merged = crate::merge::Merged::default();
+        let mut all = Vec::new();
+        loop {
+            match merger.next(&mut merged) {
+                Err(_) => return Ok(()),
+                Ok(false) => break,
+                Ok(true) => {}
+            }
+            columns.clear();
+            for c in &merged.chunks {
+                chunk::decode(c.encoding, &c.data, &mut columns).unwrap();
+            }
+            all.extend(times([&columns].into_iter()));
+        }
+        all.sort_unstable();
+        prop_assert_eq!(all, want);
+    }
+}
+
+/// Times and bits of all samples, ascending.
+fn times<'a>(all: impl Iterator<Item = &'a chunk::Columns>) -> Vec<(i64, u64)> {
+    let mut list: Vec<_> = all
+        .flat_map(|c| {
+            let floats = c.iter().map(|(ts, value)| (ts, value.to_bits()));
+            floats.chain(
+                c.histograms
+                    .iter()
+                    .map(|(ts, h)| (ts, h.scalars.sum.to_bits())),
+            )
+        })
+        .collect();
+    list.sort_unstable();
+    list
+}
+
+/// Meta, index, segments, and times and bits of all samples.
+type Parts = (Meta, Bytes, Vec<Bytes>, Vec<(i64, u64)>);
+
+/// The parts of a block with all kinds of samples, and what is in it. Written once.
+fn with_histograms() -> &'static Parts {
+    static PARTS: std::sync::OnceLock<Parts> = std::sync::OnceLock::new();
+    PARTS.get_or_init(|| {
+        let series = (0..30).map(|i| {
+            let labels = Labels::from_pairs([("i", format!("{i:05}")), ("j", "x".to_owned())]);
+            let mut one = StoredSeries::floats(labels, Vec::new());
+            for k in 0..200i64 {
+                let ts = 1_700_000_000_000 + k * 2_000 + i;
+                if k / 50 % 2 == 0 {
+                    let value = (k * i % 7) as f64;
+                    one.floats.push(Sample { ts, value });
+                    one.starts.push(if i % 3 == 0 { ts - 500 } else { 0 });
+                } else {
+                    let counts = IntBuckets::from_pairs([(0, k), (1 + k as i32 / 60, k * 3)]);
+                    let value = Histogram::Int(IntHistogram {
+                        count: k as u64 * 4,
+                        sum: k as f64,
+                        positive: counts,
+                        ..IntHistogram::default()
+                    });
+                    let start = 0;
+                    one.histograms.push(HistogramRow { ts, start, value });
+                }
+            }
+            one
+        });
+        let series: Vec<StoredSeries> = series.collect();
+        let dir = tempfile::tempdir().unwrap();
+        let meta = Plan::default()
+            .write(dir.path(), series.clone())
+            .unwrap()
+            .unwrap();
+        let (index, segments) = files(&dir.path().join(meta.ulid.to_string()));
+        let mut want: Vec<_> = series
+            .iter()
+            .flat_map(|s| {
+                let floats = s.floats.iter().map(|s| (s.ts, s.value.to_bits()));
+                floats.chain(s.histograms.iter().map(|h| (h.ts, h.value.sum().to_bits())))
+            })
+            .collect();
+        want.sort_unstable();
+        (meta, index, segments, want)
+    })
 }
