@@ -24,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use model::report::{Admin, BucketReport, HeadReport, MetadataReport, Targets};
+use model::report::{
+    Admin, AlertmanagersReport, BucketReport, HeadReport, MetadataReport, RulesReport, Targets,
+};
 use model::time::{Clock, WallClock};
 use model::{BoxFuture, Budget, Source};
 use promql::Evaluator;
@@ -57,6 +59,10 @@ pub struct Options {
     pub head: Option<Arc<dyn HeadReport>>,
     /// Changes what is stored (`--web.enable-admin-api`).
     pub admin: Option<Arc<dyn Admin>>,
+    /// Knows the rules.
+    pub rules: Option<Arc<dyn RulesReport>>,
+    /// Knows who is told of alerts.
+    pub alertmanagers: Option<Arc<dyn AlertmanagersReport>>,
     /// Knows the bucket.
     pub bucket: Option<Arc<dyn BucketReport>>,
     /// The configuration in force, as YAML without secrets.
@@ -111,6 +117,8 @@ impl Default for Options {
             metadata: None,
             head: None,
             admin: None,
+            rules: None,
+            alertmanagers: None,
             bucket: None,
             config: None,
             runtime: None,

@@ -4,7 +4,6 @@
 //! where it is wrong. A section that cannot be run yet is read and judged all the same, and
 //! [`unsupported`] names it if it is in use.
 
-mod alerting;
 mod glob;
 mod load;
 mod otlp;
@@ -21,11 +20,11 @@ use model::settings;
 use model::settings::join_folder;
 use scrape::config::{Global, ScrapeConfig};
 
-pub use alerting::{Alerting, Alertmanager, ApiVersion};
 pub use glob::glob;
 pub use load::{ConfigError, Loaded, Mode};
 pub use otlp::Otlp;
 pub use remote::{AzureAd, AzureIdentity, GoogleIam, Metadata, Queue, RemoteRead, RemoteWrite};
+pub use rules::notify::config::{Alerting, Alertmanager, ApiVersion};
 pub use storage::{ChunkEncodings, Exemplars, Retention, Storage, Tsdb};
 pub use tracing::Tracing;
 
@@ -110,7 +109,8 @@ impl Config {
         }
     }
 
-    fn scheme(&self) -> model::relabel::NameScheme {
+    /// Which names are valid.
+    pub fn scheme(&self) -> model::relabel::NameScheme {
         self.global
             .metric_name_validation_scheme
             .unwrap_or(model::relabel::NameScheme::Utf8)
@@ -202,11 +202,10 @@ pub fn unsupported(config: &Config, jobs: &[ScrapeConfig]) -> Vec<Unsupported> {
             add(&place, &key);
         }
     }
-    if !config.rule_files.is_empty() {
-        add("rules", "rule_files");
-    }
-    if !config.alerting.alertmanagers.is_empty() {
-        add("alerting", "alertmanagers");
+    for alertmanager in &config.alerting.alertmanagers {
+        for key in alertmanager.unsupported() {
+            add("alerting", &key);
+        }
     }
     for remote in &config.remote_write {
         add(

@@ -148,45 +148,40 @@ pub const RULES: &[Flag] = &[
         "rules.alert.for-outage-tolerance",
         "1h",
         "Max time to tolerate an outage for restoring 'for' state of an alert.",
-    )
-    .accepted("rules are not in this version"),
+    ),
     value(
         "rules.alert.for-grace-period",
         "10m",
         "Minimum duration between an alert and its restored 'for' state.",
-    )
-    .accepted("rules are not in this version"),
+    ),
     value(
         "rules.alert.resend-delay",
         "1m",
         "Minimum time to wait before resending an alert.",
-    )
-    .accepted("rules are not in this version"),
+    ),
     value(
         "rules.max-concurrent-evals",
         "4",
         "Global concurrency limit for independent rules.",
     )
-    .accepted("rules are not in this version"),
+    .accepted("groups run side by side, the rules of a group one after the other"),
     value(
         "alertmanager.notification-queue-capacity",
         "10000",
         "Capacity of the queue of pending notifications.",
-    )
-    .accepted("rules are not in this version"),
+    ),
     value(
         "alertmanager.notification-batch-size",
         "256",
         "Most notifications in one request.",
     )
-    .accepted("rules are not in this version"),
+    .accepted("it is 256"),
     switch_on(
         "alertmanager.drain-notification-queue-on-shutdown",
         "Send all queued notifications before shutting down.",
-    )
-    .accepted("rules are not in this version"),
+    ),
     value("alertmanager.timeout", "10s", "Timeout for sending alerts.")
-        .accepted("rules are not in this version"),
+        .accepted("set timeout in the alertmanagers section"),
 ];
 
 /// Scraping and discovery.

@@ -10,6 +10,7 @@ pub mod config;
 mod delay;
 pub mod discovery;
 pub mod life;
+pub mod rules;
 pub mod settings;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub storage: settings::Storage,
     /// Queries.
     pub queries: settings::Queries,
+    /// Rules and alerts.
+    pub rules: rules::Settings,
     /// The bucket, if blocks are shipped.
     pub bucket: Option<settings::Bucket>,
     /// Memory budgets.
@@ -101,6 +104,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         settings.config,
         settings.allow_unsupported,
         settings.default_labels,
+        queries.features,
         &registry,
     )?);
     if settings.bucket.is_some() && current.external_labels().is_empty() {
@@ -221,13 +225,30 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     targets.apply(&current.loaded().jobs).await?;
 
+    let engine: Arc<dyn promql::Evaluator> = Arc::new(engine);
+    let rules = Arc::new(rules::Rules::open(
+        &settings.rules,
+        rules::Means {
+            evaluator: Arc::clone(&engine),
+            sink: Arc::clone(&db) as Arc<dyn model::Sink>,
+            external_url: web.external_url.to_string(),
+            features: queries.features,
+            discovery_throttle: settings.discovery_throttle,
+        },
+        &registry,
+    )?);
+    rules.apply(&current.loaded().config, &labels).await?;
+
     let reload = life::Reload::new(
         Arc::clone(&current),
         Arc::clone(&targets),
+        Arc::clone(&rules),
         Arc::clone(&db),
         storage,
     );
-    options.evaluator = Some(Arc::new(engine));
+    options.evaluator = Some(engine);
+    options.rules = Some(rules.manager());
+    options.alertmanagers = Some(rules.notifier());
     options.source = Some(source);
     options.targets = Some(targets.manager());
     options.metadata = Some(targets.manager());
@@ -265,6 +286,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     // Closing, in the order that loses nothing: no new samples, then answers, then what is open.
     life.ready.set(State::Stopping);
     targets.stop().await;
+    rules.stop().await;
     life.drain();
     serving.await.context("the HTTP server")??;
     background.iter().for_each(|task| task.abort());

@@ -202,6 +202,35 @@ impl Regex {
         })
     }
 
+    /// `text` with every match replaced by `template`, filled as [`Regex::expand`] says. As in Go's
+    /// `Regexp.ReplaceAllString`, an empty match right behind another one is none.
+    pub fn replace_all(&self, text: &str, template: &str) -> String {
+        let Some(engine) = &self.0.engine else {
+            // The shape answers for the whole text.
+            return self.expand(text, template).unwrap_or_else(|| text.into());
+        };
+        let mut out = String::with_capacity(text.len());
+        let mut end = 0;
+        for found in engine.captures_iter(text) {
+            let spans: Vec<_> = (0..self.0.names.len())
+                .map(|i| found.get_group(i).map(|s| (s.start, s.end)))
+                .collect();
+            let Some((from, to)) = spans.first().copied().flatten() else {
+                continue;
+            };
+            out.push_str(text.get(end..from).unwrap_or(""));
+            end = to;
+            let captures = Captures {
+                regex: self,
+                text,
+                spans,
+            };
+            captures.expand(template, &mut out);
+        }
+        out.push_str(text.get(end..).unwrap_or(""));
+        out
+    }
+
     /// Fills `template` from the first match in `text`; nothing if there is no match.
     ///
     /// As in Go's `Regexp.Expand`: `$1`, `$name`, `${1}` and `${name}` are groups, `$$` is a

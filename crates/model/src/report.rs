@@ -138,6 +138,143 @@ pub trait MetadataReport: Send + Sync {
     ) -> Vec<(Labels, Str, Metadata)>;
 }
 
+/// Knows the rules.
+pub trait RulesReport: Send + Sync {
+    /// All groups by file and name, as they are now.
+    fn rule_groups(&self) -> Vec<RuleGroupStatus>;
+}
+
+/// Rules that are evaluated together.
+#[derive(Clone, Debug)]
+pub struct RuleGroupStatus {
+    /// Its name, unique in the file.
+    pub name: Str,
+    /// The file.
+    pub file: Str,
+    /// How often it is evaluated, ms.
+    pub interval: Millis,
+    /// Most series or alerts of a rule; 0: any number.
+    pub limit: usize,
+    /// The rules in their order.
+    pub rules: Vec<RuleStatus>,
+    /// How long the last evaluation took, seconds.
+    pub evaluation_time: f64,
+    /// When it was, ms; 0 before the first.
+    pub last_evaluation: Millis,
+    /// Whether partial data is taken with a warning.
+    pub partial_response: crate::scope::PartialResponse,
+}
+
+/// A rule and how its last evaluation went.
+#[derive(Clone, Debug)]
+pub struct RuleStatus {
+    /// The metric or the alert.
+    pub name: Str,
+    /// The expression.
+    pub query: String,
+    /// Labels that it adds.
+    pub labels: Labels,
+    /// How it is.
+    pub health: RuleHealth,
+    /// Why the last evaluation failed; empty when it worked.
+    pub last_error: String,
+    /// How long it took, seconds.
+    pub evaluation_time: f64,
+    /// When it was, ms; 0 before the first.
+    pub last_evaluation: Millis,
+    /// What it does.
+    pub kind: RuleKind,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug)]
+pub enum RuleKind {
+    /// It records series.
+    Recording,
+    /// It raises alerts.
+    Alerting {
+        /// The most urgent state of its alerts.
+        state: AlertState,
+        /// How long alerts are pending, ms.
+        hold: Millis,
+        /// How long they go on, ms.
+        keep_firing_for: Millis,
+        /// What people read, before it is filled in.
+        annotations: Labels,
+        /// Those that are pending or fire.
+        alerts: Vec<AlertStatus>,
+    },
+}
+
+/// An alert.
+#[derive(Clone, Debug)]
+pub struct AlertStatus {
+    /// Who it is.
+    pub labels: Labels,
+    /// What people read.
+    pub annotations: Labels,
+    /// How it is.
+    pub state: AlertState,
+    /// Since when, ms.
+    pub active_at: Millis,
+    /// Since when it fires only because it is kept, ms.
+    pub keep_firing_since: Option<Millis>,
+    /// The value of its expression.
+    pub value: f64,
+}
+
+/// How an alert is; the more urgent, the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlertState {
+    /// Not active.
+    #[default]
+    Inactive,
+    /// Active for a shorter time than the rule wants.
+    Pending,
+    /// It fires.
+    Firing,
+}
+
+impl AlertState {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertState::Inactive => "inactive",
+            AlertState::Pending => "pending",
+            AlertState::Firing => "firing",
+        }
+    }
+}
+
+/// How the last evaluation of a rule went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RuleHealth {
+    /// Not evaluated yet.
+    #[default]
+    Unknown,
+    /// It worked.
+    Good,
+    /// It failed.
+    Bad,
+}
+
+impl RuleHealth {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleHealth::Unknown => "unknown",
+            RuleHealth::Good => "ok",
+            RuleHealth::Bad => "err",
+        }
+    }
+}
+
+/// Knows the Alertmanagers.
+pub trait AlertmanagersReport: Send + Sync {
+    /// URLs of those that are told, and of those that relabelling dropped.
+    fn alertmanagers(&self) -> (Vec<String>, Vec<String>);
+}
+
 /// Knows exemplars.
 pub trait ExemplarReport: Send + Sync {
     /// Exemplars of the series that match any of the matcher lists.

@@ -117,7 +117,6 @@ fn what_cannot_be_run_yet_is_named() {
         [
             "job \"a\": oauth2 is not supported in this version",
             "job \"a\": scrape_native_histograms is not supported in this version",
-            "rules: rule_files is not supported in this version",
             "remote_write \"http://u:xxxxx@host/\": remote_write is not supported in this version",
         ]
     );

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use metrics::{FloatGauge, Gauge, Registry};
 use model::time::{Clock as _, WallClock};
 use model::{Labels, Millis};
+use promql::features::Features;
 
 use crate::config::{Config, Loaded, Mode, unsupported};
 
@@ -43,6 +44,7 @@ pub struct Current {
     place: Place,
     allow_unsupported: bool,
     default_labels: Labels,
+    features: Features,
     loaded: ArcSwap<Loaded>,
     success: AtomicBool,
     since: AtomicI64,
@@ -57,6 +59,7 @@ impl Current {
         place: Place,
         allow_unsupported: bool,
         default_labels: Labels,
+        features: Features,
         registry: &Registry,
     ) -> Result<Self> {
         let loaded = place.load()?;
@@ -64,6 +67,7 @@ impl Current {
             place,
             allow_unsupported,
             default_labels,
+            features,
             loaded: ArcSwap::from_pointee(loaded.clone()),
             success: AtomicBool::new(true),
             since: AtomicI64::new(0),
@@ -116,6 +120,7 @@ impl Current {
                 "an environment variable of the external labels is not set"
             );
         }
+        super::rules::judge(&loaded.config, self.features)?;
         let missing = unsupported(&loaded.config, &loaded.jobs);
         self.unsupported.set(missing.len() as i64);
         if missing.is_empty() {
@@ -142,7 +147,12 @@ impl Current {
 
     /// The labels of everything that leaves this process.
     pub fn external_labels(&self) -> Labels {
-        let labels = self.loaded.load().config.global.external_labels.0.clone();
+        self.labels_of(&self.loaded.load())
+    }
+
+    /// The labels of everything that leaves this process under that configuration.
+    pub fn labels_of(&self, loaded: &Loaded) -> Labels {
+        let labels = loaded.config.global.external_labels.0.clone();
         if labels.is_empty() {
             self.default_labels.clone()
         } else {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Current;
 use super::discovery::Targets;
+use super::rules::Rules;
 use super::settings::Storage;
 use crate::config::Config;
 
@@ -95,22 +96,25 @@ impl Told {
 pub struct Reload {
     current: Arc<Current>,
     targets: Arc<Targets>,
+    rules: Arc<Rules>,
     db: Arc<tsdb::Db>,
     storage: Arc<Storage>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
 impl Reload {
-    /// Reloads `current` into `targets` and `db`.
+    /// Reloads `current` into `targets`, `rules` and `db`.
     pub fn new(
         current: Arc<Current>,
         targets: Arc<Targets>,
+        rules: Arc<Rules>,
         db: Arc<tsdb::Db>,
         storage: Storage,
     ) -> Self {
         Self {
             current,
             targets,
+            rules,
             db,
             storage: Arc::new(storage),
             one_at_a_time: Arc::default(),
@@ -123,6 +127,8 @@ impl Reload {
         let result = async {
             let current = Arc::clone(&self.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
+            let labels = self.current.labels_of(&loaded);
+            self.rules.apply(&loaded.config, &labels).await?;
             self.targets.apply(&loaded.jobs).await?;
             let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
             let config = loaded.config.clone();

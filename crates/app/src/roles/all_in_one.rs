@@ -94,6 +94,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         web,
         storage,
         queries,
+        rules: house::rules::Settings::from_flags(typed)?,
         bucket,
         memory,
         timestamp_tolerance,

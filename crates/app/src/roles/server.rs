@@ -38,6 +38,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         bucket: settings::Bucket::from_flags(typed, None, dir.join("thanos").join("store"))?,
         storage: settings::Storage::from_flags(typed, dir, None)?,
         queries: settings::Queries::from_flags(typed)?,
+        rules: house::rules::Settings::from_flags(typed)?,
         memory: limits::Memory::from_flags(typed)?,
         timestamp_tolerance: super::tolerance(typed)?,
         discovery_throttle: super::throttle(typed)?,

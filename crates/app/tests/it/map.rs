@@ -122,7 +122,7 @@ fn files_can_be_read_in_a_sitting() {
             if path.is_dir()
                 && path
                     .file_name()
-                    .is_none_or(|n| n != "tests" && n != "r#gen")
+                    .is_none_or(|n| n != "tests" && n != "generated")
             {
                 walk(&path, out);
             } else if path.extension().is_some_and(|e| e == "rs")

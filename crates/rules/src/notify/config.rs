@@ -54,6 +54,15 @@ settings! {
 }
 
 impl Alertmanager {
+    /// The keys that are set and that this version cannot obey.
+    pub fn unsupported(&self) -> Vec<String> {
+        let mut keys: Vec<String> = Vec::new();
+        keys.extend(self.discovery.unsupported().into_iter().map(str::to_owned));
+        keys.extend(self.http.unsupported().into_iter().map(str::to_owned));
+        keys.extend(self.sigv4.is_some().then(|| "sigv4".to_owned()));
+        keys
+    }
+
     fn judge(&mut self) -> Result<(), String> {
         let http = &self.http;
         let auth =
@@ -72,7 +81,8 @@ impl Alertmanager {
 }
 
 impl Alerting {
-    pub(super) fn check_rules(&self, scheme: NameScheme) -> Result<(), String> {
+    /// Judges the relabelling rules.
+    pub fn check_rules(&self, scheme: NameScheme) -> Result<(), String> {
         let of_groups = self
             .alertmanagers
             .iter()
@@ -83,7 +93,8 @@ impl Alerting {
         Ok(())
     }
 
-    pub(super) fn set_folder(&mut self, folder: &Path) {
+    /// Makes relative paths those of the configuration's folder.
+    pub fn set_folder(&mut self, folder: &Path) {
         for alertmanager in &mut self.alertmanagers {
             alertmanager.http.set_folder(folder);
             alertmanager.discovery.set_folder(folder);

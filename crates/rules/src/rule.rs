@@ -1,0 +1,144 @@
+//! One rule: what it is, and how its last evaluation went.
+
+use std::sync::Arc;
+
+use model::report::{RuleHealth, RuleStatus};
+use model::{Labels, Millis};
+use promql::{Evaluator, InstantQuery, Value};
+
+use crate::alerting::AlertingRule;
+use crate::file::{RuleDef, RuleGroup};
+use crate::recording::RecordingRule;
+
+/// What all rules of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Answers the expressions.
+    pub evaluator: Arc<dyn Evaluator>,
+    /// The process' labels, for templates.
+    pub external_labels: Labels,
+    /// The URL under which the process is reached.
+    pub external_url: String,
+}
+
+/// A sample that a rule made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Made {
+    pub(crate) labels: Labels,
+    pub(crate) value: f64,
+}
+
+pub(crate) enum Kind {
+    Recording(RecordingRule),
+    Alerting(AlertingRule),
+}
+
+pub(crate) struct Rule {
+    pub(crate) kind: Kind,
+    pub(crate) health: RuleHealth,
+    pub(crate) last_error: String,
+    /// Seconds that the last evaluation took.
+    pub(crate) took: f64,
+    /// When it was, ms; 0 before the first.
+    pub(crate) last: Millis,
+    /// Labels of the series that it made the last time.
+    pub(crate) made: Vec<Labels>,
+}
+
+impl Rule {
+    pub(crate) fn new(group: &RuleGroup, def: &RuleDef) -> Self {
+        let kind = if def.alert.is_empty() {
+            Kind::Recording(RecordingRule::new(group, def))
+        } else {
+            Kind::Alerting(AlertingRule::new(group, def))
+        };
+        Self {
+            kind,
+            health: RuleHealth::Unknown,
+            last_error: String::new(),
+            took: 0.0,
+            last: 0,
+            made: Vec::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Recording(rule) => &rule.name,
+            Kind::Alerting(rule) => &rule.name,
+        }
+    }
+
+    pub(crate) fn labels(&self) -> &Labels {
+        match &self.kind {
+            Kind::Recording(rule) => &rule.labels,
+            Kind::Alerting(rule) => &rule.labels,
+        }
+    }
+
+    /// What makes it the same rule after a reload.
+    pub(crate) fn identity(&self) -> (String, Labels) {
+        (self.name().to_owned(), self.labels().clone())
+    }
+
+    pub(crate) fn status(&self) -> RuleStatus {
+        let (query, kind) = match &self.kind {
+            Kind::Recording(rule) => (rule.query.clone(), model::report::RuleKind::Recording),
+            Kind::Alerting(rule) => (rule.query.clone(), rule.status()),
+        };
+        RuleStatus {
+            name: self.name().into(),
+            query,
+            labels: self.labels().clone(),
+            health: self.health,
+            last_error: self.last_error.clone(),
+            evaluation_time: self.took,
+            last_evaluation: self.last,
+            kind,
+        }
+    }
+}
+
+/// The samples of an expression at a time.
+pub(crate) async fn ask(
+    evaluator: &dyn Evaluator,
+    expr: &str,
+    ts: Millis,
+    options: promql::value::QueryOptions,
+) -> Result<Vec<Made>, String> {
+    let query = InstantQuery {
+        expr: expr.into(),
+        ts,
+        options,
+    };
+    let result = evaluator.instant(query).await.map_err(|e| e.to_string())?;
+    match result.value {
+        Value::Vector(samples) => Ok(samples
+            .into_iter()
+            .map(|s| Made {
+                labels: s.labels,
+                value: s.value,
+            })
+            .collect()),
+        Value::Scalar(_, value) => Ok(vec![Made {
+            labels: Labels::default(),
+            value,
+        }]),
+        _ => Err("rule result is not a vector or scalar".to_owned()),
+    }
+}
+
+/// Whether two samples have equal labels.
+pub(crate) fn has_twins(made: &[Made]) -> bool {
+    let mut seen = std::collections::HashSet::with_capacity(made.len());
+    !made.iter().all(|m| seen.insert(&m.labels))
+}
+
+/// The labels of a rule: its own over those of its group.
+pub(crate) fn labels_of(group: &RuleGroup, def: &RuleDef) -> Labels {
+    let mut builder = Labels::default().builder();
+    for (name, value) in group.labels.iter().chain(&def.labels) {
+        builder.set(name, value);
+    }
+    builder.build()
+}
