@@ -3,6 +3,7 @@
 //! Numbers are spelled as Prometheus spells them (`util/jsonutil/marshal.go`): times in seconds
 //! with three decimals or none, values as strings in Go's shortest form.
 
+use model::histogram::FloatHistogram;
 use model::{Labels, Millis};
 
 /// `"text"` with escapes.
@@ -80,6 +81,44 @@ pub(crate) fn sample(out: &mut Vec<u8>, ts: Millis, value: f64) {
     out.extend_from_slice(b",\"");
     float(out, value);
     out.extend_from_slice(b"\"]");
+}
+
+/// `[12.340,{"count":"3","sum":"4.5","buckets":[[0,"0.5","1","3"]]}]`: buckets with observations,
+/// each with which of its bounds belong to it (0: the upper, 1: the lower, 2: none, 3: both).
+pub(crate) fn histogram(out: &mut Vec<u8>, ts: Millis, histogram: &FloatHistogram) {
+    let text = |out: &mut Vec<u8>, value: f64| {
+        out.push(b'"');
+        float(out, value);
+        out.push(b'"');
+    };
+    out.push(b'[');
+    timestamp(out, ts);
+    out.extend_from_slice(b",{\"count\":");
+    text(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    text(out, histogram.sum);
+    let populated = histogram.view().ascending().filter(|b| b.count != 0.0);
+    let mut any = false;
+    for bucket in populated {
+        out.extend_from_slice(if any { b"," } else { b",\"buckets\":[" });
+        any = true;
+        out.extend_from_slice(match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => b"[0,",
+            (true, false) => b"[1,",
+            (false, false) => b"[2,",
+            (true, true) => b"[3,",
+        });
+        text(out, bucket.lower);
+        out.push(b',');
+        text(out, bucket.upper);
+        out.push(b',');
+        text(out, bucket.count);
+        out.push(b']');
+    }
+    if any {
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}]");
 }
 
 /// A number as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it, or with `'e'` below 1e-6 and
@@ -221,6 +260,39 @@ mod tests {
                 assert_eq!(written(|o| float(o, value)).parse(), Ok(value));
             }
         }
+    }
+
+    #[test]
+    fn histograms_list_their_populated_buckets() {
+        use model::histogram::{Buckets, CUSTOM_SCHEMA};
+        let h = FloatHistogram {
+            zero_threshold: 0.001,
+            zero_count: 2.0,
+            count: 7.5,
+            sum: f64::NAN,
+            positive: Buckets::from_pairs([(0, 1.0), (1, 0.0), (4, 3.0)]),
+            negative: Buckets::from_pairs([(2, 1.5)]),
+            ..FloatHistogram::default()
+        };
+        assert_eq!(
+            written(|o| histogram(o, 1500, &h)),
+            r#"[1.500,{"count":"7.5","sum":"NaN","buckets":[[1,"-4","-2","1.5"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"],[0,"8","16","3"]]}]"#
+        );
+        let custom = FloatHistogram {
+            schema: CUSTOM_SCHEMA,
+            count: 4.0,
+            positive: Buckets::from_pairs([(0, 1.0), (1, 3.0)]),
+            custom_values: [0.1].into(),
+            ..FloatHistogram::default()
+        };
+        assert_eq!(
+            written(|o| histogram(o, 0, &custom)),
+            r#"[0,{"count":"4","sum":"0","buckets":[[3,"-Inf","0.1","1"],[0,"0.1","+Inf","3"]]}]"#
+        );
+        assert_eq!(
+            written(|o| histogram(o, 0, &FloatHistogram::default())),
+            r#"[0,{"count":"0","sum":"0"}]"#
+        );
     }
 
     #[test]

@@ -72,8 +72,8 @@ struct Row {
 pub struct HistogramRef<'a> {
     /// All but the buckets.
     pub scalars: Scalars,
-    /// Which buckets; equal for neighbours as long as [`std::ptr::eq`] holds.
-    pub layout: &'a Layout,
+    /// Which buckets; the same for neighbours as long as [`Arc::ptr_eq`] holds.
+    pub layout: &'a Arc<Layout>,
     /// Absolute counts: those of the positive buckets, then those of the negative ones.
     pub counts: &'a [f64],
 }
@@ -170,6 +170,17 @@ impl Histograms {
     pub fn layout(&mut self, layout: Layout) {
         if self.layouts.last().is_none_or(|last| **last != layout) {
             self.layouts.push(Arc::new(layout));
+        }
+    }
+
+    /// The same with a layout that is shared; it is not compared with others.
+    pub fn shared_layout(&mut self, layout: &Arc<Layout>) {
+        if self
+            .layouts
+            .last()
+            .is_none_or(|last| !Arc::ptr_eq(last, layout))
+        {
+            self.layouts.push(Arc::clone(layout));
         }
     }
 
@@ -368,7 +379,7 @@ impl PartialEq for Histograms {
                     return false;
                 };
                 start(self, i) == start(other, i)
-                    && (std::ptr::eq(a.layout, b.layout) || a.layout == b.layout)
+                    && (Arc::ptr_eq(a.layout, b.layout) || a.layout == b.layout)
                     && a.scalars.counter_reset == b.scalars.counter_reset
                     && number(a.scalars.zero_count, b.scalars.zero_count)
                     && number(a.scalars.count, b.scalars.count)
@@ -414,10 +425,7 @@ mod tests {
         let mut all: Histograms = given.iter().cloned().collect();
         let back: Vec<_> = all.iter().map(|(t, h)| (t, h.to_histogram())).collect();
         assert_eq!(back, given);
-        let layouts: Vec<_> = all
-            .iter()
-            .map(|(_, h)| std::ptr::from_ref(h.layout))
-            .collect();
+        let layouts: Vec<_> = all.iter().map(|(_, h)| Arc::as_ptr(h.layout)).collect();
         assert!(layouts[0] == layouts[1] && layouts[1] != layouts[2]);
 
         all.started(5);

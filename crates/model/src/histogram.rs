@@ -5,11 +5,15 @@
 //! observations in `(base^(i-1), base^i]` with `base = 2^(2^-s)`; in the custom schema (-53) the
 //! upper bounds are [`FloatHistogram::custom_values`] and then +Inf.
 
+mod bounds;
 mod validate;
+mod view;
 
 use std::sync::Arc;
 
+pub use bounds::upper_bound;
 pub use validate::{InvalidHistogram, Side as InvalidSide, Value as InvalidValue};
+pub use view::{Bucket, Side, View};
 
 /// The schema of histograms whose bounds are listed.
 pub const CUSTOM_SCHEMA: i32 = -53;
@@ -292,16 +296,6 @@ fn spans_of(indexes: impl Iterator<Item = i32>) -> Vec<Span> {
 fn coarser(from: i32, to: i32) -> impl Fn(i32) -> i32 {
     let shift = from.saturating_sub(to).min(31);
     move |index: i32| (index.saturating_sub(1) >> shift) + 1
-}
-
-/// The upper bound of bucket `index` of the positive buckets of an exponential schema.
-pub fn upper_bound(schema: i32, index: i32) -> f64 {
-    let exponent = f64::from(index) * 2f64.powi(-schema);
-    if exponent == 1024.0 {
-        // The last bucket in front of the one for infinities.
-        return f64::MAX;
-    }
-    exponent.exp2()
 }
 
 impl FloatHistogram {

@@ -27,6 +27,58 @@ pub(crate) struct Annotations {
 struct Said {
     span: Span,
     forced: Option<Forced>,
+    /// How often, for texts that count.
+    times: Option<u64>,
+}
+
+/// What was done to histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Addition,
+    Subtraction,
+    Aggregation,
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Operation::Addition => "addition",
+            Operation::Subtraction => "subtraction",
+            Operation::Aggregation => "aggregation",
+        }
+    }
+}
+
+/// Something to say about histograms, kept until it is known whether it has to be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// Floats and histograms of one series (its name).
+    Mixed(Str),
+    /// Floats and histograms in a group.
+    MixedGroup,
+    /// Exponential and custom buckets (the metric's name).
+    MixedSchemas(Str),
+    /// Classic and native histograms of one name.
+    MixedClassicNative(Str),
+    NotCounter(Str),
+    NotGauge(Str),
+    /// Histograms beside floats in the range of a function that knows floats only.
+    IgnoredInRange(Str),
+    /// Histograms under an aggregation that knows floats only.
+    IgnoredInAggregation(&'static str),
+    /// A binary operator between types it does not know.
+    Types(&'static str, &'static str, &'static str),
+    /// A binary operator between exponential and custom buckets.
+    Layouts(&'static str),
+    /// Custom bounds differed.
+    Reconciled(Operation),
+    /// Resets known and known not to be.
+    Collision(Operation),
+    NansResult(Str),
+    NansSkew(Str),
+    NansFraction(Str),
+    /// Start times that lie before the sample before.
+    Overlap(Str),
 }
 
 /// How far buckets had to be corrected.
@@ -53,7 +105,127 @@ impl Forced {
 }
 
 impl Annotations {
+    /// Says a note about what was written at `span`.
+    pub(crate) fn note(&mut self, note: &Note, span: Span) {
+        match note {
+            Note::Mixed(name) => self.warn(
+                format!(
+                    "encountered a mix of histograms and floats for metric name {}",
+                    quoted(name)
+                ),
+                span,
+            ),
+            Note::MixedGroup => self.warn(
+                "encountered a mix of histograms and floats for aggregation",
+                span,
+            ),
+            Note::MixedSchemas(name) => self.warn(
+                format!(
+                    "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+                    quoted(name)
+                ),
+                span,
+            ),
+            Note::MixedClassicNative(name) => self.warn(
+                with_metric(
+                    "vector contains a mix of classic and native histograms".to_owned(),
+                    name,
+                ),
+                span,
+            ),
+            Note::NotCounter(name) => self.warn(
+                format!(
+                    "this native histogram metric is not a counter: {}",
+                    quoted(name)
+                ),
+                span,
+            ),
+            Note::NotGauge(name) => self.warn(
+                format!(
+                    "this native histogram metric is not a gauge: {}",
+                    quoted(name)
+                ),
+                span,
+            ),
+            Note::IgnoredInRange(name) => self.info(
+                format!(
+                    "ignored histograms in a range containing both floats and histograms for metric name {}",
+                    quoted(name)
+                ),
+                span,
+            ),
+            Note::IgnoredInAggregation(op) => {
+                self.info(format!("ignored histogram in {op} aggregation"), span);
+            }
+            Note::Types(lhs, op, rhs) => self.info(
+                format!(
+                    "incompatible sample types encountered for binary operator \"{op}\": {lhs} {op} {rhs}"
+                ),
+                span,
+            ),
+            Note::Layouts(op) => self.warn(
+                format!("incompatible bucket layout encountered for binary operator {op}"),
+                span,
+            ),
+            Note::Reconciled(op) => self.info(
+                format!(
+                    "mismatched custom buckets were reconciled during {}",
+                    op.as_str()
+                ),
+                span,
+            ),
+            Note::Collision(op) => self.warn(
+                format!(
+                    "conflicting counter resets during histogram {}",
+                    op.as_str()
+                ),
+                span,
+            ),
+            Note::NansResult(name) => self.info(
+                with_metric(
+                    "input to histogram_quantile has NaN observations, result is NaN".to_owned(),
+                    name,
+                ),
+                span,
+            ),
+            Note::NansSkew(name) => self.info(
+                with_metric(
+                    "input to histogram_quantile has NaN observations, result is skewed higher"
+                        .to_owned(),
+                    name,
+                ),
+                span,
+            ),
+            Note::NansFraction(name) => self.info(
+                with_metric(
+                    "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+                        .to_owned(),
+                    name,
+                ),
+                span,
+            ),
+            Note::Overlap(name) => {
+                let text = format!(
+                    "sample has start time that overlaps with previous sample timestamp for metric {}",
+                    quoted(name)
+                );
+                self.add_counted(Level::Warning, text, span, None, Some(1));
+            }
+        }
+    }
+
     fn add(&mut self, level: Level, text: String, span: Span, forced: Option<Forced>) {
+        self.add_counted(level, text, span, forced, None);
+    }
+
+    fn add_counted(
+        &mut self,
+        level: Level,
+        text: String,
+        span: Span,
+        forced: Option<Forced>,
+        times: Option<u64>,
+    ) {
         self.said
             .entry((level, text))
             .and_modify(|said| {
@@ -65,8 +237,16 @@ impl Annotations {
                     (Some(a), Some(b)) => Some(a.join(b)),
                     (a, b) => a.or(b),
                 };
+                said.times = match (said.times, times) {
+                    (Some(a), Some(b)) => Some(a + b),
+                    (a, b) => a.or(b),
+                };
             })
-            .or_insert(Said { span, forced });
+            .or_insert(Said {
+                span,
+                forced,
+                times,
+            });
     }
 
     pub(crate) fn warn(&mut self, text: impl Into<String>, span: Span) {
@@ -137,7 +317,7 @@ impl Annotations {
 
     pub(crate) fn merge(&mut self, other: Annotations) {
         for ((level, text), said) in other.said {
-            self.add(level, text, said.span, said.forced);
+            self.add_counted(level, text, said.span, said.forced, said.times);
         }
         for text in &other.source {
             self.of_source(text);
@@ -164,7 +344,10 @@ impl Annotations {
                     rfc3339(f.ts.1),
                 )
             });
-            let details = details.unwrap_or_default();
+            let counted = said.times.filter(|n| *n > 1);
+            let details = details
+                .or(counted.map(|n| format!(" ({n} occurrences)")))
+                .unwrap_or_default();
             match level {
                 Level::Warning => {
                     warnings.push(format!("PromQL warning: {text}{details} ({place})").into());

@@ -23,6 +23,7 @@ use crate::features::Features;
 use crate::gate::Gate;
 use crate::grid::{Grid, Window};
 use crate::kernels::Param;
+use crate::kernels::extended::Extension;
 use crate::parse::parse;
 use crate::plan::build::{Query, build};
 use crate::plan::hints::Around;
@@ -52,6 +53,9 @@ pub struct EngineOptions {
     pub features: Features,
     /// `promql-delayed-name-removal`: metric names are dropped at the very end.
     pub delayed_name_removal: bool,
+    /// `use-start-timestamps`: `rate` and its kin know of resets from start timestamps, and
+    /// `start_timestamp()` has results.
+    pub start_timestamps: bool,
     /// The memory of all queries together.
     pub memory: Arc<Budget>,
     /// The memory of one query, bytes.
@@ -68,6 +72,7 @@ impl Default for EngineOptions {
             subquery_step: Arc::new(|_| 60_000),
             features: Features::default(),
             delayed_name_removal: false,
+            start_timestamps: false,
             memory: Budget::new("all queries", u64::MAX),
             query_memory: u64::MAX,
         }
@@ -121,7 +126,7 @@ enum Physical {
     Vector(Pipe),
     Scalar(ScalarOp),
     String(String),
-    Samples(usize, Window, Arc<Meter>),
+    Samples(usize, Window, Option<Extension>, Arc<Meter>),
     Subquery(Pipe),
 }
 
@@ -289,6 +294,7 @@ impl Inner {
             step: when.step.unwrap_or(0),
             lookback: options.lookback.unwrap_or(self.options.lookback),
             subquery_step: Arc::clone(&self.options.subquery_step),
+            start_timestamps: self.options.start_timestamps,
         };
         let mut root = build(expr, &query)?;
         root.optimize();
@@ -301,7 +307,8 @@ impl Inner {
             Root::String(text) => Physical::String(text.clone()),
             Root::Samples(selector) => {
                 let (question, _) = lowering.ask(selector, &grid, true, &around);
-                Physical::Samples(question, Selector::window(selector), Arc::default())
+                let window = Selector::window(selector);
+                Physical::Samples(question, window, selector.extension, Arc::default())
             }
             Root::Subquery(subquery) => {
                 let inner = subquery.grid(&grid);
@@ -421,6 +428,7 @@ impl Inner {
         let rules = Rules {
             max_samples: self.options.max_samples,
             delayed_names: self.options.delayed_name_removal,
+            start_timestamps: self.options.start_timestamps,
             analyze: profiling == Profiling::Analyze,
             tally: (profiling > Profiling::Off).then(|| Tally::new(lowering.parts)),
             plan: Box::new(move || {
@@ -457,8 +465,9 @@ impl Inner {
                 Physical::Vector(pipe) => {
                     Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), grid).await?)
                 }
-                Physical::Samples(question, window, meter) => {
-                    let read = result::samples(&cx, *question, *window, grid, meter);
+                Physical::Samples(question, window, extension, meter) => {
+                    let over = (*window, *extension);
+                    let read = result::samples(&cx, *question, over, grid, meter);
                     Value::Matrix(read.await?)
                 }
                 Physical::Subquery(pipe) => {
@@ -512,6 +521,7 @@ fn scalar_series(cx: &Context, param: &Param, grid: &Grid) -> Result<Vec<RangeSe
         labels: Default::default(),
         ts: (0..grid.count).map(|i| grid.at(i)).collect(),
         values: (0..grid.count).map(|i| param.at(i)).collect(),
+        histograms: Vec::new(),
     }])
 }
 
@@ -523,7 +533,7 @@ impl Physical {
                 Description::new("Scalar", false, "steps x 8 B").over(scalar.children())
             }
             Physical::String(_) => Description::new("String", true, "nothing"),
-            Physical::Samples(_, window, meter) => Description::new(
+            Physical::Samples(_, window, _, meter) => Description::new(
                 format!("Samples range={}ms", window.range),
                 false,
                 "samples x 16 B",

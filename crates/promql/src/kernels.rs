@@ -6,6 +6,7 @@
 //! `mad_over_time`, smoothing), each window is walked.
 
 pub(crate) mod extended;
+pub(crate) mod histograms;
 pub(crate) mod instant;
 pub(crate) mod over_time;
 pub(crate) mod rate;
@@ -43,6 +44,7 @@ pub(crate) struct Scratch {
     pub(crate) keys: Vec<i64>,
     pub(crate) pairs: Vec<(f64, f64)>,
     pub(crate) moments: Vec<over_time::Moments>,
+    pub(crate) times: Vec<Millis>,
 }
 
 /// A function over range vectors.
@@ -162,58 +164,58 @@ impl Param {
 pub(crate) fn run(
     func: RangeFn,
     params: &[Param],
-    (ts, values): (&[Millis], &[f64]),
-    grid: &Grid,
-    window: &Window,
+    cols: &Cols<'_>,
     scratch: &mut Scratch,
     out: &mut Out<'_>,
 ) {
-    let cols = Cols {
-        ts,
-        values,
-        grid,
-        window,
-    };
+    let (ts, values) = (cols.ts, cols.values);
     let param = |i: usize| params.get(i).cloned().unwrap_or(Param::Const(f64::NAN));
     match func {
-        RangeFn::Rate => rate::extrapolated(&cols, true, true, scratch, out),
-        RangeFn::Increase => rate::extrapolated(&cols, true, false, scratch, out),
-        RangeFn::Delta => rate::extrapolated(&cols, false, false, scratch, out),
-        RangeFn::Irate => rate::last_two(&cols, true, out),
-        RangeFn::Idelta => rate::last_two(&cols, false, out),
+        RangeFn::Rate => rate::extrapolated(cols, true, true, scratch, out),
+        RangeFn::Increase => rate::extrapolated(cols, true, false, scratch, out),
+        RangeFn::Delta => rate::extrapolated(cols, false, false, scratch, out),
+        RangeFn::Irate => rate::last_two(cols, true, out),
+        RangeFn::Idelta => rate::last_two(cols, false, out),
         RangeFn::Changes => {
-            let differ = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
-            rate::count_pairs(&cols, differ, scratch, out);
+            let changed = |i: usize| rate::differ(values[i - 1], values[i]);
+            rate::count_pairs(cols, changed, scratch, out);
         }
-        RangeFn::Resets => rate::count_pairs(&cols, |prev, cur| cur < prev, scratch, out),
-        RangeFn::Deriv => regression::deriv(&cols, out),
-        RangeFn::PredictLinear => regression::predict_linear(&cols, &param(0), out),
+        RangeFn::Resets => {
+            let reset =
+                |i: usize| values[i] < values[i - 1] || rate::start_reset(ts, cols.starts, i);
+            rate::count_pairs(cols, reset, scratch, out);
+        }
+        RangeFn::Deriv => regression::deriv(cols, out),
+        RangeFn::PredictLinear => regression::predict_linear(cols, &param(0), out),
         RangeFn::DoubleExponentialSmoothing => {
-            regression::smooth(&cols, &param(0), &param(1), out);
+            regression::smooth(cols, &param(0), &param(1), out);
         }
-        RangeFn::Sum => over_time::sum(&cols, scratch, out),
-        RangeFn::Avg => over_time::avg(&cols, scratch, out),
-        RangeFn::Min => over_time::extreme(&cols, scratch, out, |cur, best| cur < best),
-        RangeFn::Max => over_time::extreme(&cols, scratch, out, |cur, best| cur > best),
-        RangeFn::TsOfMin => over_time::ts_of_extreme(&cols, scratch, out, |c, best| c <= best),
-        RangeFn::TsOfMax => over_time::ts_of_extreme(&cols, scratch, out, |c, best| c >= best),
+        RangeFn::Sum => over_time::sum(cols, scratch, out),
+        RangeFn::Avg => over_time::avg(cols, scratch, out),
+        RangeFn::Min => over_time::extreme(cols, scratch, out, |cur, best| cur < best),
+        RangeFn::Max => over_time::extreme(cols, scratch, out, |cur, best| cur > best),
+        RangeFn::TsOfMin => over_time::ts_of_extreme(cols, scratch, out, |c, best| c <= best),
+        RangeFn::TsOfMax => over_time::ts_of_extreme(cols, scratch, out, |c, best| c >= best),
         RangeFn::Count => cols.each(out, |_, lo, hi| Some((hi - lo) as f64)),
         RangeFn::Last => cols.each(out, |_, _, hi| Some(values[hi - 1])),
         RangeFn::First => cols.each(out, |_, lo, _| Some(values[lo])),
         RangeFn::Present => cols.each(out, |_, _, _| Some(1.0)),
         RangeFn::TsOfFirst => cols.each(out, |_, lo, _| Some(ts[lo] as f64 / 1000.0)),
         RangeFn::TsOfLast => cols.each(out, |_, _, hi| Some(ts[hi - 1] as f64 / 1000.0)),
-        RangeFn::Stddev => over_time::variance(&cols, scratch, out, f64::sqrt),
-        RangeFn::Stdvar => over_time::variance(&cols, scratch, out, |v| v),
-        RangeFn::Quantile => over_time::quantile(&cols, &param(0), scratch, out),
-        RangeFn::Mad => over_time::mad(&cols, scratch, out),
+        RangeFn::Stddev => over_time::variance(cols, scratch, out, f64::sqrt),
+        RangeFn::Stdvar => over_time::variance(cols, scratch, out, |v| v),
+        RangeFn::Quantile => over_time::quantile(cols, &param(0), scratch, out),
+        RangeFn::Mad => over_time::mad(cols, scratch, out),
     }
 }
 
 /// One series and the windows over it.
+#[derive(Clone, Copy)]
 pub(crate) struct Cols<'a> {
     pub(crate) ts: &'a [Millis],
     pub(crate) values: &'a [f64],
+    /// Start timestamps, one each; empty if they are not known or not used.
+    pub(crate) starts: &'a [Millis],
     pub(crate) grid: &'a Grid,
     pub(crate) window: &'a Window,
 }
@@ -226,6 +228,16 @@ impl Cols<'_> {
         out: &mut Out<'_>,
         mut f: impl FnMut(usize, usize, usize) -> Option<f64>,
     ) {
+        self.windows(|i, lo, hi| {
+            if let Some(v) = f(i, lo, hi) {
+                out.set(i, v);
+            }
+        });
+    }
+
+    /// The same without a result.
+    #[inline(always)]
+    pub(crate) fn windows(&self, mut f: impl FnMut(usize, usize, usize)) {
         if self.ts.is_empty() || self.window.range <= 0 || self.grid.count == 0 {
             return;
         }
@@ -234,9 +246,7 @@ impl Cols<'_> {
         for i in 0..self.grid.count {
             slide.to(self.ts, self.window.end(self.grid, i), range);
             if slide.lo < slide.hi {
-                if let Some(v) = f(i, slide.lo, slide.hi) {
-                    out.set(i, v);
-                }
+                f(i, slide.lo, slide.hi);
             } else if slide.lo == self.ts.len() {
                 return;
             }

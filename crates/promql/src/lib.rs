@@ -42,6 +42,7 @@ pub mod functions;
 mod functions_map;
 mod gate;
 mod grid;
+mod histogram;
 mod kernels;
 mod labels_fn;
 mod numbers;

@@ -4,6 +4,7 @@
 //! without changing any answer, and [`lower`](lower) makes operators of it, once the grid each
 //! part is evaluated on is known.
 
+pub(crate) mod buckets;
 pub(crate) mod build;
 pub(crate) mod hints;
 pub(crate) mod invariant;
@@ -19,6 +20,7 @@ use crate::ast::{AggregateOp, BinaryOp, Matching, Span};
 use crate::exec::aggregate::Grouping;
 use crate::exec::scan::Kernel;
 use crate::exec::sort::SortBy;
+use crate::histogram::Histogram;
 use crate::kernels::RangeFn;
 use crate::kernels::extended::Extension;
 use crate::labels_fn::{LabelJoin, LabelReplace};
@@ -26,7 +28,7 @@ use crate::labels_fn::{LabelJoin, LabelReplace};
 /// An expression that is a vector at each step.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
-    /// A selector: instant ([`Kernel::Instant`], [`Kernel::InstantTime`]).
+    /// A selector: instant ([`Kernel::Newest`]).
     Select(Selector, Kernel),
     /// A function over a range.
     Range {
@@ -47,6 +49,8 @@ pub(crate) enum Node {
         param: Option<(Scalar, Span)>,
         /// The label of `count_values`.
         label: Option<Str>,
+        /// Where the aggregation and its input were written.
+        spans: (Span, Span),
     },
     /// Arithmetic and comparisons between vectors.
     Join {
@@ -54,6 +58,7 @@ pub(crate) enum Node {
         bool_modifier: bool,
         matching: Matching,
         sides: Box<(Node, Node)>,
+        span: Span,
     },
     /// `and`, `or`, `unless`.
     Set {
@@ -104,6 +109,10 @@ pub(crate) struct Selector {
     pub(crate) at: Option<Millis>,
     /// `anchored` or `smoothed`; range and offset are wider already.
     pub(crate) extension: Option<Extension>,
+    /// Where it was written.
+    pub(crate) span: Span,
+    /// Of histograms, only counts and sums matter.
+    pub(crate) no_buckets: bool,
 }
 
 /// What a range function reads.
@@ -127,6 +136,10 @@ pub(crate) struct Subquery {
 #[derive(Clone, Debug)]
 pub(crate) enum Map {
     Value(&'static str, fn(f64) -> f64),
+    Negate,
+    Histogram(&'static str, fn(&Histogram) -> f64),
+    /// Nothing passes.
+    Nothing,
     Clamp(Scalar, Scalar),
     Round(Scalar),
     StepTime,
@@ -135,6 +148,7 @@ pub(crate) enum Map {
         scalar: Scalar,
         swapped: bool,
         bool_modifier: bool,
+        span: Span,
     },
     LabelReplace(Arc<LabelReplace>),
     LabelJoin(Arc<LabelJoin>),
@@ -222,7 +236,13 @@ impl Map {
                 f(b);
             }
             Map::Round(s) | Map::Scalar { scalar: s, .. } => f(s),
-            Map::Value(..) | Map::StepTime | Map::LabelReplace(_) | Map::LabelJoin(_) => {}
+            Map::Value(..)
+            | Map::Negate
+            | Map::Histogram(..)
+            | Map::Nothing
+            | Map::StepTime
+            | Map::LabelReplace(_)
+            | Map::LabelJoin(_) => {}
         }
     }
 
@@ -261,5 +281,6 @@ impl Root {
     pub(crate) fn optimize(&mut self) {
         self.nodes_mut(&mut propagate::matchers);
         self.nodes_mut(&mut invariant::fold);
+        self.nodes_mut(&mut buckets::leave_out);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::histogram::FloatHistogram;
 use model::{BoxFuture, Labels, Millis, Scope, Str};
 
 use crate::exec::operator::Description;
@@ -109,25 +110,29 @@ pub enum Value {
 }
 
 /// A series with one sample.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstantSample {
     /// Its labels.
     pub labels: Labels,
     /// The sample's time, ms.
     pub ts: Millis,
-    /// Its value.
+    /// Its value; 0 where there is a histogram.
     pub value: f64,
+    /// Its native histogram, if it is one.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
-/// A series with samples as columns of equal length.
+/// A series with samples: floats as columns of equal length, native histograms apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RangeSeries {
     /// Its labels.
     pub labels: Labels,
-    /// Times, ms, ascending.
+    /// Times of floats, ms, ascending.
     pub ts: Vec<Millis>,
     /// Values.
     pub values: Vec<f64>,
+    /// Native histograms with their times, ms, ascending; none of them a float's.
+    pub histograms: Vec<(Millis, Arc<FloatHistogram>)>,
 }
 
 /// Why a query has no answer. The API turns the variant into `errorType`.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use model::{Cancel, Millis, Scope, Str};
 use promql::profile::Profiling;
-use promql::value::QueryOptions;
+use promql::value::{QueryOptions, RangeSeries};
 use promql::{Evaluator, InstantQuery, QueryResult, RangeQuery, Value};
 
 use super::{Api, stats};
@@ -226,8 +226,16 @@ impl ResultEncoder {
                         return false;
                     }
                     metric(out, &sample.labels, self.at);
-                    out.extend_from_slice(b",\"value\":");
-                    json::sample(out, sample.ts, sample.value);
+                    match &sample.histogram {
+                        Some(histogram) => {
+                            out.extend_from_slice(b",\"histogram\":");
+                            json::histogram(out, sample.ts, histogram);
+                        }
+                        None => {
+                            out.extend_from_slice(b",\"value\":");
+                            json::sample(out, sample.ts, sample.value);
+                        }
+                    }
                     out.push(b'}');
                     self.at += 1;
                 }
@@ -236,21 +244,13 @@ impl ResultEncoder {
                 while let Some(one) = series.get(self.at) {
                     let written = self.inside.unwrap_or_else(|| {
                         metric(out, &one.labels, self.at);
-                        out.extend_from_slice(b",\"values\":[");
                         0
                     });
-                    let samples = one.ts.iter().zip(&one.values).enumerate();
-                    for (inside, (&ts, &value)) in samples.skip(written) {
-                        if out.len() >= until {
-                            self.inside = Some(inside);
-                            return false;
-                        }
-                        if inside > 0 {
-                            out.push(b',');
-                        }
-                        json::sample(out, ts, value);
+                    if let Some(inside) = samples(out, one, written, until) {
+                        self.inside = Some(inside);
+                        return false;
                     }
-                    out.extend_from_slice(b"]}");
+                    out.push(b'}');
                     self.at += 1;
                     self.inside = None;
                 }
@@ -261,6 +261,40 @@ impl ResultEncoder {
     }
 }
 
+/// `,"values":[...],"histograms":[...]`, each if there are any, from sample number `from` on (floats
+/// count first); the next number once enough is written.
+fn samples(out: &mut Vec<u8>, one: &RangeSeries, from: usize, until: usize) -> Option<usize> {
+    let floats = one.ts.len();
+    let all = floats + one.histograms.len();
+    for number in from..all {
+        if out.len() >= until {
+            return Some(number);
+        }
+        let histograms = number >= floats;
+        if number == 0 || number == floats {
+            let name: &[u8] = if histograms {
+                b",\"histograms\":["
+            } else {
+                b",\"values\":["
+            };
+            out.extend_from_slice(name);
+        } else {
+            out.push(b',');
+        }
+        if histograms {
+            // The number lies between `floats` and the end of the list.
+            let (ts, histogram) = &one.histograms[number - floats];
+            json::histogram(out, *ts, histogram);
+        } else if let Some(value) = one.values.get(number) {
+            json::sample(out, one.ts[number], *value);
+        }
+        if number + 1 == all || number + 1 == floats {
+            out.push(b']');
+        }
+    }
+    None
+}
+
 /// `{"metric":{...}`, after a comma unless it is the first.
 fn metric(out: &mut Vec<u8>, labels: &model::Labels, at: usize) {
     if at > 0 {
@@ -268,6 +302,11 @@ fn metric(out: &mut Vec<u8>, labels: &model::Labels, at: usize) {
     }
     out.extend_from_slice(b"{\"metric\":");
     json::labels(out, labels);
+}
+
+/// About how many bytes of text a histogram is.
+fn size(h: &model::histogram::FloatHistogram) -> usize {
+    50 + 45 * (h.positive.counts.len() + h.negative.counts.len())
 }
 
 impl Encode for ResultEncoder {
@@ -297,10 +336,14 @@ impl Encode for ResultEncoder {
         match &self.value {
             Value::Scalar(..) => true,
             Value::String(_, text) => take(text.len()),
-            Value::Vector(samples) => samples.iter().all(|s| take(s.labels.as_bytes().len() + 50)),
-            Value::Matrix(series) => series
-                .iter()
-                .all(|s| take(s.labels.as_bytes().len() + 30 + 25 * s.ts.len())),
+            Value::Vector(samples) => samples.iter().all(|s| {
+                let more = s.histogram.as_deref().map_or(0, size);
+                take(s.labels.as_bytes().len() + 50 + more)
+            }),
+            Value::Matrix(series) => series.iter().all(|s| {
+                let more: usize = s.histograms.iter().map(|(_, h)| size(h)).sum();
+                take(s.labels.as_bytes().len() + 30 + 25 * s.ts.len() + more)
+            }),
         }
     }
 }
@@ -309,7 +352,8 @@ impl Encode for ResultEncoder {
 mod tests {
     use super::*;
     use model::Labels;
-    use promql::value::{InstantSample, RangeSeries};
+    use model::histogram::{Buckets, FloatHistogram};
+    use promql::value::InstantSample;
 
     fn written(value: Value, until: impl Fn() -> usize) -> String {
         let mut encoder = ResultEncoder {
@@ -336,12 +380,21 @@ mod tests {
     #[test]
     fn pieces_of_any_length_make_the_same_whole() {
         let labels = |i: usize| Labels::from_pairs([("i", "x".repeat(i))]);
+        let histogram = Arc::new(FloatHistogram {
+            count: 3.0,
+            sum: 4.5,
+            positive: Buckets::from_pairs([(0, 1.0), (1, 2.0)]),
+            ..FloatHistogram::default()
+        });
         let matrix = Value::Matrix(
             (0..9)
                 .map(|i| RangeSeries {
                     labels: labels(i),
                     ts: (0..i as i64 * 2).collect(),
                     values: (0..i * 2).map(|n| n as f64 / 3.0).collect(),
+                    histograms: (0..i as i64 % 4)
+                        .map(|n| (n + 100, Arc::clone(&histogram)))
+                        .collect(),
                 })
                 .collect(),
         );
@@ -351,6 +404,7 @@ mod tests {
                     labels: labels(i),
                     ts: 5,
                     value: 0.5,
+                    histogram: (i % 3 == 2).then(|| Arc::clone(&histogram)),
                 })
                 .collect(),
         );

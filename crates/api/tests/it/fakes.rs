@@ -53,7 +53,12 @@ impl Evaluator for Fake {
         let cancelled = Arc::clone(&self.cancelled);
         Box::pin(async move {
             let ts = query.ts;
-            let sample = |labels, value| InstantSample { labels, ts, value };
+            let sample = |labels, value| InstantSample {
+                labels,
+                ts,
+                value,
+                histogram: None,
+            };
             match (&*query.expr, parse(&query.expr)?.kind) {
                 (_, ExprKind::Number(n)) => result(Value::Scalar(ts, n.value)),
                 (_, ExprKind::String(s)) => result(Value::String(ts, s.as_str().to_owned())),
@@ -67,6 +72,7 @@ impl Evaluator for Fake {
                     labels: labels(&[("__name__", "up")]),
                     ts: vec![ts - 1500, ts],
                     values: vec![-0.0, f64::INFINITY],
+                    histograms: vec![],
                 }])),
                 ("noisy", _) => Ok(QueryResult {
                     value: Value::Vector(vec![]),
@@ -120,6 +126,7 @@ impl Evaluator for Fake {
                             .map(|s| query.start + s as i64 * query.step)
                             .collect(),
                         values: (0..steps).map(|s| s as f64 / 8.0 + f64::from(i)).collect(),
+                        histograms: vec![],
                     })
                     .collect(),
             ))

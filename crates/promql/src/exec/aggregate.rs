@@ -8,11 +8,19 @@ use std::sync::Arc;
 
 use futures_util::stream::StreamExt as _;
 
-use super::block::{Block, Pair, Row, RowRef, each_set, full, is_set, unite, words};
+mod histograms;
+
+use histograms::Cell;
+use model::{Symbol, Symbols};
+
+use super::block::{Block, Pair, Row, RowRef, clear, each_set, full, is_set, unite, words};
 use super::context::{Context, Held};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, blocking};
 use super::pipe::Pipe;
+use crate::annotations::Note;
+use crate::ast::Span;
+use crate::histogram::Point;
 use crate::numbers::kahan_inc;
 use crate::value::QueryError;
 
@@ -34,6 +42,8 @@ pub(crate) struct Aggregate {
     pub(crate) op: Op,
     pub(crate) key: Grouping,
     pub(crate) input: Pipe,
+    /// Where the input was written.
+    pub(crate) span: Span,
 }
 
 /// `by` or `without`, as written.
@@ -68,7 +78,7 @@ impl Operator for Aggregate {
             let key = self.key.key(&cx);
             let op = self.op;
             let mut partials = self.input.jobs(&cx, move |cx, pipe, work| {
-                let mut groups = Groups::new(op, pipe.grid.count);
+                let mut groups = Groups::new(op, pipe.grid.count, cx.name_symbol());
                 let mut labels = Vec::new();
                 pipe.drive(cx, work, &mut |row: &mut Row| {
                     key.of(&row.labels, &mut labels);
@@ -85,7 +95,7 @@ impl Operator for Aggregate {
                     None => partial,
                     Some(mut all) => {
                         cx.run(move |cx| {
-                            all.merge(&partial);
+                            all.merge(partial);
                             all.hold(cx)?;
                             Ok(all)
                         })
@@ -96,7 +106,13 @@ impl Operator for Aggregate {
             let Some(all) = all else {
                 return Ok(Vec::new());
             };
-            let block = cx.run(move |cx| cx.hold_block(all.finish())).await?;
+            let span = self.span;
+            let block = cx
+                .run(move |cx| {
+                    let mut say = |note: Note| cx.say(|a| a.note(&note, span));
+                    cx.hold_block(all.finish(&cx.scope.symbols, &mut say))
+                })
+                .await?;
             Ok(vec![block])
         })
     }
@@ -123,11 +139,19 @@ pub(crate) struct Groups {
     bits: Vec<u64>,
     /// Steps of an average that overflowed: `a` is a running mean there. Empty until one does.
     running: Vec<u64>,
+    /// Whether a histogram was met under `sum` or `avg`.
+    with_cells: bool,
+    /// Histograms of group g at step s: number `g * steps + s`. Empty until there is one.
+    cells: Vec<Option<Box<Cell>>>,
+    /// Whether a histogram was met that the operation does not know.
+    ignored: bool,
+    /// The symbol of the label that names metrics.
+    name: Symbol,
     held: Option<Held>,
 }
 
 impl Groups {
-    pub(crate) fn new(op: Op, steps: usize) -> Self {
+    pub(crate) fn new(op: Op, steps: usize, name: Symbol) -> Self {
         Self {
             op,
             steps,
@@ -138,6 +162,10 @@ impl Groups {
             n: Vec::new(),
             bits: Vec::new(),
             running: Vec::new(),
+            with_cells: false,
+            cells: Vec::new(),
+            ignored: false,
+            name,
             held: None,
         }
     }
@@ -145,7 +173,14 @@ impl Groups {
     fn hold(&mut self, cx: &Context) -> Result<(), QueryError> {
         let bytes = self.index.bytes()
             + (self.a.capacity() + self.b.capacity() + self.n.capacity() + self.bits.capacity())
-                * 8;
+                * 8
+            + self.cells.capacity() * 8
+            + self
+                .cells
+                .iter()
+                .flatten()
+                .map(|c| c.bytes())
+                .sum::<usize>();
         match &mut self.held {
             Some(held) => held.resize(bytes),
             None => {
@@ -176,6 +211,9 @@ impl Groups {
             if !self.running.is_empty() {
                 self.running.resize(self.bits.len(), 0);
             }
+            if self.with_cells {
+                self.cells.resize_with(len, || None);
+            }
         } else {
             self.drop_name[group] |= drop_name;
         }
@@ -187,11 +225,22 @@ impl Groups {
         let (group, _) = self.group(labels, row.drop_name);
         let (steps, base) = (self.steps, group * self.steps);
         let values = row.values;
+        let mut scratch = Vec::new();
+        let floats = row.float_bits(&mut scratch);
+        let mut present = floats;
+        match self.op {
+            Op::Count | Op::Group => present = row.bits,
+            Op::Sum | Op::Avg if !row.histograms.is_empty() || self.with_cells => {
+                self.meet(group, row, floats);
+                present = row.bits;
+            }
+            _ => self.ignored |= !row.histograms.is_empty(),
+        }
         match self.op {
             Op::Sum => {
                 let a = &mut self.a[base..base + steps];
                 let b = &mut self.b[base..base + steps];
-                runs(row.bits, steps, |from, to| {
+                runs(floats, steps, |from, to| {
                     let cells = a[from..to].iter_mut().zip(&mut b[from..to]);
                     for ((a, b), v) in cells.zip(&values[from..to]) {
                         (*a, *b) = kahan_inc(*v, *a, *b);
@@ -207,7 +256,7 @@ impl Groups {
             Op::Group => {}
             Op::Min => {
                 let a = &mut self.a[base..base + steps];
-                each_set(row.bits, |i| {
+                each_set(floats, |i| {
                     if a[i] > values[i] || a[i].is_nan() {
                         a[i] = values[i];
                     }
@@ -215,14 +264,14 @@ impl Groups {
             }
             Op::Max => {
                 let a = &mut self.a[base..base + steps];
-                each_set(row.bits, |i| {
+                each_set(floats, |i| {
                     if a[i] < values[i] || a[i].is_nan() {
                         a[i] = values[i];
                     }
                 });
             }
-            Op::Avg => each_set(row.bits, |i| self.average(group, i, values[i])),
-            Op::Stddev | Op::Stdvar => each_set(row.bits, |i| {
+            Op::Avg => each_set(floats, |i| self.average(group, i, values[i])),
+            Op::Stddev | Op::Stdvar => each_set(floats, |i| {
                 let (at, v) = (base + i, values[i]);
                 self.n[at] += 1.0;
                 let n = self.n[at];
@@ -237,7 +286,38 @@ impl Groups {
             }),
         }
         let words = words(steps);
-        unite(&mut self.bits[group * words..(group + 1) * words], row.bits);
+        unite(&mut self.bits[group * words..(group + 1) * words], present);
+    }
+
+    fn start_cells(&mut self) {
+        if !self.with_cells {
+            self.with_cells = true;
+            self.cells
+                .resize_with(self.index.len() * self.steps, || None);
+        }
+    }
+
+    /// Adds the histograms of a series to a group, and notes floats beside them.
+    fn meet(&mut self, group: usize, row: RowRef<'_>, floats: &[u64]) {
+        let name = super::block::value_of(row.labels, self.name);
+        let (base, words) = (group * self.steps, words(self.steps));
+        self.start_cells();
+        let before = &self.bits[group * words..(group + 1) * words];
+        for (i, h) in row.histograms {
+            let i = *i as usize;
+            match &mut self.cells[base + i] {
+                Some(cell) => cell.add(h, name),
+                none => {
+                    let cell = Cell::new(self.op, h, name, is_set(before, i));
+                    *none = Some(Box::new(cell));
+                }
+            }
+        }
+        each_set(floats, |i| {
+            if let Some(cell) = &mut self.cells[base + i] {
+                cell.meet_float();
+            }
+        });
     }
 
     fn is_running(&self, group: usize, i: usize) -> bool {
@@ -277,14 +357,29 @@ impl Groups {
     }
 
     /// Adds the groups of a later batch.
-    pub(crate) fn merge(&mut self, other: &Groups) {
+    pub(crate) fn merge(&mut self, mut other: Groups) {
         let (steps, words) = (self.steps, words(self.steps));
+        self.ignored |= other.ignored;
+        let mut cells = std::mem::take(&mut other.cells);
+        let other = &other;
+        if other.with_cells {
+            self.start_cells();
+        }
+        let mut floats = Vec::new();
         for from in 0..other.index.len() {
             let labels = other.index.labels(from);
             let (to, new) = self.group(labels, other.drop_name[from]);
             let bits = &other.bits[from * words..(from + 1) * words];
             let (base, source) = (to * steps, from * steps);
             let range = source..source + steps;
+            let all = bits;
+            let mut bits = bits;
+            if self.with_cells {
+                floats.clear();
+                floats.extend_from_slice(all);
+                self.merge_cells(to, cells.get_mut(range.clone()), &mut floats);
+                bits = &floats;
+            }
             if new && other.running.is_empty() {
                 self.a[base..].copy_from_slice(&other.a[range.clone()]);
                 if !self.b.is_empty() {
@@ -296,7 +391,42 @@ impl Groups {
             } else {
                 self.merge_group(to, other, from, bits);
             }
-            unite(&mut self.bits[to * words..(to + 1) * words], bits);
+            unite(&mut self.bits[to * words..(to + 1) * words], all);
+        }
+    }
+
+    /// Adds the cells of a group of a later batch; `floats` are its steps, from which those without
+    /// floats are removed.
+    fn merge_cells(
+        &mut self,
+        to: usize,
+        theirs: Option<&mut [Option<Box<Cell>>]>,
+        floats: &mut [u64],
+    ) {
+        let (base, words) = (to * self.steps, words(self.steps));
+        let before = &self.bits[to * words..(to + 1) * words];
+        let mut theirs = theirs.unwrap_or_default().iter_mut();
+        for i in 0..self.steps {
+            let theirs = theirs.next().and_then(Option::take);
+            let mine = &mut self.cells[base + i];
+            match (mine, theirs) {
+                (mine, Some(mut cell)) => {
+                    if !cell.floats {
+                        clear(floats, i);
+                    }
+                    match mine {
+                        Some(mine) => mine.merge(*cell),
+                        None => {
+                            if is_set(before, i) {
+                                cell.come_after_float();
+                            }
+                            *mine = Some(cell);
+                        }
+                    }
+                }
+                (Some(mine), None) if is_set(floats, i) => mine.meet_float(),
+                _ => {}
+            }
         }
     }
 
@@ -373,9 +503,12 @@ impl Groups {
         }
     }
 
-    /// The results, one row a group, in order of first appearance.
-    pub(crate) fn finish(mut self) -> Block {
+    /// The results, one row a group, in order of first appearance, and what has to be said.
+    pub(crate) fn finish(mut self, symbols: &Symbols, say: &mut dyn FnMut(Note)) -> Block {
         let (steps, words) = (self.steps, words(self.steps));
+        if self.ignored {
+            say(Note::IgnoredInAggregation(self.op.name()));
+        }
         for group in 0..self.index.len() {
             for i in 0..steps {
                 let at = group * steps + i;
@@ -391,18 +524,45 @@ impl Groups {
             }
         }
         let mut block = Block::new(steps);
+        let mut cells = std::mem::take(&mut self.cells).into_iter();
+        let mut histograms: Vec<Point> = Vec::new();
         for group in 0..self.index.len() {
-            let bits = &self.bits[group * words..(group + 1) * words];
+            let bits = &mut self.bits[group * words..(group + 1) * words];
+            histograms.clear();
+            for (i, cell) in cells.by_ref().take(steps).enumerate() {
+                let Some(cell) = cell else { continue };
+                match cell.finish(symbols, say) {
+                    Some(h) => histograms.push((i as u32, h)),
+                    None => clear(bits, i),
+                }
+            }
             if bits.iter().any(|w| *w != 0) {
                 block.push(RowRef {
                     labels: self.index.labels(group),
                     drop_name: self.drop_name[group],
                     values: &self.a[group * steps..(group + 1) * steps],
                     bits,
+                    histograms: &histograms,
                 });
             }
         }
         block
+    }
+}
+
+impl Op {
+    /// Its name, where a note mentions it.
+    fn name(self) -> &'static str {
+        match self {
+            Op::Min => "min",
+            Op::Max => "max",
+            Op::Stddev => "stddev",
+            Op::Stdvar => "stdvar",
+            Op::Sum => "sum",
+            Op::Avg => "avg",
+            Op::Count => "count",
+            Op::Group => "group",
+        }
     }
 }
 
@@ -450,16 +610,16 @@ mod tests {
     fn results(op: Op, batches: &[Vec<Row>], steps: usize) -> Vec<Option<f64>> {
         let mut all: Option<Groups> = None;
         for batch in batches {
-            let mut groups = Groups::new(op, steps);
+            let mut groups = Groups::new(op, steps, Symbol::EMPTY);
             for row in batch {
                 groups.add(&[], row.as_ref());
             }
             match &mut all {
                 None => all = Some(groups),
-                Some(all) => all.merge(&groups),
+                Some(all) => all.merge(groups),
             }
         }
-        let block = all.unwrap().finish();
+        let block = all.unwrap().finish(&Symbols::default(), &mut |_| {});
         let row = block.row(0);
         (0..steps)
             .map(|i| is_set(row.bits, i).then(|| row.values[i]))

@@ -4,11 +4,13 @@
 //! labels in one list and values in one matrix. The pieces of one series may come as several rows
 //! with equal labels, as long as no step is present twice: whoever needs whole series gathers them.
 //!
-//! Histograms will stand beside the floats in a column of their own.
+//! Native histograms stand beside the floats in a list of their own, which is empty for almost all
+//! series: whoever finds it empty need not know of them.
 
 use model::{Symbol, Symbols};
 
 use super::context::Held;
+use crate::histogram::{Histogram, Point};
 
 /// A label as symbols of the query's table.
 pub(crate) type Pair = (Symbol, Symbol);
@@ -20,10 +22,12 @@ pub(crate) struct Row {
     pub(crate) labels: Vec<Pair>,
     /// Whether the metric name is to be dropped at the end (delayed name removal).
     pub(crate) drop_name: bool,
-    /// One value a step; meaningless where the step is not present.
+    /// One value a step; meaningless where the step is not present or is a histogram.
     pub(crate) values: Vec<f64>,
     /// Bit `i % 64` of word `i / 64`: whether step `i` is present.
     pub(crate) bits: Vec<u64>,
+    /// Steps that are histograms, ascending; all of them present.
+    pub(crate) histograms: Vec<Point>,
 }
 
 impl Row {
@@ -34,15 +38,37 @@ impl Row {
         self.values.resize(steps, 0.0);
         self.bits.clear();
         self.bits.resize(words(steps), 0);
+        self.histograms.clear();
+    }
+
+    /// Removes the steps that are histograms.
+    pub(crate) fn keep_floats(&mut self) {
+        for (i, _) in self.histograms.drain(..) {
+            clear(&mut self.bits, i as usize);
+        }
+    }
+
+    /// Brings the list of histograms in line with the bits, after some of them were cleared.
+    pub(crate) fn drop_cleared(&mut self) {
+        if !self.histograms.is_empty() {
+            let bits = &self.bits;
+            self.histograms.retain(|(i, _)| is_set(bits, *i as usize));
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.bits.iter().all(|w| *w == 0)
     }
 
-    /// Samples present.
+    /// Samples present; histograms count by their size.
     pub(crate) fn samples(&self) -> usize {
-        count(&self.bits)
+        let more = self.histograms.iter().map(|(_, h)| h.points() - 1);
+        count(&self.bits) + more.sum::<usize>()
+    }
+
+    /// Whether a step is a float.
+    pub(crate) fn has_floats(&self) -> bool {
+        self.histograms.is_empty() || count(&self.bits) > self.histograms.len()
     }
 
     pub(crate) fn get(&self, name: Symbol) -> Symbol {
@@ -60,6 +86,7 @@ impl Row {
             drop_name: self.drop_name,
             values: &self.values,
             bits: &self.bits,
+            histograms: &self.histograms,
         }
     }
 }
@@ -106,6 +133,10 @@ pub(crate) fn is_set(bits: &[u64], i: usize) -> bool {
     bits[i >> 6] >> (i & 63) & 1 == 1
 }
 
+pub(crate) fn clear(bits: &mut [u64], i: usize) {
+    bits[i >> 6] &= !(1 << (i & 63));
+}
+
 /// Calls `f` with each step that is present.
 #[inline(always)]
 pub(crate) fn each_set(bits: &[u64], mut f: impl FnMut(usize)) {
@@ -144,9 +175,33 @@ pub(crate) struct RowRef<'a> {
     pub(crate) drop_name: bool,
     pub(crate) values: &'a [f64],
     pub(crate) bits: &'a [u64],
+    pub(crate) histograms: &'a [Point],
 }
 
-impl RowRef<'_> {
+impl<'a> RowRef<'a> {
+    /// The histogram at a step, if it is one.
+    pub(crate) fn histogram(&self, step: usize) -> Option<&'a std::sync::Arc<Histogram>> {
+        let all = self.histograms;
+        let at = all.binary_search_by_key(&step, |(i, _)| *i as usize).ok()?;
+        Some(&all[at].1)
+    }
+
+    /// Bits of the steps that are floats; `scratch` is memory to work in.
+    pub(crate) fn float_bits<'b>(&self, scratch: &'b mut Vec<u64>) -> &'b [u64]
+    where
+        'a: 'b,
+    {
+        if self.histograms.is_empty() {
+            return self.bits;
+        }
+        scratch.clear();
+        scratch.extend_from_slice(self.bits);
+        for (i, _) in self.histograms {
+            clear(scratch, *i as usize);
+        }
+        scratch
+    }
+
     /// Copies it into `row`.
     pub(crate) fn copy_to(&self, row: &mut Row) {
         row.labels.clear();
@@ -156,12 +211,15 @@ impl RowRef<'_> {
         row.values.extend_from_slice(self.values);
         row.bits.clear();
         row.bits.extend_from_slice(self.bits);
+        row.histograms.clear();
+        row.histograms.extend_from_slice(self.histograms);
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Head {
     labels_end: u32,
+    histograms_end: u32,
     drop_name: bool,
 }
 
@@ -173,6 +231,7 @@ pub(crate) struct Block {
     labels: Vec<Pair>,
     values: Vec<f64>,
     bits: Vec<u64>,
+    histograms: Vec<Point>,
     /// Samples and bytes, given back on drop.
     pub(crate) held: Option<Held>,
 }
@@ -195,8 +254,10 @@ impl Block {
 
     pub(crate) fn push(&mut self, row: RowRef<'_>) {
         self.labels.extend_from_slice(row.labels);
+        self.histograms.extend_from_slice(row.histograms);
         self.heads.push(Head {
             labels_end: self.labels.len() as u32,
+            histograms_end: self.histograms.len() as u32,
             drop_name: row.drop_name,
         });
         self.values.extend_from_slice(row.values);
@@ -204,9 +265,12 @@ impl Block {
     }
 
     pub(crate) fn row(&self, i: usize) -> RowRef<'_> {
-        let start = match i {
-            0 => 0,
-            _ => self.heads[i - 1].labels_end as usize,
+        let (start, first) = match i {
+            0 => (0, 0),
+            _ => {
+                let before = &self.heads[i - 1];
+                (before.labels_end as usize, before.histograms_end as usize)
+            }
         };
         let words = words(self.steps);
         RowRef {
@@ -214,6 +278,7 @@ impl Block {
             drop_name: self.heads[i].drop_name,
             values: &self.values[i * self.steps..(i + 1) * self.steps],
             bits: &self.bits[i * words..(i + 1) * words],
+            histograms: &self.histograms[first..self.heads[i].histograms_end as usize],
         }
     }
 
@@ -221,9 +286,10 @@ impl Block {
         (0..self.len()).map(|i| self.row(i))
     }
 
-    /// Samples present.
+    /// Samples present; histograms count by their size.
     pub(crate) fn samples(&self) -> usize {
-        count(&self.bits)
+        let more = self.histograms.iter().map(|(_, h)| h.points() - 1);
+        count(&self.bits) + more.sum::<usize>()
     }
 
     /// Bytes of its lists.
@@ -231,6 +297,12 @@ impl Block {
         self.heads.capacity() * size_of::<Head>()
             + self.labels.capacity() * size_of::<Pair>()
             + (self.values.capacity() + self.bits.capacity()) * 8
+            + self.histograms.capacity() * size_of::<Point>()
+            + self
+                .histograms
+                .iter()
+                .map(|(_, h)| h.bytes())
+                .sum::<usize>()
     }
 }
 

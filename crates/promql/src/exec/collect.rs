@@ -10,14 +10,19 @@ use super::context::{Context, Held};
 use super::index::LabelIndex;
 use super::operator::{Blocks, Description, Operator, blocking, fold};
 use super::pipe::Pipe;
+use crate::annotations::Note;
+use crate::ast::Span;
 use crate::grid::Grid;
+use crate::histogram;
 
 /// `quantile(q, input) by (labels)`: columns of all series, then values sorted step by step.
 pub(crate) struct Quantile {
     pub(crate) q: super::scalar::ScalarOp,
-    pub(crate) q_span: crate::ast::Span,
+    pub(crate) q_span: Span,
     pub(crate) key: super::aggregate::Grouping,
     pub(crate) input: Pipe,
+    /// Where the input was written.
+    pub(crate) span: Span,
     pub(crate) grid: Grid,
 }
 
@@ -47,8 +52,14 @@ impl Operator for Quantile {
             });
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let key = self.key.key(&cx);
+            let input_span = self.span;
             let block = cx
                 .run(move |cx| {
+                    let any = |block: &Block| block.rows().any(|r| !r.histograms.is_empty());
+                    if blocks.iter().any(any) {
+                        let note = Note::IgnoredInAggregation("quantile");
+                        cx.say(|a| a.note(&note, input_span));
+                    }
                     let mut groups = LabelIndex::default();
                     let mut members: Vec<(bool, Vec<super::block::RowRef<'_>>)> = Vec::new();
                     let mut labels = Vec::new();
@@ -73,6 +84,7 @@ impl Operator for Quantile {
                             values.extend(
                                 rows.iter()
                                     .filter(|r| super::block::is_set(r.bits, i))
+                                    .filter(|r| r.histogram(i).is_none())
                                     .map(|r| r.values[i]),
                             );
                             if values.is_empty() {
@@ -82,7 +94,9 @@ impl Operator for Quantile {
                             row.values[i] = crate::numbers::quantile_of_sorted(q.at(i), &values);
                             row.bits[i >> 6] |= 1 << (i & 63);
                         }
-                        out.push(row.as_ref());
+                        if !row.is_empty() {
+                            out.push(row.as_ref());
+                        }
                         cx.check()?;
                     }
                     cx.hold_block(out)
@@ -135,10 +149,13 @@ impl Operator for CountValues {
                 for row in block.rows() {
                     each_set(row.bits, |i| {
                         let v = row.values[i];
-                        let text = *state
-                            .texts
-                            .entry(v.to_bits())
-                            .or_insert_with(|| symbols.intern(&model::text::format_f(v)));
+                        let text = match row.histogram(i) {
+                            Some(h) => symbols.intern(&histogram::text::text(h)),
+                            None => *state
+                                .texts
+                                .entry(v.to_bits())
+                                .or_insert_with(|| symbols.intern(&model::text::format_f(v))),
+                        };
                         labels.clear();
                         labels.extend_from_slice(row.labels);
                         super::block::set_label(&mut labels, label, text, symbols);

@@ -36,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) credits: usize,
     /// Whether metric names are dropped only at the end.
     pub(crate) delayed_names: bool,
+    /// Whether `rate` and its kin use start timestamps.
+    pub(crate) start_timestamps: bool,
     /// Whether time is measured.
     pub(crate) analyze: bool,
     /// Samples per step, if somebody will ask.
@@ -56,6 +58,7 @@ pub(crate) struct Rules {
     /// `query.max-samples`
     pub(crate) max_samples: u64,
     pub(crate) delayed_names: bool,
+    pub(crate) start_timestamps: bool,
     pub(crate) analyze: bool,
     pub(crate) tally: Option<Tally>,
     pub(crate) plan: Plan,
@@ -90,6 +93,7 @@ impl Context {
             selects,
             pool,
             delayed_names: rules.delayed_names,
+            start_timestamps: rules.start_timestamps,
             analyze: rules.analyze,
             tally: rules.tally,
             max_samples: rules.max_samples,

@@ -108,6 +108,10 @@ fn united(blocks: &[Block], steps: usize) -> Result<Block, QueryError> {
         }
         each_set(row.bits, |s| into.values[s] = row.values[s]);
         unite(&mut into.bits, row.bits);
+        if !row.histograms.is_empty() {
+            into.histograms.extend_from_slice(row.histograms);
+            into.histograms.sort_by_key(|(i, _)| *i);
+        }
     }
     let mut out = Block::new(steps);
     for row in &rows {

@@ -1,4 +1,5 @@
-//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction` on classic buckets.
+//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction`, of classic buckets and of
+//! native histograms.
 
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, blocking};
 use super::pipe::Pipe;
 use super::scalar::ScalarOp;
-use crate::annotations::Forced;
+use crate::annotations::{Forced, Note};
 use crate::ast::Span;
 use crate::buckets::{self, Bucket};
 use crate::grid::Grid;
+use crate::histogram::quantile::{self, Nans};
 use crate::kernels::Param;
 use crate::value::QueryError;
 use model::text::parse_float;
@@ -28,13 +30,22 @@ pub(crate) enum Of {
     Fraction(ScalarOp, ScalarOp),
 }
 
-/// Groups buckets by all labels but `le` (the name included) and computes one series a group.
+/// Groups classic buckets by all labels but `le` (the name included), native histograms by all
+/// labels, and computes one series a group.
 pub(crate) struct Histogram {
     pub(crate) of: Of,
     pub(crate) input: Pipe,
     /// Where the buckets were written.
     pub(crate) span: Span,
     pub(crate) grid: Grid,
+}
+
+/// The series of a group.
+#[derive(Default)]
+struct Members<'a> {
+    /// Buckets with their bounds.
+    classic: Vec<(f64, RowRef<'a>)>,
+    native: Vec<RowRef<'a>>,
 }
 
 enum Ready {
@@ -108,8 +119,18 @@ fn computed(
     let le = symbols.intern("le");
     let (key, mut labels) = (Key::AllBut(vec![le]), Vec::new());
     let mut groups = LabelIndex::default();
-    let mut members: Vec<Vec<(f64, RowRef<'_>)>> = Vec::new();
+    let mut members: Vec<Members<'_>> = Vec::new();
     for row in blocks.iter().flat_map(Block::rows) {
+        if !row.histograms.is_empty() {
+            let (g, new) = groups.intern(row.labels);
+            if new {
+                members.push(Members::default());
+            }
+            members[g].native.push(row);
+            if row.histograms.len() == super::block::count(row.bits) {
+                continue;
+            }
+        }
         let text = symbols.get(super::block::value_of(row.labels, le));
         let Some(bound) = parse_float(text) else {
             let name = if cx.delayed_names {
@@ -123,14 +144,15 @@ fn computed(
         key.of(row.labels, &mut labels);
         let (g, new) = groups.intern(&labels);
         if new {
-            members.push(Vec::new());
+            members.push(Members::default());
         }
-        members[g].push((bound, row));
+        members[g].classic.push((bound, row));
     }
     let steps = grid.count;
     let mut out = Block::new(steps);
     let (mut row, mut buckets) = (Row::default(), Vec::new());
-    for (g, rows) in members.iter_mut().enumerate() {
+    for (g, Members { classic, native }) in members.iter_mut().enumerate() {
+        let rows = classic;
         // Sorted once; a stable sort keeps equal bounds in order of appearance.
         rows.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
         let name = if cx.delayed_names {
@@ -158,12 +180,39 @@ fn computed(
             for i in 0..steps {
                 buckets.clear();
                 for (bound, r) in rows.iter() {
-                    if is_set(r.bits, i) {
+                    if is_set(r.bits, i) && r.histogram(i).is_none() {
                         buckets.push(Bucket {
                             bound: *bound,
                             count: r.values[i],
                         });
                     }
+                }
+                if let Some(h) = native.iter().find_map(|r| r.histogram(i)) {
+                    let name = || model::Str::from(symbols.get(name));
+                    if !buckets.is_empty() {
+                        cx.say(|a| a.note(&Note::MixedClassicNative(name()), span));
+                        continue;
+                    }
+                    let (value, note) = match ready {
+                        Ready::Quantiles(all, _) => {
+                            let (v, nans) = quantile::quantile(all[which].0.at(i), h);
+                            let note = nans.map(|nans| match nans {
+                                Nans::Result => Note::NansResult(name()),
+                                Nans::Skew => Note::NansSkew(name()),
+                            });
+                            (v, note)
+                        }
+                        Ready::Fraction(lower, upper) => {
+                            let (v, nans) = quantile::fraction(lower.at(i), upper.at(i), h);
+                            (v, nans.then(|| Note::NansFraction(name())))
+                        }
+                    };
+                    if let Some(note) = note {
+                        cx.say(|a| a.note(&note, span));
+                    }
+                    row.values[i] = value;
+                    row.bits[i >> 6] |= 1 << (i & 63);
+                    continue;
                 }
                 if buckets.is_empty() {
                     continue;

@@ -175,6 +175,8 @@ impl Info {
                 for &i in choices.get(choice).into_iter().flatten() {
                     row.values[i] = base.values[i];
                     row.bits[i >> 6] |= 1 << (i & 63);
+                    let h = base.histogram(i);
+                    row.histograms.extend(h.map(|h| (i as u32, Arc::clone(h))));
                 }
                 out.push(row.as_ref());
             }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::Symbol;
 
-use super::block::{Block, Pair, Row, RowRef, count, each_set, first_common, unite, words};
+use super::block::{Block, Pair, Row, RowRef, clear, count, each_set, first_common, unite, words};
 use super::context::{Context, Held, execution};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator};
 use super::pipe::Pipe;
-use crate::arith::{self, with_operator};
-use crate::ast::{BinaryOp, Cardinality, Matching};
+use crate::annotations::Note;
+use crate::arith::{self, OfHistograms, with_operator};
+use crate::ast::{BinaryOp, Cardinality, Matching, Span};
+use crate::histogram::{Histogram, Point};
 use crate::value::QueryError;
 
 /// `many op one`, with sides as written.
@@ -25,6 +27,8 @@ pub(crate) struct Join {
     pub(crate) matching: Matching,
     pub(crate) lhs: Pipe,
     pub(crate) rhs: Pipe,
+    /// Where the whole operation was written.
+    pub(crate) span: Span,
 }
 
 /// How two series of a match become one.
@@ -43,6 +47,7 @@ struct Rules {
     /// Values for a missing one, and for a missing many side.
     fill_one: Option<f64>,
     fill_many: Option<f64>,
+    span: Span,
 }
 
 /// The hashed side and everything known about matches so far.
@@ -61,6 +66,9 @@ struct State {
     taken: Vec<u64>,
     /// The first step that is wrong, and why.
     wrong: Option<(usize, QueryError)>,
+    /// What has to be said about each step: as in Prometheus, only the last of its pairs of which
+    /// something has to be. Empty until there is such a pair.
+    notes: Vec<Option<Note>>,
     held: Held,
 }
 
@@ -91,6 +99,7 @@ impl Operator for Join {
             // As Prometheus has it: whichever side is the one side, `fill_right` stands in for it.
             fill_one: fill_right,
             fill_many: fill_left,
+            span: self.span,
         });
         let (many, one) = (many.blocks(&cx), one.blocks(&cx));
         let build = {
@@ -206,6 +215,7 @@ impl State {
             results: LabelIndex::default(),
             taken: Vec::new(),
             wrong: None,
+            notes: Vec::new(),
             held: cx.hold(bytes)?,
         })
     }
@@ -244,10 +254,12 @@ impl State {
                         continue;
                     }
                     rules.labels(cx, many.labels, one.labels, &mut row);
-                    rules.values(many.values, Side::Row(one.values), &mut row);
                     // The bits that met, before the comparison filters them.
-                    let met: Vec<u64> =
-                        many.bits.iter().zip(one.bits).map(|(a, b)| a & b).collect();
+                    let mut met = row.bits.clone();
+                    let (m, o) = (Operand::Row(many), Operand::Row(one));
+                    let apart = rules.histograms(m, o, &mut row, &mut met, &mut self.notes);
+                    rules.values(many.values, Side::Row(one.values), &mut row);
+                    apart.put(&mut row);
                     self.claim(rules, k, &met, &row, w);
                     if !row.is_empty() {
                         out.push(row.as_ref());
@@ -270,7 +282,10 @@ impl State {
                 row.bits.copy_from_slice(&missing);
                 let absent = rules.matching_labels(cx, many.labels);
                 rules.labels(cx, many.labels, &absent, &mut row);
+                let (m, o) = (Operand::Row(many), Operand::Fill);
+                let apart = rules.histograms(m, o, &mut row, &mut missing, &mut self.notes);
                 rules.values(many.values, Side::Fill(fill), &mut row);
+                apart.put(&mut row);
                 self.claim(rules, k, &missing, &row, w);
                 if !row.is_empty() {
                     out.push(row.as_ref());
@@ -335,8 +350,11 @@ impl State {
                 }
                 let absent = rules.matching_labels(cx, one.labels);
                 rules.labels(cx, &absent, one.labels, &mut row);
-                let met = row.bits.clone();
+                let mut met = row.bits.clone();
+                let (m, o) = (Operand::Fill, Operand::Row(one));
+                let apart = rules.histograms(m, o, &mut row, &mut met, &mut self.notes);
                 rules.fill_values(fill, one, &mut row);
+                apart.put(&mut row);
                 self.claim(rules, k, &met, &row, w);
                 if !row.is_empty() {
                     out.push(row.as_ref());
@@ -348,6 +366,11 @@ impl State {
 
     /// Fails if the one side had two series for one match at a step at which anything could match.
     fn finish(&mut self, cx: &Context, rules: &Rules) -> Result<(), QueryError> {
+        if !self.notes.is_empty() {
+            let mut all: Vec<Note> = self.notes.drain(..).flatten().collect();
+            all.dedup();
+            cx.say(|a| all.iter().for_each(|note| a.note(note, rules.span)));
+        }
         let filled = rules.fill_one.is_some() || rules.fill_many.is_some();
         let mut relevant = self.many_present.clone();
         if filled {
@@ -388,6 +411,55 @@ impl State {
         match self.wrong.take() {
             Some((_, e)) => Err(e),
             None => Ok(()),
+        }
+    }
+}
+
+/// A side of a pair, where histograms may be.
+#[derive(Clone, Copy)]
+enum Operand<'a> {
+    Row(RowRef<'a>),
+    Fill,
+}
+
+impl<'a> Operand<'a> {
+    fn histograms(&self) -> &'a [Point] {
+        match self {
+            Operand::Row(row) => row.histograms,
+            Operand::Fill => &[],
+        }
+    }
+
+    fn histogram(&self, i: usize) -> Option<&'a Arc<Histogram>> {
+        match self {
+            Operand::Row(row) => row.histogram(i),
+            Operand::Fill => None,
+        }
+    }
+}
+
+/// Results of steps with histograms, while the floats of a row are computed.
+#[derive(Default)]
+struct Apart {
+    floats: Vec<(usize, f64)>,
+    histograms: Vec<Point>,
+}
+
+impl Apart {
+    fn put(self, row: &mut Row) {
+        let Row {
+            values,
+            bits,
+            histograms,
+            ..
+        } = row;
+        for (i, v) in self.floats {
+            values[i] = v;
+            bits[i >> 6] |= 1 << (i & 63);
+        }
+        for (i, h) in self.histograms {
+            bits[i as usize >> 6] |= 1 << (i & 63);
+            histograms.push((i, h));
         }
     }
 }
@@ -435,6 +507,99 @@ impl Rules {
             row.set(name, value, &cx.scope.symbols);
         }
         row.drop_name = self.delayed_flag;
+    }
+
+    /// Takes the steps with histograms out of `row` and gives their results. Those that make no
+    /// sense leave `met` too, and a note.
+    fn histograms(
+        &self,
+        many: Operand<'_>,
+        one: Operand<'_>,
+        row: &mut Row,
+        met: &mut [u64],
+        notes: &mut Vec<Option<Note>>,
+    ) -> Apart {
+        let trims = matches!(self.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        if many.histograms().is_empty() && one.histograms().is_empty() && !trims {
+            return Apart::default();
+        }
+        self.histograms_apart(many, one, row, met, notes)
+    }
+
+    #[cold]
+    fn histograms_apart(
+        &self,
+        many: Operand<'_>,
+        one: Operand<'_>,
+        row: &mut Row,
+        met: &mut [u64],
+        notes: &mut Vec<Option<Note>>,
+    ) -> Apart {
+        let value = |side: Operand<'_>, fill: Option<f64>, i: usize| match side {
+            Operand::Row(row) => row.values[i],
+            Operand::Fill => fill.unwrap_or(f64::NAN),
+        };
+        let trims = matches!(self.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let name = self.op.as_str();
+        let mut apart = Apart::default();
+        let present = row.bits.clone();
+        each_set(&present, |i| {
+            let (m, o) = (many.histogram(i), one.histogram(i));
+            if m.is_none() && o.is_none() && !trims {
+                return;
+            }
+            clear(&mut row.bits, i);
+            let (fm, fo) = (value(many, self.fill_many, i), value(one, self.fill_one, i));
+            let ((l, fl), (r, fr)) = if self.swapped {
+                ((o, fo), (m, fm))
+            } else {
+                ((m, fm), (o, fo))
+            };
+            let (kind, other) = match (l, r) {
+                (Some(_), Some(_)) => ("histogram", "histogram"),
+                (Some(_), None) => ("histogram", "float"),
+                (None, Some(_)) => ("float", "histogram"),
+                (None, None) => ("float", "float"),
+            };
+            let wrong = Note::Types(kind, name, other);
+            let result = match (l, r) {
+                (Some(l), Some(r)) => arith::between(self.op, l, r),
+                (Some(h), None) => match arith::with_scalar(self.op, h, fr, false) {
+                    Some(h) => OfHistograms::Is(Box::new(h), None),
+                    None => OfHistograms::Nothing(wrong),
+                },
+                (None, Some(h)) => match arith::with_scalar(self.op, h, fl, true) {
+                    Some(h) => OfHistograms::Is(Box::new(h), None),
+                    None => OfHistograms::Nothing(wrong),
+                },
+                (None, None) => OfHistograms::Nothing(wrong),
+            };
+            let note = match result {
+                OfHistograms::Is(h, note) => {
+                    apart.histograms.push((i as u32, Arc::new(*h)));
+                    note
+                }
+                OfHistograms::Keeps(kept) => {
+                    if self.bool_modifier {
+                        apart.floats.push((i, f64::from(u8::from(kept))));
+                    } else if kept {
+                        apart
+                            .histograms
+                            .extend(l.map(|h| (i as u32, Arc::clone(h))));
+                    }
+                    None
+                }
+                OfHistograms::Nothing(note) => {
+                    clear(met, i);
+                    Some(note)
+                }
+            };
+            if note.is_some() {
+                notes.resize(notes.len().max(present.len() * 64), None);
+                notes[i] = note;
+            }
+        });
+        apart
     }
 
     /// The values at the steps that `row` has; comparisons remove steps.

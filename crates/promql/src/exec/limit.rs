@@ -9,8 +9,10 @@ use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, blocking, fold};
 use super::pipe::Pipe;
 use super::scalar::ScalarOp;
+use crate::annotations::Note;
 use crate::ast::Span;
 use crate::grid::Grid;
+use crate::histogram::{Histogram, Point};
 use crate::kernels::Param;
 use crate::numbers::{go_max, go_min};
 use crate::value::QueryError;
@@ -32,6 +34,8 @@ pub(crate) struct TopK {
     pub(crate) key: Grouping,
     pub(crate) input: Pipe,
     pub(crate) grid: Grid,
+    /// Where the aggregation was written.
+    pub(crate) span: Span,
 }
 
 /// The least and the greatest of a parameter, and whether one is NaN, as Prometheus checks them.
@@ -118,6 +122,10 @@ struct State {
     heaps: Vec<Vec<Entry>>,
     series: LabelIndex,
     drop_name: Vec<bool>,
+    /// Histograms that stay (`limitk`): step, series, histogram.
+    histograms: Vec<(u32, u32, Arc<Histogram>)>,
+    /// Whether histograms were left out.
+    ignored: bool,
     held: Held,
     entries: usize,
 }
@@ -137,6 +145,8 @@ impl Operator for TopK {
                 heaps: Vec::new(),
                 series: LabelIndex::default(),
                 drop_name: Vec::new(),
+                histograms: Vec::new(),
+                ignored: false,
                 held: cx.hold(0)?,
                 entries: 0,
             };
@@ -161,6 +171,15 @@ impl Operator for TopK {
                 )
                 .await?;
             }
+            if state.ignored {
+                let op = if self.pick == Pick::Topk {
+                    "topk"
+                } else {
+                    "bottomk"
+                };
+                let note = Note::IgnoredInAggregation(op);
+                cx.say(|a| a.note(&note, self.span));
+            }
             let block = cx.run(move |cx| cx.hold_block(state.finish(steps))).await?;
             Ok(vec![block])
         })
@@ -176,9 +195,15 @@ impl Operator for TopK {
 
 impl State {
     fn add(&mut self, key: &Key, block: &Block) -> Result<(), QueryError> {
-        let mut labels = Vec::new();
+        let (mut labels, mut scratch) = (Vec::new(), Vec::new());
         let steps = self.k.len();
         for row in block.rows() {
+            let mut bits = row.bits;
+            if self.pick != Pick::Limitk && !row.histograms.is_empty() {
+                let k = &self.k;
+                self.ignored |= row.histograms.iter().any(|(i, _)| k[*i as usize] > 0);
+                bits = row.float_bits(&mut scratch);
+            }
             key.of(row.labels, &mut labels);
             let (group, new) = self.groups.intern(&labels);
             if new {
@@ -191,10 +216,11 @@ impl State {
                 heaps,
                 series,
                 drop_name,
+                histograms,
                 entries,
                 ..
             } = self;
-            each_set(row.bits, |i| {
+            each_set(bits, |i| {
                 let heap = &mut heaps[group * steps + i];
                 let (k, v) = (k[i], row.values[i]);
                 let enters = heap.len() < k
@@ -216,6 +242,9 @@ impl State {
                 if heap.len() < k {
                     heap.push((v, number));
                     *entries += 1;
+                    if let Some(h) = row.histogram(i) {
+                        histograms.push((i as u32, number, Arc::clone(h)));
+                    }
                     if *pick != Pick::Limitk {
                         up(heap, *pick);
                     }
@@ -249,6 +278,9 @@ impl State {
                     row.drop_name = self.drop_name[number as usize];
                     row.values[0] = v;
                     row.bits[0] = 1;
+                    let h = self.histograms.iter().find(|(_, n, _)| *n == number);
+                    row.histograms
+                        .extend(h.map(|(i, _, h)| (*i, Arc::clone(h))));
                     block.push(row.as_ref());
                 }
             }
@@ -266,7 +298,14 @@ impl State {
                 bits[number as usize * words + (i >> 6)] |= 1 << (i & 63);
             }
         }
+        let mut histograms = std::mem::take(&mut self.histograms);
+        histograms.sort_by_key(|(i, number, _)| (*number, *i));
+        let mut histograms = histograms.into_iter().peekable();
         for number in 0..n {
+            let mut of_series: Vec<Point> = Vec::new();
+            while let Some((i, _, h)) = histograms.next_if(|(_, n, _)| *n as usize == number) {
+                of_series.push((i, h));
+            }
             let bits = &bits[number * words..(number + 1) * words];
             if bits.iter().any(|w| *w != 0) {
                 block.push(super::block::RowRef {
@@ -274,6 +313,7 @@ impl State {
                     drop_name: self.drop_name[number],
                     values: &values[number * steps..(number + 1) * steps],
                     bits,
+                    histograms: &of_series,
                 });
             }
         }

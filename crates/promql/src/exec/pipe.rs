@@ -18,7 +18,7 @@ use super::operator::{Blocks, Description, Operator};
 use super::scan::{ReadyScan, Scan};
 use super::stage::{ReadyStage, Stage};
 use super::subquery::{ReadySubquery, Subquery};
-use super::tally::Steps;
+use super::tally::{self, Steps};
 use crate::grid::Grid;
 use crate::kernels::Scratch;
 use crate::value::QueryError;
@@ -71,6 +71,8 @@ enum ReadyFeed {
 pub(crate) struct JobMemory {
     pub(crate) decoder: SeriesDecoder,
     pub(crate) columns: Columns,
+    /// Histograms with the buckets that nobody asked for.
+    pub(crate) whole: chunk::Histograms,
     pub(crate) scratch: Scratch,
 }
 
@@ -299,9 +301,9 @@ impl ReadyPipe {
             chunks += decoded.chunks;
             samples += decoded.samples;
             row.reset(self.grid.count);
-            scan.row(cx, &self.grid, batch.labels_of(i), &mut memory, &mut row);
+            scan.row(cx, &self.grid, batch.labels_of(i), &mut memory, &mut row)?;
             clock.stop(&mut counts[0]);
-            if cx.must_measure(memory.columns.len()) {
+            if cx.must_measure(tally::samples(&memory.columns)) {
                 let widest = scan.measure(&self.grid, &memory, &row, steps.as_mut());
                 self.meters[0].window(widest);
             }
@@ -338,9 +340,9 @@ impl ReadyPipe {
         for inner in block.rows() {
             let clock = Clock::start(cx);
             row.reset(self.grid.count);
-            subquery.row(cx, &self.grid, inner, &mut memory, &mut row);
+            subquery.row(cx, &self.grid, inner, &mut memory, &mut row)?;
             clock.stop(&mut counts[0]);
-            if cx.must_measure(memory.columns.len()) {
+            if cx.must_measure(tally::samples(&memory.columns)) {
                 let widest = subquery.measure(&self.grid, &memory, steps.as_mut());
                 self.meters[0].window(widest);
             }

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use model::histogram::FloatHistogram;
 use model::{Labels, Millis};
 
-use super::block::{Pair, RowRef, count, each_set};
-use super::context::{Context, SAME_LABELSET, execution, of_chunk};
+use super::block::{Block, Pair, RowRef, count, each_set};
+use super::context::{Context, Held, SAME_LABELSET, execution, of_chunk};
 use super::meter::{Counts, Meter};
 use super::operator::Blocks;
 use super::scan::drop_stale;
-use super::tally::Steps;
+use super::tally::{self, Steps};
 use crate::grid::{Grid, Window};
+use crate::histogram::{Histogram, Point};
+use crate::kernels::extended::{Extension, extend};
 use crate::value::{InstantSample, QueryError, RangeSeries};
 
 /// A row's labels as a set, its name dropped if it is to be.
@@ -27,37 +30,66 @@ fn label_set(cx: &Context, row: RowRef<'_>, scratch: &mut Vec<Pair>) -> Labels {
     cx.scope.symbols.labels(scratch)
 }
 
+/// Makes a part of the answer of each piece of input, several at once on the CPU pool, in order;
+/// what the parts hold is held until the query ends.
+async fn parts<I: Send + 'static, T: Send + 'static>(
+    cx: &Arc<Context>,
+    input: impl Stream<Item = Result<I, QueryError>> + Send,
+    part: impl Fn(&Context, I) -> Result<(Vec<T>, Option<Held>), QueryError> + Clone + Send + 'static,
+) -> Result<Vec<Vec<T>>, QueryError> {
+    input
+        .map(|piece| {
+            let (cx, part) = (Arc::clone(cx), part.clone());
+            async move {
+                let piece = piece?;
+                let (made, held) = cx.run(move |cx| part(cx, piece)).await?;
+                held.into_iter().for_each(|held| cx.keep(held));
+                Ok(made)
+            }
+        })
+        .buffered(cx.credits)
+        .try_collect()
+        .await
+}
+
+/// Histograms as results show them: steps that share one share it still.
+#[derive(Default)]
+struct Shown(Option<(Arc<Histogram>, Arc<FloatHistogram>)>);
+
+impl Shown {
+    fn of(&mut self, h: &Arc<Histogram>) -> Arc<FloatHistogram> {
+        if let Some((last, shown)) = &self.0
+            && Arc::ptr_eq(last, h)
+        {
+            return Arc::clone(shown);
+        }
+        let shown = Arc::new(h.to_float());
+        self.0 = Some((Arc::clone(h), Arc::clone(&shown)));
+        shown
+    }
+}
+
 /// The samples of an instant query, in the order of evaluation.
 pub(crate) async fn vector(
     cx: &Arc<Context>,
     blocks: Blocks,
     ts: Millis,
 ) -> Result<Vec<InstantSample>, QueryError> {
-    let credits = cx.credits;
-    let parts: Vec<Vec<InstantSample>> = blocks
-        .map(|block| {
-            let cx = Arc::clone(cx);
-            async move {
-                let block = block?;
-                cx.run(move |cx| {
-                    let mut scratch = Vec::new();
-                    let sample = |row: RowRef<'_>| InstantSample {
-                        labels: label_set(cx, row, &mut scratch),
-                        ts,
-                        value: row.values[0],
-                    };
-                    Ok(block
-                        .rows()
-                        .filter(|row| row.bits[0] & 1 == 1)
-                        .map(sample)
-                        .collect())
-                })
-                .await
-            }
-        })
-        .buffered(credits)
-        .try_collect()
-        .await?;
+    let parts = parts(cx, blocks, move |cx, block: Block| {
+        let mut scratch = Vec::new();
+        let sample = |row: RowRef<'_>| InstantSample {
+            labels: label_set(cx, row, &mut scratch),
+            ts,
+            value: match row.histograms {
+                [] => row.values[0],
+                _ => 0.0,
+            },
+            histogram: row.histograms.first().map(|(_, h)| Arc::new(h.to_float())),
+        };
+        let rows = block.rows().filter(|row| row.bits[0] & 1 == 1);
+        Ok((rows.map(sample).collect(), None))
+    })
+    .await?;
     cx.run(move |_| {
         let all: Vec<InstantSample> = parts.into_iter().flatten().collect();
         let mut seen = hashbrown::HashSet::with_capacity(all.len());
@@ -71,74 +103,78 @@ pub(crate) async fn vector(
     .await
 }
 
+fn series_of(labels: Labels, row: RowRef<'_>, grid: &Grid) -> RangeSeries {
+    let mut scratch = Vec::new();
+    let bits = row.float_bits(&mut scratch);
+    let n = count(bits);
+    let mut series = RangeSeries {
+        labels,
+        ts: Vec::with_capacity(n),
+        values: Vec::with_capacity(n),
+        histograms: Vec::new(),
+    };
+    each_set(bits, |i| {
+        series.ts.push(grid.at(i));
+        series.values.push(row.values[i]);
+    });
+    let mut shown = Shown::default();
+    let point = |(i, h): &Point| (grid.at(*i as usize), shown.of(h));
+    series.histograms = row.histograms.iter().map(point).collect();
+    series
+}
+
 /// The series of a range query, ascending by labels; pieces of one series are united.
 pub(crate) async fn matrix(
     cx: &Arc<Context>,
     blocks: Blocks,
     grid: Grid,
 ) -> Result<Vec<RangeSeries>, QueryError> {
-    let credits = cx.credits;
-    let parts: Vec<Vec<RangeSeries>> = blocks
-        .map(|block| {
-            let cx = Arc::clone(cx);
-            async move {
-                let block = block?;
-                cx.run(move |cx| {
-                    let mut scratch = Vec::new();
-                    let series = |row: RowRef<'_>| {
-                        let n = count(row.bits);
-                        let mut series = RangeSeries {
-                            labels: label_set(cx, row, &mut scratch),
-                            ts: Vec::with_capacity(n),
-                            values: Vec::with_capacity(n),
-                        };
-                        each_set(row.bits, |i| {
-                            series.ts.push(grid.at(i));
-                            series.values.push(row.values[i]);
-                        });
-                        series
-                    };
-                    let all: Vec<_> = block.rows().map(series).collect();
-                    // The samples are in the answer now.
-                    let samples = all.iter().map(|s| s.ts.len()).sum::<usize>();
-                    let held = cx.hold(samples * 16)?;
-                    Ok((all, held))
-                })
-                .await
-            }
-        })
-        .buffered(credits)
-        .map_ok(|(all, held)| {
-            // Held until the query ends.
-            cx.keep(held);
-            all
-        })
-        .try_collect()
-        .await?;
+    let parts = parts(cx, blocks, move |cx, block: Block| {
+        let mut scratch = Vec::new();
+        let all: Vec<_> = block
+            .rows()
+            .map(|row| series_of(label_set(cx, row, &mut scratch), row, &grid))
+            .collect();
+        // The samples are in the answer now.
+        let floats = all.iter().map(|s| s.ts.len()).sum::<usize>();
+        let histograms = block.rows().flat_map(|row| row.histograms);
+        let bytes = histograms.map(|(_, h)| h.bytes()).sum::<usize>();
+        let held = cx.hold(floats * 16 + bytes)?;
+        Ok((all, Some(held)))
+    })
+    .await?;
     cx.run(move |_| merged(parts.into_iter().flatten())).await
+}
+
+/// Two lists of samples as one in the order of time; both at one time are an error.
+fn joined<T>(a: Vec<(Millis, T)>, b: Vec<(Millis, T)>) -> Result<Vec<(Millis, T)>, QueryError> {
+    let mut all = a;
+    all.extend(b);
+    all.sort_by_key(|(t, _)| *t);
+    if all.windows(2).any(|w| w[0].0 == w[1].0) {
+        return Err(execution(SAME_LABELSET));
+    }
+    Ok(all)
 }
 
 /// Unites series with equal labels and sorts.
 fn merged(parts: impl Iterator<Item = RangeSeries>) -> Result<Vec<RangeSeries>, QueryError> {
     let mut all: HashMap<Labels, RangeSeries> = HashMap::new();
-    for series in parts.filter(|s| !s.ts.is_empty()) {
+    for series in parts.filter(|s| !s.ts.is_empty() || !s.histograms.is_empty()) {
         match all.entry(series.labels.clone()) {
             Entry::Vacant(place) => {
                 place.insert(series);
             }
             Entry::Occupied(mut place) => {
                 let into = place.get_mut();
-                let mut samples: Vec<(Millis, f64)> = into
-                    .ts
-                    .drain(..)
-                    .zip(into.values.drain(..))
-                    .chain(series.ts.into_iter().zip(series.values))
-                    .collect();
-                samples.sort_by_key(|(t, _)| *t);
-                if samples.windows(2).any(|w| w[0].0 == w[1].0) {
-                    return Err(execution(SAME_LABELSET));
-                }
+                let floats = |s: &mut RangeSeries| -> Vec<(Millis, f64)> {
+                    s.ts.drain(..).zip(s.values.drain(..)).collect()
+                };
+                let mut series = series;
+                let samples = joined(floats(into), floats(&mut series))?;
                 (into.ts, into.values) = samples.into_iter().unzip();
+                let before = std::mem::take(&mut into.histograms);
+                into.histograms = joined(before, series.histograms)?;
             }
         }
     }
@@ -151,54 +187,63 @@ fn merged(parts: impl Iterator<Item = RangeSeries>) -> Result<Vec<RangeSeries>, 
 pub(crate) async fn samples(
     cx: &Arc<Context>,
     question: usize,
-    window: Window,
+    (window, extension): (Window, Option<Extension>),
     grid: Grid,
     meter: &Arc<Meter>,
 ) -> Result<Vec<RangeSeries>, QueryError> {
     let want = chunk::Want::raw(window.reach(&grid));
-    let parts: Vec<Vec<RangeSeries>> = cx
-        .selects
-        .read(question, cx)
-        .map(|batch| {
-            let (cx, meter) = (Arc::clone(cx), Arc::clone(meter));
-            async move {
-                let batch = batch?;
-                cx.run(move |cx| {
-                    let mut counts = Counts::default();
-                    let mut decoder = chunk::SeriesDecoder::default();
-                    let mut columns = chunk::Columns::default();
-                    let mut out = Vec::new();
-                    for warning in &batch.warnings {
-                        cx.say(|a| a.of_source(warning));
-                    }
-                    for i in 0..batch.len() {
-                        decoder
-                            .decode(&batch, i, &want, &mut columns)
-                            .map_err(of_chunk)?;
-                        drop_stale(&mut columns);
-                        if columns.is_empty() {
-                            continue;
-                        }
-                        counts.row(columns.len());
-                        cx.keep(cx.hold(columns.len() * 16)?);
-                        out.push(RangeSeries {
-                            labels: cx.scope.symbols.labels(batch.labels_of(i)),
-                            ts: columns.ts.clone(),
-                            values: columns.values.clone(),
-                        });
-                    }
-                    meter.add(&counts);
-                    if let Some(tally) = &cx.tally {
-                        tally.add(0, &Steps::one(counts.samples));
-                    }
-                    cx.count(counts.samples)?;
-                    Ok(out)
-                })
-                .await
+    let end = window.end(&grid, 0);
+    let batches = cx.selects.read(question, cx);
+    let meter = Arc::clone(meter);
+    let parts = parts(cx, batches, move |cx, batch: Arc<model::SeriesBatch>| {
+        let mut counts = Counts::default();
+        let mut decoder = chunk::SeriesDecoder::default();
+        let mut columns = chunk::Columns::default();
+        let mut out = Vec::new();
+        for warning in &batch.warnings {
+            cx.say(|a| a.of_source(warning));
+        }
+        for i in 0..batch.len() {
+            decoder
+                .decode(&batch, i, &want, &mut columns)
+                .map_err(of_chunk)?;
+            drop_stale(&mut columns);
+            if let Some(extension) = extension {
+                if !columns.histograms.is_empty() {
+                    let modifier = if extension.smoothed {
+                        "smoothed"
+                    } else {
+                        "anchored"
+                    };
+                    return Err(execution(format!(
+                        "{modifier} modifier is not supported with histograms"
+                    )));
+                }
+                extend(extension, (end, window.range), &mut columns);
             }
-        })
-        .buffered(cx.credits)
-        .try_collect()
-        .await?;
+            if columns.is_empty() && columns.histograms.is_empty() {
+                continue;
+            }
+            counts.row(tally::samples(&columns));
+            let histograms = columns.histograms.iter();
+            let histograms: Vec<(Millis, Arc<FloatHistogram>)> = histograms
+                .map(|(t, h)| (t, Arc::new(h.to_histogram())))
+                .collect();
+            cx.keep(cx.hold(columns.len() * 16 + columns.histograms.bytes())?);
+            out.push(RangeSeries {
+                labels: cx.scope.symbols.labels(batch.labels_of(i)),
+                ts: columns.ts.clone(),
+                values: columns.values.clone(),
+                histograms,
+            });
+        }
+        meter.add(&counts);
+        if let Some(tally) = &cx.tally {
+            tally.add(0, &Steps::one(counts.samples));
+        }
+        cx.count(counts.samples)?;
+        Ok((out, None))
+    })
+    .await?;
     cx.run(move |_| merged(parts.into_iter().flatten())).await
 }

@@ -48,8 +48,9 @@ impl ScalarOp {
                     let state = (vec![f64::NAN; steps], vec![0u64; words(steps)]);
                     let (values, _) = fold(cx, pipe.blocks(cx), state, |_, state, block| {
                         let (values, seen) = state;
+                        let mut scratch = Vec::new();
                         for row in block.rows() {
-                            each_set(row.bits, |i| {
+                            each_set(row.float_bits(&mut scratch), |i| {
                                 let bit = 1 << (i & 63);
                                 // Only a single series has a scalar.
                                 values[i] = if seen[i >> 6] & bit == 0 {

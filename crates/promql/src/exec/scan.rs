@@ -15,16 +15,15 @@ use super::tally::{self, Steps};
 use crate::ast::Span;
 use crate::grid::{Grid, Window};
 use crate::kernels::extended::{self, Extension};
-use crate::kernels::{self, Cols, Out, Param, RangeFn};
+use crate::kernels::histograms::{self, Mixed, Newest, Notes};
+use crate::kernels::{self, Cols, Out, Param, RangeFn, rate};
 use crate::value::QueryError;
 
 /// What is computed of each series of a selector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kernel {
-    /// The newest sample's value.
-    Instant,
-    /// The newest sample's time, in seconds.
-    InstantTime,
+    /// The newest sample.
+    Newest(Newest),
     /// The value at the step, interpolated; the window is wider by so many ms.
     InstantSmoothed(model::Millis),
     /// A function over the range.
@@ -54,6 +53,8 @@ pub(crate) struct Scan {
     /// Samples that matter.
     pub(crate) reach: TimeRange,
     pub(crate) function: Function,
+    /// Of histograms, only counts and sums matter.
+    pub(crate) no_buckets: bool,
     /// Which part of the plan its steps are those of.
     pub(crate) part: usize,
 }
@@ -63,6 +64,7 @@ pub(crate) struct ReadyScan {
     pub(crate) part: usize,
     window: Window,
     function: ReadyFunction,
+    no_buckets: bool,
 }
 
 /// A function whose parameters are known.
@@ -71,6 +73,19 @@ pub(crate) struct ReadyFunction {
     params: Vec<Param>,
     span: Span,
     drops_name: bool,
+}
+
+impl Kernel {
+    /// Whether start timestamps make a difference.
+    fn uses_starts(self) -> bool {
+        use RangeFn::{Increase, Irate, Rate, Resets};
+        matches!(
+            self,
+            Kernel::Newest(Newest::Start)
+                | Kernel::Range(Rate | Increase | Irate | Resets)
+                | Kernel::Extended(Resets, _)
+        )
+    }
 }
 
 impl Function {
@@ -125,54 +140,43 @@ impl ReadyFunction {
         window: &Window,
         memory: &mut JobMemory,
         row: &mut Row,
-    ) {
+    ) -> Result<(), QueryError> {
         let JobMemory {
             columns, scratch, ..
         } = memory;
+        let starts = cx.start_timestamps && self.kernel.uses_starts();
+        let cols = Cols {
+            ts: &columns.ts,
+            values: &columns.values,
+            starts: if starts { &columns.starts } else { &[] },
+            grid,
+            window,
+        };
         let mut out = Out {
             values: &mut row.values,
             bits: &mut row.bits,
         };
         match self.kernel {
-            Kernel::Instant | Kernel::InstantTime => {
-                let times = self.kernel == Kernel::InstantTime;
-                kernels::instant::select(
-                    &columns.ts,
-                    &columns.values,
-                    grid,
-                    window,
-                    times,
-                    &mut out,
-                );
-            }
-            Kernel::InstantSmoothed(lookback) => {
-                let cols = Cols {
-                    ts: &columns.ts,
-                    values: &columns.values,
-                    grid,
-                    window,
-                };
-                extended::instant(lookback, &cols, &mut out);
-            }
+            Kernel::Newest(what) => kernels::instant::select(&cols, what, &mut out),
+            Kernel::InstantSmoothed(lookback) => extended::instant(lookback, &cols, &mut out),
             Kernel::Extended(func, extension) => {
-                let cols = Cols {
-                    ts: &columns.ts,
-                    values: &columns.values,
-                    grid,
-                    window,
-                };
                 extended::run(func, extension, &cols, scratch, &mut out);
-                if !row.is_empty() {
-                    self.annotate(func, cx, grid, row);
-                }
             }
-            Kernel::Range(func) => {
-                let cols = (&columns.ts[..], &columns.values[..]);
-                kernels::run(func, &self.params, cols, grid, window, scratch, &mut out);
-                if !row.is_empty() {
-                    self.annotate(func, cx, grid, row);
-                }
-            }
+            Kernel::Range(func) => kernels::run(func, &self.params, &cols, scratch, &mut out),
+        }
+        let any_starts = starts && (!cols.starts.is_empty());
+        if any_starts || !columns.histograms.is_empty() {
+            let mixed = Mixed {
+                cols,
+                histograms: &columns.histograms,
+                use_starts: starts,
+            };
+            self.histograms(cx, &mixed, scratch, row)?;
+        }
+        if !row.is_empty()
+            && let Kernel::Range(func) | Kernel::Extended(func, _) = self.kernel
+        {
+            self.annotate(func, cx, grid, row);
         }
         if self.drops_name {
             if cx.delayed_names {
@@ -181,11 +185,55 @@ impl ReadyFunction {
                 cx.drop_metadata(&mut row.labels);
             }
         }
+        Ok(())
+    }
+
+    /// What histograms and start timestamps change about the result of the floats.
+    #[cold]
+    fn histograms(
+        &self,
+        cx: &Context,
+        mixed: &Mixed<'_>,
+        scratch: &mut kernels::Scratch,
+        row: &mut Row,
+    ) -> Result<(), QueryError> {
+        let symbols = &cx.scope.symbols;
+        let mut notes = Notes::new(symbols.get(row.get(cx.name_symbol())));
+        let counts_overlaps = matches!(
+            self.kernel,
+            Kernel::Range(RangeFn::Rate | RangeFn::Increase)
+        );
+        if counts_overlaps {
+            rate::overlapping_starts(&mixed.cols, || notes.overlap());
+        }
+        if !mixed.histograms.is_empty() {
+            match self.kernel {
+                Kernel::Newest(what) => {
+                    if histograms::select(mixed, what, row).is_err() {
+                        let labels = cx.text(&row.labels);
+                        return Err(execution(format!(
+                            "this should be an info metric, with float samples: {labels}"
+                        )));
+                    }
+                }
+                Kernel::InstantSmoothed(lookback) => {
+                    histograms::smoothed(lookback, mixed, &mut notes, row);
+                }
+                Kernel::Extended(func, extension) => {
+                    histograms::run_extended(func, extension, mixed, scratch, &mut notes, row);
+                }
+                Kernel::Range(func) => histograms::run(func, mixed, scratch, &mut notes, row),
+            }
+        }
+        if !notes.all.is_empty() {
+            cx.say(|a| notes.all.iter().for_each(|note| a.note(note, self.span)));
+        }
+        Ok(())
     }
 
     fn annotate(&self, func: RangeFn, cx: &Context, grid: &Grid, row: &Row) {
         match func {
-            RangeFn::Rate | RangeFn::Increase => {
+            RangeFn::Rate | RangeFn::Increase if row.has_floats() => {
                 let name = cx.scope.symbols.get(row.get(cx.name_symbol()));
                 let counter = ["_total", "_sum", "_count", "_bucket"];
                 if !name.is_empty() && !counter.iter().any(|end| name.ends_with(end)) {
@@ -224,13 +272,15 @@ impl Scan {
             part: self.part,
             window: self.window,
             function: self.function.ready(cx, grid).await?,
+            no_buckets: self.no_buckets,
         })
     }
 
     pub(crate) fn describe(&self) -> Description {
         let kernel = match self.function.kernel {
-            Kernel::Instant => "instant".to_owned(),
-            Kernel::InstantTime => "timestamp".to_owned(),
+            Kernel::Newest(Newest::Value) => "instant".to_owned(),
+            Kernel::Newest(Newest::Time | Newest::InfoTime) => "timestamp".to_owned(),
+            Kernel::Newest(Newest::Start) => "start_timestamp".to_owned(),
             Kernel::InstantSmoothed(_) => "smoothed".to_owned(),
             Kernel::Range(f) => f.name().to_owned(),
             Kernel::Extended(f, e) if e.smoothed => format!("smoothed {}", f.name()),
@@ -253,15 +303,20 @@ impl ReadyScan {
         labels: &[Pair],
         memory: &mut JobMemory,
         row: &mut Row,
-    ) {
-        if memory.columns.is_empty() {
-            return;
+    ) -> Result<(), QueryError> {
+        let columns = &mut memory.columns;
+        if columns.is_empty() && columns.histograms.is_empty() {
+            return Ok(());
         }
-        if !matches!(self.function.kernel, Kernel::Instant | Kernel::InstantTime) {
-            drop_stale(&mut memory.columns);
+        if self.no_buckets && !columns.histograms.is_empty() {
+            std::mem::swap(&mut columns.histograms, &mut memory.whole);
+            histograms::without_buckets(&memory.whole, &mut columns.histograms);
+        }
+        if !matches!(self.function.kernel, Kernel::Newest(_)) {
+            drop_stale(columns);
         }
         row.labels.extend_from_slice(labels);
-        self.function.run(cx, grid, &self.window, memory, row);
+        self.function.run(cx, grid, &self.window, memory, row)
     }
 
     /// Counts what the steps looked at of the series in `memory`; the answer is the widest window
@@ -277,10 +332,10 @@ impl ReadyScan {
             self.function.kernel,
             Kernel::Range(_) | Kernel::Extended(..)
         ) {
-            return tally::measure(&memory.columns.ts, grid, &self.window, true, steps);
+            return tally::measure(&memory.columns, grid, &self.window, true, steps);
         }
         if let Some(steps) = steps {
-            steps.present(&row.bits);
+            steps.present(row);
         }
         0
     }
@@ -288,6 +343,11 @@ impl ReadyScan {
 
 /// Removes stale markers.
 pub(crate) fn drop_stale(columns: &mut chunk::Columns) {
+    if columns.histograms.iter().any(|(_, h)| h.is_stale()) {
+        let all = &columns.histograms;
+        let stale: Vec<bool> = all.iter().map(|(_, h)| h.is_stale()).collect();
+        columns.histograms.retain(|i, _| !stale[i]);
+    }
     let Some(first) = columns.values.iter().position(|v| is_stale(*v)) else {
         return;
     };
@@ -297,8 +357,12 @@ pub(crate) fn drop_stale(columns: &mut chunk::Columns) {
         if !is_stale(v) {
             columns.values[to] = v;
             columns.ts[to] = columns.ts[from];
+            if !columns.starts.is_empty() {
+                columns.starts[to] = columns.starts[from];
+            }
             to += 1;
         }
     }
     columns.truncate(to);
+    columns.starts.truncate(to);
 }

@@ -69,6 +69,7 @@ impl Presence {
                     for (mine, theirs) in row.bits.iter_mut().zip(theirs) {
                         *mine &= if keep { *theirs } else { !*theirs };
                     }
+                    row.drop_cleared();
                     if !row.is_empty() {
                         out.push(row.as_ref());
                     }

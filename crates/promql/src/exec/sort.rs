@@ -37,6 +37,7 @@ impl Operator for Sort {
                     let mut rows: Vec<_> = blocks.iter().flat_map(Block::rows).collect();
                     match &self.by {
                         SortBy::Value { descending } => {
+                            rows.retain(|r| r.histograms.is_empty());
                             let value = |r: &super::block::RowRef<'_>| r.values[0];
                             rows.sort_by(|a, b| nan_last(value(a), value(b), *descending));
                         }

@@ -8,9 +8,11 @@ use super::block::Row;
 use super::context::Context;
 use super::operator::Description;
 use super::scalar::ScalarOp;
+use crate::annotations::Note;
 use crate::arith::{self, with_operator};
-use crate::ast::BinaryOp;
+use crate::ast::{BinaryOp, Span};
 use crate::grid::Grid;
+use crate::histogram::{Histogram, Point};
 use crate::kernels::Param;
 use crate::labels_fn::{LabelJoin, LabelReplace};
 use crate::numbers::{go_max, go_min};
@@ -19,8 +21,16 @@ use crate::value::QueryError;
 /// A step of a pipe.
 #[derive(Clone)]
 pub(crate) enum Stage {
-    /// A function of one value; the name goes.
+    /// A function of one value; the name goes, and so do histograms.
     Value(&'static str, fn(f64) -> f64),
+    /// Unary minus.
+    Negate,
+    /// A function of one histogram; the name goes, and so do floats.
+    Histogram(&'static str, fn(&Histogram) -> f64),
+    /// Floats pass, histograms do not.
+    Floats,
+    /// Nothing passes.
+    Nothing,
     /// `clamp*`: lower and upper bound.
     Clamp(ScalarOp, ScalarOp),
     /// `round`
@@ -33,11 +43,13 @@ pub(crate) enum Stage {
         scalar: ScalarOp,
         swapped: bool,
         bool_modifier: bool,
+        /// Where the whole operation was written.
+        span: Span,
     },
     LabelReplace(Arc<LabelReplace>),
     LabelJoin(Arc<LabelJoin>),
     /// `limit_ratio`
-    Ratio(ScalarOp, crate::ast::Span),
+    Ratio(ScalarOp, Span),
     /// A value that does not depend on the step, at each of `n` steps.
     Repeat(usize),
 }
@@ -45,6 +57,10 @@ pub(crate) enum Stage {
 /// A stage whose scalars are known.
 pub(crate) enum ReadyStage {
     Value(fn(f64) -> f64),
+    Negate,
+    Histogram(fn(&Histogram) -> f64),
+    Floats,
+    Nothing,
     Clamp(Param, Param),
     Round(Param),
     StepTime(Grid),
@@ -53,6 +69,7 @@ pub(crate) enum ReadyStage {
         scalar: Param,
         swapped: bool,
         bool_modifier: bool,
+        span: Span,
     },
     LabelReplace(Arc<LabelReplace>, Symbol, Symbol),
     LabelJoin(Arc<LabelJoin>, Symbol, Vec<Symbol>),
@@ -69,6 +86,10 @@ impl Stage {
         let symbol = |name: &Str| cx.scope.symbols.intern(name);
         Ok(match self {
             Stage::Value(_, f) => ReadyStage::Value(*f),
+            Stage::Negate => ReadyStage::Negate,
+            Stage::Histogram(_, f) => ReadyStage::Histogram(*f),
+            Stage::Floats => ReadyStage::Floats,
+            Stage::Nothing => ReadyStage::Nothing,
             Stage::Clamp(min, max) => {
                 ReadyStage::Clamp(min.eval(cx, grid).await?, max.eval(cx, grid).await?)
             }
@@ -79,11 +100,13 @@ impl Stage {
                 scalar,
                 swapped,
                 bool_modifier,
+                span,
             } => ReadyStage::Scalar {
                 op: *op,
                 scalar: scalar.eval(cx, grid).await?,
                 swapped: *swapped,
                 bool_modifier: *bool_modifier,
+                span: *span,
             },
             Stage::LabelReplace(f) => {
                 ReadyStage::LabelReplace(Arc::clone(f), symbol(&f.dst), symbol(&f.src))
@@ -104,7 +127,10 @@ impl Stage {
 
     pub(crate) fn describe(&self) -> Description {
         let (name, scalars): (String, Vec<&ScalarOp>) = match self {
-            Stage::Value(name, _) => ((*name).to_owned(), vec![]),
+            Stage::Value(name, _) | Stage::Histogram(name, _) => ((*name).to_owned(), vec![]),
+            Stage::Negate => ("-".to_owned(), vec![]),
+            Stage::Floats => ("floats".to_owned(), vec![]),
+            Stage::Nothing => ("nothing".to_owned(), vec![]),
             Stage::Clamp(min, max) => ("clamp".to_owned(), vec![min, max]),
             Stage::Round(to) => ("round".to_owned(), vec![to]),
             Stage::StepTime => ("timestamp".to_owned(), vec![]),
@@ -135,10 +161,45 @@ impl ReadyStage {
     pub(crate) fn apply(&self, cx: &Context, row: &mut Row) -> Result<(), QueryError> {
         match self {
             ReadyStage::Value(f) => {
+                row.keep_floats();
                 values(row, |_, v| f(v));
                 drop_name(cx, row);
             }
+            ReadyStage::Negate => {
+                values(row, |_, v| -v);
+                for (_, h) in &mut row.histograms {
+                    Arc::make_mut(h).scale(-1.0);
+                }
+                drop_name(cx, row);
+            }
+            ReadyStage::Histogram(f) => {
+                row.bits.fill(0);
+                let Row {
+                    values,
+                    bits,
+                    histograms,
+                    ..
+                } = row;
+                for (i, h) in histograms.drain(..) {
+                    let i = i as usize;
+                    values[i] = f(&h);
+                    bits[i >> 6] |= 1 << (i & 63);
+                }
+                if cx.delayed_names {
+                    row.drop_name = true;
+                } else {
+                    // Unlike other functions these leave type and unit.
+                    let name = cx.name_symbol();
+                    row.labels.retain(|(n, _)| *n != name);
+                }
+            }
+            ReadyStage::Floats => row.keep_floats(),
+            ReadyStage::Nothing => {
+                row.bits.fill(0);
+                row.histograms.clear();
+            }
             ReadyStage::Clamp(min, max) => {
+                row.keep_floats();
                 filter_map(row, |i, v| {
                     let (min, max) = (min.at(i), max.at(i));
                     // Not `max >= min`: NaN bounds give NaN.
@@ -151,6 +212,7 @@ impl ReadyStage {
                 drop_name(cx, row);
             }
             ReadyStage::Round(to) => {
+                row.keep_floats();
                 values(row, |i, v| {
                     let inverse = 1.0 / to.at(i);
                     (v * inverse + 0.5).floor() / inverse
@@ -158,6 +220,7 @@ impl ReadyStage {
                 drop_name(cx, row);
             }
             ReadyStage::StepTime(grid) => {
+                row.histograms.clear();
                 values(row, |i, _| grid.at(i) as f64 / 1000.0);
                 drop_name(cx, row);
             }
@@ -166,7 +229,20 @@ impl ReadyStage {
                 scalar,
                 swapped,
                 bool_modifier,
-            } => scalar_operation(cx, row, *op, scalar, *swapped, *bool_modifier),
+                span,
+            } => {
+                let trims = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+                let histograms = if trims || !row.histograms.is_empty() {
+                    with_histograms(cx, row, *op, scalar, *swapped, *span)
+                } else {
+                    Vec::new()
+                };
+                scalar_operation(cx, row, *op, scalar, *swapped, *bool_modifier);
+                for (i, h) in histograms {
+                    row.bits[i as usize >> 6] |= 1 << (i & 63);
+                    row.histograms.push((i, h));
+                }
+            }
             ReadyStage::LabelReplace(f, dst, src) => {
                 let symbols = &cx.scope.symbols;
                 if let Some(value) = f.value(symbols.get(row.get(*src))) {
@@ -186,9 +262,14 @@ impl ReadyStage {
                 filter_map(row, |i, v| {
                     super::limit::in_ratio(ratio.at(i), offset).then_some(v)
                 });
+                row.drop_cleared();
             }
             ReadyStage::Repeat(n) => {
                 let v = row.values.first().copied().unwrap_or(f64::NAN);
+                if let Some((_, h)) = row.histograms.pop() {
+                    let all = (0..*n as u32).map(|i| (i, Arc::clone(&h)));
+                    row.histograms.extend(all);
+                }
                 row.values.clear();
                 row.values.resize(*n, v);
                 row.bits.clear();
@@ -232,6 +313,39 @@ fn filter_map(row: &mut Row, f: impl Fn(usize, f64) -> Option<f64>) {
             rest &= rest - 1;
         }
     }
+}
+
+/// Takes the histograms of `row` out, and gives what `op` makes of them.
+#[cold]
+fn with_histograms(
+    cx: &Context,
+    row: &mut Row,
+    op: BinaryOp,
+    scalar: &Param,
+    swapped: bool,
+    span: Span,
+) -> Vec<Point> {
+    let mut out = Vec::new();
+    let mut note = None;
+    let name = op.as_str();
+    let taken = std::mem::take(&mut row.histograms);
+    for (i, h) in &taken {
+        super::block::clear(&mut row.bits, *i as usize);
+        let s = scalar.at(*i as usize);
+        match arith::with_scalar(op, h, s, swapped) {
+            Some(h) => out.push((*i, Arc::new(h))),
+            None if swapped => note = Some(Note::Types("float", name, "histogram")),
+            None => note = Some(Note::Types("histogram", name, "float")),
+        }
+    }
+    if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) && !row.is_empty() {
+        row.bits.fill(0);
+        note = Some(Note::Types("float", name, "float"));
+    }
+    if let Some(note) = note {
+        cx.say(|a| a.note(&note, span));
+    }
+    out
 }
 
 fn scalar_operation(

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::block::Row;
-use super::block::{RowRef, each_set};
+use model::histogram::CounterReset;
+
+use super::block::{Row, RowRef, each_set};
 use super::context::Context;
 use super::operator::{Description, Operator};
 use super::pipe::JobMemory;
@@ -70,14 +71,29 @@ impl ReadySubquery {
         inner: RowRef<'_>,
         memory: &mut JobMemory,
         row: &mut Row,
-    ) {
-        memory.columns.clear();
-        each_set(inner.bits, |i| {
-            memory.columns.push(self.inner.at(i), inner.values[i]);
+    ) -> Result<(), QueryError> {
+        let columns = &mut memory.columns;
+        columns.clear();
+        let mut bits = Vec::new();
+        each_set(inner.float_bits(&mut bits), |i| {
+            columns.push(self.inner.at(i), inner.values[i]);
         });
+        for (i, h) in inner.histograms {
+            let mut scalars = h.scalars;
+            // Samples between the steps are not seen, or one sample is seen at several steps: what
+            // was known about resets is not.
+            if !h.is_gauge() {
+                scalars.counter_reset = CounterReset::Unknown;
+            }
+            columns.histograms.shared_layout(&h.layout);
+            let ts = self.inner.at(*i as usize);
+            columns
+                .histograms
+                .push(ts, scalars, h.counts.iter().copied());
+        }
         row.labels.extend_from_slice(inner.labels);
         row.drop_name = inner.drop_name;
-        self.function.run(cx, grid, &self.window, memory, row);
+        self.function.run(cx, grid, &self.window, memory, row)
     }
 
     /// Counts what the steps looked at of the row in `memory`; the answer is the widest window.
@@ -87,6 +103,6 @@ impl ReadySubquery {
         memory: &JobMemory,
         steps: Option<&mut Steps>,
     ) -> u64 {
-        tally::measure(&memory.columns.ts, grid, &self.window, false, steps)
+        tally::measure(&memory.columns, grid, &self.window, false, steps)
     }
 }

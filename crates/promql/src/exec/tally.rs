@@ -3,9 +3,12 @@
 
 use parking_lot::Mutex;
 
+use chunk::Columns;
 use model::Millis;
 
+use super::block::Row;
 use crate::grid::{Grid, Slide, Window};
+use crate::histogram::points;
 
 /// The samples of all steps of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,12 +75,16 @@ impl Steps {
         }
     }
 
-    /// A sample at each present step.
-    pub(crate) fn present(&mut self, bits: &[u64]) {
-        super::block::each_set(bits, |i| {
-            self.queryable[i] += 1;
-            self.read[i] += 1;
-        });
+    /// A sample at each present step; histograms count by their size.
+    pub(crate) fn present(&mut self, row: &Row) {
+        let mut add = |i: usize, n: u64| {
+            self.queryable[i] += n;
+            self.read[i] += n;
+        };
+        super::block::each_set(&row.bits, |i| add(i, 1));
+        for (i, h) in &row.histograms {
+            add(*i as usize, h.points() as u64 - 1);
+        }
     }
 
     fn add(&mut self, other: &Steps) {
@@ -92,10 +99,20 @@ impl Steps {
     }
 }
 
-/// Walks the windows over samples at `ts`: the answer is the size of the widest, and `steps`
-/// counts each, as read only where the samples come from a source (`read`).
+/// How many samples there are; histograms count by their size.
+pub(crate) fn samples(columns: &Columns) -> usize {
+    columns.len()
+        + columns
+            .histograms
+            .iter()
+            .map(|(_, h)| points(h))
+            .sum::<usize>()
+}
+
+/// Walks the windows over samples: the answer is the size of the widest, and `steps` counts each,
+/// as read only where the samples come from a source (`read`).
 pub(crate) fn measure(
-    ts: &[Millis],
+    columns: &Columns,
     grid: &Grid,
     window: &Window,
     read: bool,
@@ -104,21 +121,66 @@ pub(crate) fn measure(
     if window.range <= 0 || grid.count == 0 {
         return 0;
     }
-    let mut slide = Slide::starting(ts, window.end(grid, 0), window.range);
-    let (mut widest, mut seen) = (0, slide.lo);
+    let mut floats = Walk::new(&columns.ts, Vec::new(), grid, window);
+    let histograms = &columns.histograms;
+    let mut sizes = Vec::with_capacity(histograms.len() + 1);
+    if !histograms.is_empty() {
+        sizes.push(0);
+        for (_, h) in histograms.iter() {
+            sizes.push(sizes.last().copied().unwrap_or(0) + points(h));
+        }
+    }
+    let mut histograms = Walk::new(&histograms.ts, sizes, grid, window);
+    let mut widest = 0;
     for i in 0..grid.count {
-        slide.to(ts, window.end(grid, i), window.range);
-        let inside = slide.hi - slide.lo;
-        widest = widest.max(inside);
+        let end = window.end(grid, i);
+        let (a, fresh_a) = floats.to(end, window.range);
+        let (b, fresh_b) = histograms.to(end, window.range);
+        widest = widest.max(a + b);
         if let Some(steps) = &mut steps {
-            steps.queryable[i] += inside as u64;
+            steps.queryable[i] += (a + b) as u64;
             if read {
-                steps.read[i] += slide.hi.saturating_sub(seen.max(slide.lo)) as u64;
-                seen = seen.max(slide.hi);
+                steps.read[i] += (fresh_a + fresh_b) as u64;
             }
         }
     }
     widest as u64
+}
+
+/// Windows over samples of one kind.
+struct Walk<'a> {
+    ts: &'a [Millis],
+    /// Sizes of the first 0, 1, 2, ... samples; empty if each counts as one.
+    sizes: Vec<usize>,
+    slide: Slide,
+    seen: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(ts: &'a [Millis], sizes: Vec<usize>, grid: &Grid, window: &Window) -> Self {
+        let slide = Slide::starting(ts, window.end(grid, 0), window.range);
+        Self {
+            seen: slide.lo,
+            ts,
+            sizes,
+            slide,
+        }
+    }
+
+    /// How large the next window is, and what of it no window before it had.
+    fn to(&mut self, end: Millis, range: Millis) -> (usize, usize) {
+        let slide = &mut self.slide;
+        slide.to(self.ts, end, range);
+        let sizes = &self.sizes;
+        let size = |from: usize, to: usize| match (sizes.get(from), sizes.get(to)) {
+            (Some(from), Some(to)) => to.saturating_sub(*from),
+            _ => to.saturating_sub(from),
+        };
+        let all = size(slide.lo, slide.hi);
+        let fresh = size(self.seen.max(slide.lo), slide.hi);
+        self.seen = self.seen.max(slide.hi);
+        (all, fresh)
+    }
 }
 
 impl Tally {
@@ -204,7 +266,7 @@ mod tests {
 
     #[test]
     fn windows_count_again_and_reads_once() {
-        let ts: Vec<Millis> = (0..10).map(|i| i * 10).collect();
+        let columns: Columns = (0..10).map(|i| (i * 10, 0.0)).collect();
         let grid = Grid::range(40, 90, 25);
         let window = Window {
             range: 30,
@@ -212,7 +274,7 @@ mod tests {
             at: None,
         };
         let mut steps = Steps::new(grid.count);
-        assert_eq!(measure(&ts, &grid, &window, true, Some(&mut steps)), 3);
+        assert_eq!(measure(&columns, &grid, &window, true, Some(&mut steps)), 3);
         // (10, 40], (35, 65], (60, 90]
         assert_eq!(steps.queryable, [3, 3, 3]);
         assert_eq!(steps.read, [3, 2, 3]);

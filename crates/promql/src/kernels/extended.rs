@@ -5,6 +5,7 @@
 
 use model::Millis;
 
+use super::rate::{differ, pair_counts, start_reset};
 use super::{Cols, Out, RangeFn, Scratch};
 
 /// How the borders of a range are found.
@@ -28,7 +29,7 @@ impl Extension {
     }
 
     /// The border of the range itself in a window that ends at `end`: start and end.
-    fn range(self, end: Millis, window: Millis) -> (Millis, Millis) {
+    pub(super) fn range(self, end: Millis, window: Millis) -> (Millis, Millis) {
         if self.smoothed {
             let end = end - self.lookback;
             (end - (window - 2 * self.lookback), end)
@@ -53,10 +54,17 @@ pub(crate) fn run(
     out: &mut Out<'_>,
 ) {
     match func {
-        RangeFn::Changes => pairs(extension, cols, scratch, out, |a, b| {
-            a != b && !(a.is_nan() && b.is_nan())
-        }),
-        RangeFn::Resets => pairs(extension, cols, scratch, out, |a, b| b < a),
+        RangeFn::Changes => {
+            let values = cols.values;
+            let changed = |i: usize| differ(values[i - 1], values[i]);
+            pairs(extension, cols, scratch, out, changed);
+        }
+        RangeFn::Resets => {
+            let values = cols.values;
+            let reset =
+                |i: usize| values[i] < values[i - 1] || start_reset(cols.ts, cols.starts, i);
+            pairs(extension, cols, scratch, out, reset);
+        }
         _ => rate(func, extension, cols, scratch, out),
     }
 }
@@ -147,21 +155,14 @@ fn rate(
 }
 
 /// `changes` and `resets` of an anchored range: the sample at or before the start is the first.
-fn pairs(
+pub(super) fn pairs(
     extension: Extension,
     cols: &Cols<'_>,
     scratch: &mut Scratch,
     out: &mut Out<'_>,
-    is: impl Fn(f64, f64) -> bool,
+    is: impl Fn(usize) -> bool,
 ) {
-    let counts = &mut scratch.counts;
-    counts.clear();
-    let mut seen = 0;
-    counts.push(0);
-    for pair in cols.values.windows(2) {
-        seen += u32::from(is(pair[0], pair[1]));
-        counts.push(seen);
-    }
+    let counts = pair_counts(cols.ts.len(), is, &mut scratch.counts);
     let window = cols.window.range;
     cols.each(out, |i, lo, hi| {
         let (start, _) = extension.range(cols.window.end(cols.grid, i), window);
@@ -172,6 +173,48 @@ fn pairs(
         let first = after.max(lo + 1) - 1;
         Some(f64::from(counts[hi - 1] - counts[first]))
     });
+}
+
+/// The samples of an extended range selector on its own, with one at each border of the range; the
+/// window that ends at `end` is `range` long.
+pub(crate) fn extend(
+    extension: Extension,
+    (end, range): (Millis, Millis),
+    columns: &mut chunk::Columns,
+) {
+    let (start, end) = extension.range(end, range);
+    let (ts, values) = (&columns.ts, &columns.values);
+    let Some(mut last) = ts.len().checked_sub(1) else {
+        return;
+    };
+    let sample = |i: usize| (ts[i], values[i]);
+    let mut first = ts[..last].partition_point(|&t| t <= start).max(1) - 1;
+    if extension.smoothed {
+        last = ts[..last].partition_point(|&t| t < end);
+    }
+    let mut out = chunk::Columns::default();
+    if ts[last] > start {
+        let left = if extension.smoothed && ts[first] < start {
+            interpolate(sample(first), sample(first + 1), start, false)
+        } else {
+            values[first]
+        };
+        let right = if extension.smoothed && last > 0 && ts[last] > end {
+            interpolate(sample(last - 1), sample(last), end, false)
+        } else {
+            values[last]
+        };
+        if ts[first] <= start {
+            first += 1;
+        }
+        let behind = if ts[last] >= end { last } else { last + 1 };
+        out.push(start, left);
+        for i in first..behind {
+            out.push(ts[i], values[i]);
+        }
+        out.push(end, right);
+    }
+    *columns = out;
 }
 
 /// A `smoothed` instant selector: the value at the step itself, on the line between its

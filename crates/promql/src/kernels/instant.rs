@@ -1,20 +1,21 @@
 //! Instant selectors: the newest sample of the lookback window, unless it is a stale marker.
 
-use model::{Millis, is_stale};
+use model::is_stale;
 
-use super::Out;
-use crate::grid::{Grid, Slide, Window};
+use super::histograms::Newest;
+use super::{Cols, Out};
+use crate::grid::Slide;
 
-/// Writes the value (or, with `timestamps`, the time in seconds) of the newest sample in each
-/// step's window. A stale marker there means no value; it never falls back to an older sample.
-pub(crate) fn select(
-    ts: &[Millis],
-    values: &[f64],
-    grid: &Grid,
-    window: &Window,
-    timestamps: bool,
-    out: &mut Out<'_>,
-) {
+/// Writes the value (or what else is wanted) of the newest sample in each step's window. A stale
+/// marker there means no value; it never falls back to an older sample.
+pub(crate) fn select(cols: &Cols<'_>, what: Newest, out: &mut Out<'_>) {
+    let Cols {
+        ts,
+        values,
+        starts,
+        grid,
+        window,
+    } = *cols;
     if ts.is_empty() || grid.count == 0 || window.range <= 0 {
         return;
     }
@@ -34,10 +35,10 @@ pub(crate) fn select(
         }
         out.set(
             i,
-            if timestamps {
-                ts[newest] as f64 / 1000.0
-            } else {
-                v
+            match what {
+                Newest::Value => v,
+                Newest::Time | Newest::InfoTime => ts[newest] as f64 / 1000.0,
+                Newest::Start => starts.get(newest).copied().unwrap_or(0) as f64 / 1000.0,
             },
         );
     }

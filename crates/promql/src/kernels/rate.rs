@@ -1,11 +1,97 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`, `changes`, `resets`.
 
+use model::Millis;
+
 use super::{Cols, Out, Scratch};
 use crate::numbers::kahan_inc;
 
 /// With more resets in a window than this, their sum comes from a prefix sum of double the
 /// precision instead of being added up.
 const FEW_RESETS: usize = 8;
+
+/// Whether a start timestamp says that the counter was reset between two samples, each given as its
+/// start and its time.
+pub(super) fn started_between(prev: (Millis, Millis), cur: (Millis, Millis)) -> bool {
+    let ((prev_start, prev_t), (start, t)) = (prev, cur);
+    // Not set, later than the sample, or at it, which means unknown.
+    if start == 0 || start >= t || start < prev_t {
+        return false;
+    }
+    // At the sample before: a delta, if that one has a start of its own.
+    start > prev_t || (prev_start <= prev_t && prev_start != 0 && prev_start != prev_t)
+}
+
+/// Whether a sample claims a start before the sample before it, and another one than that.
+pub(super) fn overlaps(prev: (Millis, Millis), start: Millis) -> bool {
+    start != 0 && start < prev.1 && start != prev.0
+}
+
+/// Whether start timestamp `i` (none, if they are not known or not used) says that there was a
+/// reset.
+#[inline(always)]
+pub(super) fn start_reset(ts: &[Millis], starts: &[Millis], i: usize) -> bool {
+    !starts.is_empty() && started_between((starts[i - 1], ts[i - 1]), (starts[i], ts[i]))
+}
+
+/// The samples of a window, and what it reaches over.
+pub(super) struct Reach {
+    pub(super) first_t: Millis,
+    pub(super) last_t: Millis,
+    /// How many samples.
+    pub(super) n: usize,
+    /// Start (exclusive) and end of the range.
+    pub(super) start: Millis,
+    pub(super) end: Millis,
+}
+
+impl Reach {
+    /// The start of the first sample, if it lies inside: the counter was zero then.
+    pub(super) fn zero_at(&self, starts: &[Millis], lo: usize) -> Option<Millis> {
+        let start = starts.get(lo).copied()?;
+        (start != 0 && start > self.start && start < self.first_t).then_some(start)
+    }
+
+    /// By what the change between the samples is to be multiplied so that it stands for the whole
+    /// range; for a counter, `counter` is its first value and by how much it grew. A single sample
+    /// has one only if it is known when it was zero.
+    pub(super) fn factor(&self, counter: Option<(f64, f64)>, zero_at: Option<Millis>) -> f64 {
+        let mut to_start = (self.first_t - self.start) as f64 / 1000.0;
+        let mut to_end = (self.end - self.last_t) as f64 / 1000.0;
+        let mut sampled = (self.last_t - self.first_t) as f64 / 1000.0;
+        let average = if self.n > 1 {
+            sampled / (self.n - 1) as f64
+        } else {
+            0.0
+        };
+        let threshold = average * 1.1;
+        if let Some(zero_at) = zero_at {
+            to_start = 0.0;
+            sampled = (self.last_t - zero_at) as f64 / 1000.0;
+        } else {
+            if to_start >= threshold {
+                to_start = average / 2.0;
+            }
+            if let Some((first, grown)) = counter
+                && grown > 0.0
+                && first >= 0.0
+            {
+                // A counter cannot have been below zero.
+                let to_zero = sampled * (first / grown);
+                if to_zero < to_start {
+                    to_start = to_zero;
+                }
+            }
+        }
+        if to_end >= threshold {
+            to_end = average / 2.0;
+        }
+        if sampled == 0.0 {
+            1.0
+        } else {
+            (sampled + to_start + to_end) / sampled
+        }
+    }
+}
 
 /// `rate`, `increase` (`counter`) and `delta`, extrapolated to the window's borders as Prometheus
 /// 3 does it.
@@ -17,12 +103,13 @@ pub(crate) fn extrapolated(
     out: &mut Out<'_>,
 ) {
     let (ts, values) = (cols.ts, cols.values);
+    let starts = if counter { cols.starts } else { &[] };
     let resets = &mut scratch.indexes;
     resets.clear();
     if counter {
         // Positions whose value fell; NaN compares false, so it is no reset.
         for (i, pair) in values.windows(2).enumerate() {
-            if pair[1] < pair[0] {
+            if pair[1] < pair[0] || start_reset(ts, starts, i + 1) {
                 resets.push(i as u32 + 1);
             }
         }
@@ -34,10 +121,21 @@ pub(crate) fn extrapolated(
     let (mut first_reset, mut end_reset) = (0, 0);
     cols.each(out, |i, lo, hi| {
         let n = hi - lo;
-        if n < 2 {
+        if n < 2 && starts.is_empty() {
             return None;
         }
-        let (first_t, last_t) = (ts[lo], ts[hi - 1]);
+        let end = cols.window.end(cols.grid, i);
+        let reach = Reach {
+            first_t: ts[lo],
+            last_t: ts[hi - 1],
+            n,
+            start: end - range,
+            end,
+        };
+        let zero_at = reach.zero_at(starts, lo);
+        if n < 2 && zero_at.is_none() {
+            return None;
+        }
         let first = values[lo];
         let mut result = values[hi - 1] - first;
         if !resets.is_empty() {
@@ -57,35 +155,34 @@ pub(crate) fn extrapolated(
                 }
             }
         }
-        let end = cols.window.end(cols.grid, i);
-        let start = end - range;
-        let mut to_start = (first_t - start) as f64 / 1000.0;
-        let mut to_end = (end - last_t) as f64 / 1000.0;
-        let sampled = (last_t - first_t) as f64 / 1000.0;
-        let average = sampled / (n - 1) as f64;
-        let threshold = average * 1.1;
-        if to_start >= threshold {
-            to_start = average / 2.0;
+        if zero_at.is_some() {
+            result += first;
         }
-        if counter && result > 0.0 && first >= 0.0 {
-            // A counter cannot have been below zero.
-            let to_zero = sampled * (first / result);
-            if to_zero < to_start {
-                to_start = to_zero;
-            }
-        }
-        if to_end >= threshold {
-            to_end = average / 2.0;
-        }
-        let mut factor = if sampled == 0.0 {
-            1.0
-        } else {
-            (sampled + to_start + to_end) / sampled
-        };
+        let mut factor = reach.factor(counter.then_some((first, result)), zero_at);
         if per_second {
             factor /= seconds;
         }
         Some(result * factor)
+    });
+}
+
+/// At how many steps a sample of the window claims a start before the sample before it.
+pub(crate) fn overlapping_starts(cols: &Cols<'_>, mut found: impl FnMut()) {
+    let (ts, starts) = (cols.ts, cols.starts);
+    if starts.is_empty() {
+        return;
+    }
+    let wrong: Vec<usize> = (1..ts.len())
+        .filter(|&i| overlaps((starts[i - 1], ts[i - 1]), starts[i]))
+        .collect();
+    if wrong.is_empty() {
+        return;
+    }
+    cols.windows(|_, lo, hi| {
+        let behind_first = wrong.partition_point(|&i| i <= lo);
+        if wrong.get(behind_first).is_some_and(|&i| i < hi) {
+            found();
+        }
     });
 }
 
@@ -120,7 +217,8 @@ pub(crate) fn last_two(cols: &Cols<'_>, counter: bool, out: &mut Out<'_>) {
         if interval == 0 {
             return None;
         }
-        let result = if counter && last < prev {
+        let starts = if counter { cols.starts } else { &[] };
+        let result = if counter && (last < prev || start_reset(ts, starts, hi - 1)) {
             last
         } else {
             last - prev
@@ -133,23 +231,38 @@ pub(crate) fn last_two(cols: &Cols<'_>, counter: bool, out: &mut Out<'_>) {
     });
 }
 
-/// `changes` and `resets`: how many neighbours `(previous, current)` in the window satisfy `is`.
+/// `changes` and `resets`: how many neighbours `(previous, current)` in the window satisfy `is`,
+/// given the index of the current one.
 pub(crate) fn count_pairs(
     cols: &Cols<'_>,
-    is: impl Fn(f64, f64) -> bool,
+    is: impl Fn(usize) -> bool,
     scratch: &mut Scratch,
     out: &mut Out<'_>,
 ) {
-    // counts[i]: pairs among the first i + 1 samples.
-    let counts = &mut scratch.counts;
-    counts.clear();
-    let mut seen = 0;
-    counts.push(0);
-    for pair in cols.values.windows(2) {
-        seen += u32::from(is(pair[0], pair[1]));
-        counts.push(seen);
-    }
+    let counts = pair_counts(cols.ts.len(), is, &mut scratch.counts);
     cols.each(out, |_, lo, hi| {
         Some(f64::from(counts[hi - 1] - counts[lo]))
     });
+}
+
+/// How many of the first samples' neighbours satisfy `is`: number `i` is about the pairs among the
+/// first `i + 1` samples.
+pub(super) fn pair_counts(
+    samples: usize,
+    is: impl Fn(usize) -> bool,
+    counts: &mut Vec<u32>,
+) -> &[u32] {
+    counts.clear();
+    let mut seen = 0;
+    counts.push(0);
+    for i in 1..samples {
+        seen += u32::from(is(i));
+        counts.push(seen);
+    }
+    counts
+}
+
+/// Whether a float changed.
+pub(super) fn differ(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
 }

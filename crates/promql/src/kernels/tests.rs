@@ -186,7 +186,14 @@ fn computed(
         values: &mut out,
         bits: &mut bits,
     };
-    run(func, &params, (ts, values), grid, w, &mut scratch, &mut o);
+    let cols = Cols {
+        ts,
+        values,
+        starts: &[],
+        grid,
+        window: w,
+    };
+    run(func, &params, &cols, &mut scratch, &mut o);
     (0..grid.count)
         .map(|i| (bits[i / 64] >> (i % 64) & 1 == 1).then_some(out[i]))
         .collect()
@@ -295,7 +302,14 @@ fn a_stale_marker_hides_older_samples() {
         values: &mut out,
         bits: &mut bits,
     };
-    instant::select(&ts, &values, &grid, &w, false, &mut o);
+    let cols = Cols {
+        ts: &ts,
+        values: &values,
+        starts: &[],
+        grid: &grid,
+        window: &w,
+    };
+    instant::select(&cols, histograms::Newest::Value, &mut o);
     let got: Vec<_> = (0..grid.count)
         .map(|i| (bits[0] >> i & 1 == 1).then_some(out[i]))
         .collect();

@@ -11,6 +11,7 @@ use super::parser::{Abort, Parsed, Parser, span};
 use super::token::{HistogramKey, ResetHint, Tok};
 use crate::ast::BinaryOp;
 use crate::features::Features;
+use crate::histogram::combined;
 
 /// The most values that one description may stand for.
 pub const MAX_VALUES: usize = 1_000_000;
@@ -212,22 +213,27 @@ impl Parser<'_> {
         self.room(values, times)?;
         values.push(value(&present));
         for _ in 1..times {
-            let mut next = FloatHistogram::clone(&present);
-            let result = if next.schema > increment.schema {
+            let result = if present.schema > increment.schema {
                 Err(format!(
                     "error combining histograms: cannot merge from schema {} to {}",
-                    increment.schema, next.schema
+                    increment.schema, present.schema
                 ))
-            } else if op == Tok::Op(BinaryOp::Add) {
-                next.add(&increment).map_err(|e| e.to_string())
             } else {
-                next.sub(&increment).map_err(|e| e.to_string())
+                let sign = if op == Tok::Op(BinaryOp::Add) {
+                    1.0
+                } else {
+                    -1.0
+                };
+                combined(&present, &increment, sign).map_err(|e| e.to_string())
             };
-            if let Err(message) = result {
-                let at = span(&self.last);
-                self.report(at, message);
-                return Err(Abort::Reported);
-            }
+            let next = match result {
+                Ok(next) => next,
+                Err(message) => {
+                    let at = span(&self.last);
+                    self.report(at, message);
+                    return Err(Abort::Reported);
+                }
+            };
             present = Arc::new(next);
             values.push(value(&present));
         }

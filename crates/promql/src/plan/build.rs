@@ -14,8 +14,10 @@ use crate::ast::{
 use crate::exec::aggregate::Grouping;
 use crate::exec::scan::Kernel;
 use crate::exec::sort::SortBy;
+use crate::histogram::quantile::variance;
 use crate::kernels::RangeFn;
 use crate::kernels::extended::Extension;
+use crate::kernels::histograms::Newest;
 use crate::labels_fn::{LabelJoin, LabelReplace};
 use crate::numbers::{go_max, go_min};
 use crate::value::QueryError;
@@ -33,6 +35,8 @@ pub(crate) struct Query {
     pub(crate) lookback: Millis,
     /// The step of a subquery of this range that has none.
     pub(crate) subquery_step: Arc<dyn Fn(Millis) -> Millis + Send + Sync>,
+    /// Whether start timestamps are used.
+    pub(crate) start_timestamps: bool,
 }
 
 type Built<T> = Result<T, QueryError>;
@@ -79,11 +83,11 @@ impl Query {
                 // A smoothed selector looks back and forth by the lookback, which is no range.
                 let smoothed = selector.extension == Some(RangeExtension::Smoothed);
                 let range = if smoothed { 0 } else { self.lookback };
-                let selector = self.selector(selector, range)?;
+                let selector = self.selector(selector, range, expr.span)?;
                 let kernel = if smoothed {
                     Kernel::InstantSmoothed(self.lookback)
                 } else {
-                    Kernel::Instant
+                    Kernel::Newest(Newest::Value)
                 };
                 Ok(Node::Select(selector, kernel))
             }
@@ -91,12 +95,12 @@ impl Query {
                 let node = self.node(inner)?;
                 Ok(match op {
                     UnaryOp::Plus => node,
-                    UnaryOp::Minus => Node::Map(Box::new(node), Map::Value("-", |v| -v)),
+                    UnaryOp::Minus => Node::Map(Box::new(node), Map::Negate),
                 })
             }
             ExprKind::Call(call) => self.call(call, expr.span),
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate),
-            ExprKind::Binary(binary) => self.binary(binary),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span),
+            ExprKind::Binary(binary) => self.binary(binary, expr.span),
             ExprKind::Number(_)
             | ExprKind::String(_)
             | ExprKind::Matrix(_)
@@ -104,7 +108,7 @@ impl Query {
         }
     }
 
-    fn selector(&self, selector: &VectorSelector, range: Millis) -> Built<Selector> {
+    fn selector(&self, selector: &VectorSelector, range: Millis, span: Span) -> Built<Selector> {
         let (mut offset, at) = self.shift(&selector.at)?;
         let mut range = range;
         let lookback = self.lookback;
@@ -125,6 +129,8 @@ impl Query {
             offset,
             at,
             extension,
+            span,
+            no_buckets: false,
         })
     }
 
@@ -143,7 +149,7 @@ impl Query {
 
     fn range_selector(&self, matrix: &MatrixSelector) -> Built<Selector> {
         let range = self.duration(&matrix.range, false)?;
-        self.selector(&matrix.selector, range)
+        self.selector(&matrix.selector, range, Span::default())
     }
 
     fn subquery(&self, subquery: &crate::ast::Subquery) -> Built<Subquery> {
@@ -313,18 +319,46 @@ impl Query {
                 };
                 map(self.node_arg(call, 0)?, Map::Round(to))
             }
-            "timestamp" => match &self.arg(call, 0)?.kind {
+            "timestamp" | "start_timestamp" => match &self.arg(call, 0)?.kind {
                 ExprKind::Vector(selector) => {
                     // Its times are those of samples, however values are found.
                     let plain = VectorSelector {
                         extension: None,
                         ..selector.clone()
                     };
-                    let selector = self.selector(&plain, self.lookback)?;
-                    Ok(Node::Select(selector, Kernel::InstantTime))
+                    let selector = self.selector(&plain, self.lookback, span)?;
+                    let what = if name == "timestamp" {
+                        Newest::Time
+                    } else {
+                        Newest::Start
+                    };
+                    let node = Node::Select(selector, Kernel::Newest(what));
+                    if what == Newest::Start && !self.start_timestamps {
+                        return map(node, Map::Nothing);
+                    }
+                    Ok(node)
                 }
+                // Only samples have a start.
+                _ if name == "start_timestamp" => map(self.node_arg(call, 0)?, Map::Nothing),
                 _ => map(self.node_arg(call, 0)?, Map::StepTime),
             },
+            "histogram_count" => map(
+                self.node_arg(call, 0)?,
+                Map::Histogram(name, |h| h.scalars.count),
+            ),
+            "histogram_sum" => map(
+                self.node_arg(call, 0)?,
+                Map::Histogram(name, |h| h.scalars.sum),
+            ),
+            "histogram_avg" => map(
+                self.node_arg(call, 0)?,
+                Map::Histogram(name, |h| h.scalars.sum / h.scalars.count),
+            ),
+            "histogram_stddev" => map(
+                self.node_arg(call, 0)?,
+                Map::Histogram(name, |h| variance(h).sqrt()),
+            ),
+            "histogram_stdvar" => map(self.node_arg(call, 0)?, Map::Histogram(name, variance)),
             "vector" => Ok(Node::Vector(self.scalar_arg(call, 0)?)),
             "absent" => {
                 let arg = self.arg(call, 0)?;
@@ -545,6 +579,8 @@ impl Query {
                 offset,
                 at,
                 extension: None,
+                span: Span::default(),
+                no_buckets: false,
             },
             names,
             data,
@@ -585,7 +621,7 @@ impl Query {
         }
     }
 
-    fn aggregate(&self, aggregate: &crate::ast::Aggregate) -> Built<Node> {
+    fn aggregate(&self, aggregate: &crate::ast::Aggregate, span: Span) -> Built<Node> {
         use crate::ast::AggregateOp::CountValues;
         let mut label = None;
         let mut param = None;
@@ -611,13 +647,11 @@ impl Query {
             input: Box::new(self.node(&aggregate.expr)?),
             param,
             label,
+            spans: (span, unparen(&aggregate.expr).span),
         })
     }
 
-    fn binary(&self, binary: &Binary) -> Built<Node> {
-        if matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-            return missing(binary.op.as_str());
-        }
+    fn binary(&self, binary: &Binary, span: Span) -> Built<Node> {
         let scalar_left = binary.lhs.value_type() == ValueType::Scalar;
         let scalar_right = binary.rhs.value_type() == ValueType::Scalar;
         if scalar_left || scalar_right {
@@ -631,6 +665,7 @@ impl Query {
                 scalar: self.scalar(scalar)?,
                 swapped: scalar_left,
                 bool_modifier: binary.bool_modifier,
+                span,
             };
             return Ok(Node::Map(Box::new(self.node(vector)?), map));
         }
@@ -648,6 +683,7 @@ impl Query {
                 bool_modifier: binary.bool_modifier,
                 matching,
                 sides,
+                span,
             }
         })
     }

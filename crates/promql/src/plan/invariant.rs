@@ -46,7 +46,12 @@ fn is_invariant(node: &Node) -> bool {
                     Map::StepTime => false,
                     Map::Clamp(a, b) => constant(a) && constant(b),
                     Map::Round(s) | Map::Scalar { scalar: s, .. } => constant(s),
-                    Map::Value(..) | Map::LabelReplace(_) | Map::LabelJoin(_) => true,
+                    Map::Value(..)
+                    | Map::Negate
+                    | Map::Histogram(..)
+                    | Map::Nothing
+                    | Map::LabelReplace(_)
+                    | Map::LabelJoin(_) => true,
                 }
         }
         Node::Vector(scalar) => constant(scalar),

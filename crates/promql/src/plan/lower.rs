@@ -24,11 +24,12 @@ use crate::exec::scalar::ScalarOp;
 use crate::exec::scan::{Function, Kernel, Scan};
 use crate::exec::selects::Question;
 use crate::exec::set::Set;
-use crate::exec::sort::Sort;
+use crate::exec::sort::{Sort, SortBy};
 use crate::exec::stage::Stage;
 use crate::exec::subquery;
 use crate::exec::tally::{Part, Within};
 use crate::grid::{Grid, Window};
+use crate::kernels::histograms::Newest;
 
 /// Makes operators, and the list of questions they ask.
 pub(crate) struct Lowering {
@@ -109,10 +110,10 @@ impl Lowering {
                 let function = Function {
                     kernel: *kernel,
                     params: Vec::new(),
-                    spans: Vec::new(),
-                    drops_name: *kernel == Kernel::InstantTime,
+                    spans: vec![selector.span],
+                    drops_name: takes_time(*kernel),
                 };
-                let unique = *kernel != Kernel::InstantTime || one_name(node);
+                let unique = !takes_time(*kernel) || one_name(node);
                 let around = self.comparable(around, unique);
                 let pipe = self.scan(selector, function, grid, &around);
                 self.unique(pipe, unique, false)
@@ -159,21 +160,24 @@ impl Lowering {
                 input,
                 param,
                 label,
+                spans,
             } => {
                 let input = self.node(input, grid, &Around::aggregate(*op, grouping));
                 let param = param
                     .as_ref()
                     .map(|(s, span)| (self.scalar(s, grid), *span));
-                aggregate(*op, grouping, input, param, label.clone(), grid)
+                aggregate(*op, grouping, (input, *spans), param, label.clone(), grid)
             }
             Node::Join {
                 op,
                 bool_modifier,
                 matching,
                 sides,
+                span,
             } => {
                 let none = Around::default();
                 let join = Join {
+                    span: *span,
                     op: *op,
                     bool_modifier: *bool_modifier,
                     matching: matching.clone(),
@@ -215,7 +219,11 @@ impl Lowering {
                 let input = self.node(input, grid, &Around::default());
                 if grid.count > 1 {
                     self.annotations.sort_in_range_query(*span);
-                    return input;
+                    // Sorting by value leaves histograms out, even where it sorts nothing.
+                    return match by {
+                        SortBy::Value { .. } => input.then(Stage::Floats),
+                        SortBy::Labels { .. } => input,
+                    };
                 }
                 Pipe::of(
                     Sort {
@@ -256,7 +264,7 @@ impl Lowering {
                 data,
             } => {
                 let function = Function {
-                    kernel: Kernel::InstantTime,
+                    kernel: Kernel::Newest(Newest::InfoTime),
                     params: Vec::new(),
                     spans: Vec::new(),
                     drops_name: false,
@@ -302,6 +310,7 @@ impl Lowering {
             window: selector.window(),
             reach,
             function,
+            no_buckets: selector.no_buckets,
             part: self.part,
         };
         Pipe::new(Feed::Scan(scan), grid)
@@ -342,6 +351,9 @@ impl Lowering {
         let below = self.node(input, grid, &around);
         let (stage, drops_name) = match map {
             Map::Value(name, f) => (Stage::Value(name, *f), true),
+            Map::Negate => (Stage::Negate, true),
+            Map::Histogram(name, f) => (Stage::Histogram(name, *f), true),
+            Map::Nothing => (Stage::Nothing, false),
             Map::Clamp(a, b) => (
                 Stage::Clamp(self.scalar(a, grid), self.scalar(b, grid)),
                 true,
@@ -353,8 +365,10 @@ impl Lowering {
                 scalar,
                 swapped,
                 bool_modifier,
+                span,
             } => {
                 let stage = Stage::Scalar {
+                    span: *span,
                     op: *op,
                     scalar: self.scalar(scalar, grid),
                     swapped: *swapped,
@@ -450,7 +464,7 @@ impl Lowering {
 fn aggregate(
     op: AggregateOp,
     grouping: &Grouping,
-    input: Pipe,
+    (input, spans): (Pipe, (Span, Span)),
     param: Option<(ScalarOp, Span)>,
     label: Option<model::Str>,
     grid: Grid,
@@ -458,7 +472,19 @@ fn aggregate(
     let key = grouping.clone();
     // The parser gives a parameter to each operation that has one.
     let (param, span) = param.unwrap_or((ScalarOp::Const(f64::NAN), Span::default()));
-    let reduce = |op, key, input| Pipe::of(Aggregate { op, key, input }, grid);
+    let (whole, input_span) = spans;
+    let reduce = |op, key, input| {
+        let span = input_span;
+        Pipe::of(
+            Aggregate {
+                op,
+                key,
+                input,
+                span,
+            },
+            grid,
+        )
+    };
     let pick = |pick, key, input, k| {
         Pipe::of(
             TopK {
@@ -467,6 +493,7 @@ fn aggregate(
                 key,
                 input,
                 grid,
+                span: whole,
             },
             grid,
         )
@@ -490,6 +517,7 @@ fn aggregate(
                 q_span: span,
                 key,
                 input,
+                span: input_span,
                 grid,
             },
             grid,
@@ -503,6 +531,11 @@ fn aggregate(
             grid,
         ),
     }
+}
+
+/// Whether a selector gives times of samples instead of samples.
+fn takes_time(kernel: Kernel) -> bool {
+    matches!(kernel, Kernel::Newest(Newest::Time | Newest::Start))
 }
 
 /// Whether all series of `node` had one metric name, so that dropping it makes none equal.

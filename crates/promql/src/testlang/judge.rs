@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::histogram::{Buckets, FloatHistogram};
 use model::{Labels, Millis, is_stale};
 
 use super::script::{Eval, Wanted};
@@ -108,7 +109,7 @@ fn vector(eval: &Eval, got: &[InstantSample]) -> Result<(), String> {
     let expected = expected(eval);
     let mut seen = Vec::with_capacity(got.len());
     for (place, sample) in got.iter().enumerate() {
-        let (labels, value) = (&sample.labels, sample.value);
+        let (labels, value) = (&sample.labels, Point::of_sample(sample));
         let Some((wanted_place, wanted)) = expected.get(labels) else {
             return Err(format!("unexpected series {labels} with {value}"));
         };
@@ -120,16 +121,12 @@ fn vector(eval: &Eval, got: &[InstantSample]) -> Result<(), String> {
             ));
         }
         match wanted.first() {
-            Some(SequenceValue::Float(wanted)) if almost_equal(*wanted, value) => {}
-            Some(SequenceValue::Float(wanted)) => {
-                return Err(format!("expected {wanted} for {labels} but got {value}"));
-            }
-            Some(SequenceValue::Histogram { .. }) => {
-                return Err(format!("expected a histogram for {labels} but got {value}"));
-            }
             Some(SequenceValue::Omitted) | None => {
                 return Err(format!("expected nothing for {labels} but got {value}"));
             }
+            Some(wanted) => value
+                .is(wanted)
+                .map_err(|wanted| format!("expected {wanted} for {labels} but got {value}"))?,
         }
         if seen.contains(&labels) {
             return Err(format!("{labels} came twice"));
@@ -173,7 +170,7 @@ fn matrix(eval: &Eval, got: &[RangeSeries]) -> Result<(), String> {
         let Some((_, wanted)) = expected.get(labels) else {
             return Err(format!("unexpected series {labels} with {}", shown(series)));
         };
-        let mut points: Vec<(Millis, f64)> = Vec::with_capacity(wanted.len());
+        let mut points = Vec::with_capacity(wanted.len());
         for (i, value) in wanted.iter().enumerate() {
             let ts = eval.start + eval.step * i as Millis;
             if ts > eval.end {
@@ -182,32 +179,28 @@ fn matrix(eval: &Eval, got: &[RangeSeries]) -> Result<(), String> {
                     wanted.len()
                 ));
             }
-            match value {
-                SequenceValue::Omitted => {}
-                SequenceValue::Float(value) => points.push((ts, *value)),
-                SequenceValue::Histogram { .. } => {
-                    return Err(format!(
-                        "expected histograms for {labels} but got {}",
-                        shown(series)
-                    ));
-                }
+            if !matches!(value, SequenceValue::Omitted) {
+                points.push((ts, value));
             }
         }
-        if points.len() != series.ts.len() || points.len() != series.values.len() {
+        let got = all_points(series);
+        if points.len() != got.len() {
             return Err(format!(
                 "expected {} points for {labels} but got {}",
                 points.len(),
                 shown(series)
             ));
         }
-        for ((ts, wanted), (got_ts, got)) in
-            points.into_iter().zip(series.ts.iter().zip(&series.values))
-        {
-            if ts != *got_ts || !almost_equal(wanted, *got) {
-                return Err(format!(
+        for ((ts, wanted), (got_ts, got)) in points.into_iter().zip(got) {
+            let differ = |wanted: String| {
+                format!(
                     "expected {wanted} at {ts} for {labels} but got {}",
                     shown(series)
-                ));
+                )
+            };
+            got.is(wanted).map_err(differ)?;
+            if ts != got_ts {
+                return Err(differ(format!("{got}")));
             }
         }
         seen.push(labels);
@@ -215,9 +208,102 @@ fn matrix(eval: &Eval, got: &[RangeSeries]) -> Result<(), String> {
     missing(&expected, &seen)
 }
 
+/// A float or a histogram of a result.
+enum Point<'a> {
+    Float(f64),
+    Histogram(&'a FloatHistogram),
+}
+
+impl<'a> Point<'a> {
+    fn of_sample(sample: &'a InstantSample) -> Self {
+        match &sample.histogram {
+            Some(h) => Point::Histogram(h),
+            None => Point::Float(sample.value),
+        }
+    }
+
+    /// Whether it is `wanted`; otherwise the text of that.
+    fn is(&self, wanted: &SequenceValue) -> Result<(), String> {
+        match (wanted, self) {
+            (SequenceValue::Omitted, _) => Err("nothing".to_owned()),
+            (SequenceValue::Float(wanted), Point::Float(got)) if almost_equal(*wanted, *got) => {
+                Ok(())
+            }
+            (SequenceValue::Float(wanted), _) => Err(wanted.to_string()),
+            (
+                SequenceValue::Histogram {
+                    histogram,
+                    hint_set,
+                },
+                got,
+            ) => match got {
+                Point::Histogram(got) if same(histogram, got, *hint_set) => Ok(()),
+                _ => Err(text(histogram)),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Point<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Point::Float(v) => write!(f, "{v}"),
+            Point::Histogram(h) => f.write_str(&text(h)),
+        }
+    }
+}
+
+/// All that a histogram is, for a message.
+fn text(h: &FloatHistogram) -> String {
+    let buckets = |b: &Buckets| b.iter().collect::<Vec<_>>();
+    format!(
+        "{{{{{:?} schema:{} count:{} sum:{} z_bucket:{} z_bucket_w:{} buckets:{:?} n_buckets:{:?} custom_values:{:?}}}}}",
+        h.counter_reset,
+        h.schema,
+        h.count,
+        h.sum,
+        h.zero_count,
+        h.zero_threshold,
+        buckets(&h.positive),
+        buckets(&h.negative),
+        h.custom_values
+    )
+}
+
+/// Whether two histograms are the same to [`TOLERANCE`], empty buckets aside.
+fn same(wanted: &FloatHistogram, got: &FloatHistogram, with_hint: bool) -> bool {
+    let buckets = |a: &Buckets, b: &Buckets| {
+        let populated = |b: &Buckets| b.iter().filter(|(_, c)| *c != 0.0).collect::<Vec<_>>();
+        let (a, b) = (populated(a), populated(b));
+        a.len() == b.len()
+            && a.iter()
+                .zip(&b)
+                .all(|(a, b)| a.0 == b.0 && almost_equal(a.1, b.1))
+    };
+    wanted.schema == got.schema
+        && almost_equal(wanted.count, got.count)
+        && almost_equal(wanted.sum, got.sum)
+        && wanted.zero_threshold == got.zero_threshold
+        && almost_equal(wanted.zero_count, got.zero_count)
+        && (!wanted.is_custom() || wanted.custom_values == got.custom_values)
+        && buckets(&wanted.positive, &got.positive)
+        && buckets(&wanted.negative, &got.negative)
+        && (!with_hint || wanted.counter_reset == got.counter_reset)
+}
+
+/// The points of a series in the order of time.
+fn all_points(series: &RangeSeries) -> Vec<(Millis, Point<'_>)> {
+    let floats = series.ts.iter().zip(&series.values);
+    let mut all: Vec<_> = floats.map(|(ts, v)| (*ts, Point::Float(*v))).collect();
+    let histograms = series.histograms.iter();
+    all.extend(histograms.map(|(ts, h)| (*ts, Point::Histogram(h))));
+    all.sort_by_key(|(ts, _)| *ts);
+    all
+}
+
 /// A series' points for a message.
 fn shown(series: &RangeSeries) -> String {
-    let points = series.ts.iter().zip(&series.values);
-    let points: Vec<String> = points.map(|(ts, value)| format!("{value} @{ts}")).collect();
+    let points = all_points(series).into_iter();
+    let points: Vec<String> = points.map(|(ts, p)| format!("{p} @{ts}")).collect();
     format!("[{}]", points.join(" "))
 }

@@ -200,10 +200,17 @@ impl Runner<'_> {
         let middle: Vec<InstantSample> = series
             .into_iter()
             .filter_map(|series| {
-                let i = series.ts.iter().position(|ts| *ts == at)?;
+                let float = series.ts.iter().position(|ts| *ts == at);
+                let mut histograms = series.histograms.into_iter();
+                let histogram = histograms.find(|(ts, _)| *ts == at).map(|(_, h)| h);
                 Some(InstantSample {
                     ts: at,
-                    value: *series.values.get(i)?,
+                    value: match (float, &histogram) {
+                        (Some(i), _) => *series.values.get(i)?,
+                        (None, Some(_)) => 0.0,
+                        (None, None) => return None,
+                    },
+                    histogram,
                     labels: series.labels,
                 })
             })

@@ -40,6 +40,7 @@ impl Exact {
                             labels: series.labels.clone(),
                             ts,
                             value,
+                            histogram: None,
                         });
                     }
                 }
@@ -76,6 +77,7 @@ impl Evaluator for Exact {
                     labels: Labels::default(),
                     ts,
                     value,
+                    histogram: None,
                 }],
                 Ok(_) => return answer(Err(QueryError::BadData("no range".to_owned()))),
                 Err(error) => return answer(Err(error)),

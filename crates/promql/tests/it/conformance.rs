@@ -59,5 +59,6 @@ fn prometheus_corpus_passes() {
             }
         }
     }
-    assert!(reports.iter().all(Report::passed), "{text}");
+    let whole = |r: &Report| r.passed() && r.counts().not_implemented == 0;
+    assert!(reports.iter().all(whole), "{text}");
 }

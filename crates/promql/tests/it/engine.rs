@@ -186,10 +186,6 @@ fn errors_have_prometheus_texts() {
         "vector cannot contain metrics with the same labelset"
     );
     assert_eq!(text("topk(NaN, g)"), "Parameter value is NaN");
-    assert_eq!(
-        text("histogram_count(g)"),
-        "not implemented: histogram_count"
-    );
     assert!(matches!(
         over(&engine, "g[5m]"),
         Err(QueryError::BadData(m)) if m == "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"

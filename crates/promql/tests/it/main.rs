@@ -3,6 +3,8 @@
 mod conformance;
 mod corpus;
 mod engine;
+mod oracle;
+mod oracle_data;
 mod parser;
 mod roundtrip;
 mod scripts;
