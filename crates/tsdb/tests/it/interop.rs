@@ -1,125 +1,26 @@
 //! Data folders handed to and taken from a real Prometheus.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{Labels, Sample};
 use tsdb::{Db, Options};
 
+use crate::prometheus::{Prometheus, binaries};
 use crate::{Series, all};
 
-fn has_prometheus() -> bool {
-    let there = Command::new("prometheus")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
-    if !there {
-        println!("SKIPPED: no prometheus on PATH");
-    }
-    there
+fn start(binary: &str, data: &Path, scrape: bool) -> Prometheus {
+    let config = |port| match scrape {
+        true => format!(
+            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+             scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+        ),
+        false => "global: {}\n".to_owned(),
+    };
+    Prometheus::start(binary, data, config, &[])
 }
 
-struct Prometheus {
-    child: Child,
-    port: u16,
-}
-
-impl Prometheus {
-    fn start(data: &Path, scrape: bool) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let config = data.with_extension("yml");
-        let jobs = match scrape {
-            true => format!(
-                "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
-                 scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
-            ),
-            false => "global: {}\n".to_owned(),
-        };
-        std::fs::write(&config, jobs).unwrap();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", data.display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--storage.tsdb.retention.time=10y")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let p = Self { child, port };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while p.get("/-/ready").is_none_or(|(code, _)| code != 200) {
-            assert!(
-                Instant::now() < deadline,
-                "prometheus does not become ready"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        p
-    }
-
-    fn get(&self, path: &str) -> Option<(u16, Vec<u8>)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
-        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        Some((
-            head.split(' ').nth(1)?.parse().ok()?,
-            answer.split_off(end + 4),
-        ))
-    }
-
-    /// All samples up to `end` (ms), but for stale markers, which no query shows.
-    fn all(&self, end: i64) -> Series {
-        let query = "%7B__name__%3D~%22.%2B%22%7D%5B10d%5D";
-        let path = format!("/api/v1/query?query={query}&time={}", end as f64 / 1000.0);
-        let (code, body) = self.get(&path).unwrap();
-        assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
-        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let mut series = Series::new();
-        for s in json["data"]["result"].as_array().unwrap() {
-            let labels = s["metric"].as_object().unwrap().iter();
-            let labels = Labels::from_pairs(labels.map(|(n, v)| (n.as_str(), v.as_str().unwrap())));
-            let samples = s["values"].as_array().unwrap().iter().map(|v| Sample {
-                ts: (v[0].as_f64().unwrap() * 1000.0).round() as i64,
-                value: v[1].as_str().unwrap().parse().unwrap(),
-            });
-            series.insert(labels, samples.collect());
-        }
-        series
-    }
-
-    fn signal(mut self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
@@ -127,7 +28,7 @@ fn now() -> i64 {
 }
 
 /// The samples up to `end`, without stale markers.
-fn until(series: &Series, end: i64) -> Series {
+pub(crate) fn until(series: &Series, end: i64) -> Series {
     series
         .iter()
         .map(|(l, s)| {
@@ -140,7 +41,7 @@ fn until(series: &Series, end: i64) -> Series {
         .collect()
 }
 
-fn same(a: &Series, b: &Series) {
+pub(crate) fn same(a: &Series, b: &Series) {
     let names = |s: &Series| s.keys().map(Labels::to_string).collect::<Vec<_>>();
     assert_eq!(names(a), names(b));
     for (labels, samples) in a {
@@ -157,13 +58,13 @@ fn same(a: &Series, b: &Series) {
 
 #[test]
 fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
-    if !has_prometheus() {
+    let Some(binary) = binaries().into_iter().next() else {
         return;
-    }
+    };
     for signal in ["-TERM", "-KILL"] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let theirs = Prometheus::start(&data, true);
+        let theirs = start(&binary, &data, true);
         // Its discovery takes five seconds to begin.
         let deadline = Instant::now() + Duration::from_secs(60);
         let (end, want) = loop {
@@ -206,7 +107,7 @@ fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
         let ours = all(&db);
         drop(db);
 
-        let theirs = Prometheus::start(&data, false);
+        let theirs = start(&binary, &data, false);
         same(&theirs.all(later + 1000), &until(&ours, later));
         theirs.signal("-TERM");
         let db = Db::open(&data, Options::quiet()).unwrap();
@@ -216,9 +117,9 @@ fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
 
 #[test]
 fn a_folder_that_we_left_opens_in_prometheus() {
-    if !has_prometheus() {
+    let Some(binary) = binaries().into_iter().next() else {
         return;
-    }
+    };
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let options = Options {
@@ -271,7 +172,7 @@ fn a_folder_that_we_left_opens_in_prometheus() {
     let ours = all(&db);
     drop(db);
 
-    let theirs = Prometheus::start(&data, false);
+    let theirs = start(&binary, &data, false);
     let end = now() + 60_000;
     same(&theirs.all(end), &until(&ours, end));
     theirs.signal("-KILL");

@@ -7,6 +7,8 @@ mod durability;
 mod faults;
 mod fixture;
 mod interop;
+mod ooo;
+mod prometheus;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
