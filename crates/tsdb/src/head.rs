@@ -363,6 +363,11 @@ impl Head {
         }
     }
 
+    /// Brings the index into order, after [`Head::make_as`] made series in any order.
+    pub(crate) fn order_index(&self) {
+        self.index.write().order();
+    }
+
     /// The labels of a series.
     #[cfg(test)]
     pub(crate) fn labels_of(&self, id: u32) -> Option<Labels> {

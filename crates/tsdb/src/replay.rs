@@ -14,7 +14,7 @@ use model::{Labels, Millis};
 use crate::fs::Fs;
 use crate::head::{Head, PAGE};
 use crate::wal::record::{self, RecordKind};
-use crate::wal::{self, SegmentReader, checkpoint};
+use crate::wal::{self, Ahead, checkpoint};
 use crate::{Error, Stats};
 
 /// How far a replay is.
@@ -24,6 +24,13 @@ pub struct Progress {
     pub done: u64,
     /// Segments there are, those of the checkpoint included.
     pub total: u64,
+}
+
+impl Progress {
+    /// How much of it is done, of 100.
+    pub fn percent(&self) -> u64 {
+        (self.done * 100).checked_div(self.total).unwrap_or(100)
+    }
 }
 
 /// What a replay found.
@@ -243,6 +250,7 @@ pub(crate) fn replay(
         }
         result
     })?;
+    head.order_index();
     progress(Progress { done: total, total });
     replayed.series = head.series() as u64;
     replayed.took = started.elapsed();
@@ -261,7 +269,7 @@ fn segment(
     workers: &mut Workers,
     replayed: &mut Replayed,
 ) -> Result<(), Error> {
-    let mut reader = SegmentReader::open_on(fs, path)?;
+    let mut reader = Ahead::open(fs, path)?;
     loop {
         let error = match reader.read() {
             Ok(Some(bytes)) => {

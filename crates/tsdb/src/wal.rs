@@ -6,6 +6,7 @@
 //! calls every second ([`SyncMode::Interval`]) or each append waits for ([`SyncMode::Always`]; one
 //! fsync serves everybody who waits).
 
+mod ahead;
 pub mod checkpoint;
 mod mend;
 mod page;
@@ -27,6 +28,7 @@ use mend::{Mend, Open};
 pub use page::{Compression, PAGE};
 pub use reader::{ReadError, SegmentReader};
 
+pub(crate) use ahead::Ahead;
 pub(crate) use page::Compressor;
 
 use crate::Error;

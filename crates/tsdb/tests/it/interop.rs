@@ -9,7 +9,7 @@ use tsdb::{Db, Options};
 use crate::prometheus::{Prometheus, binaries};
 use crate::{Series, all};
 
-fn start(binary: &str, data: &Path, scrape: bool) -> Prometheus {
+fn begin(binary: &str, data: &Path, scrape: bool) -> Prometheus {
     let config = |port| match scrape {
         true => format!(
             "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
@@ -64,7 +64,7 @@ fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
     for signal in ["-TERM", "-KILL"] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let theirs = start(&binary, &data, true);
+        let theirs = begin(&binary, &data, true);
         // Its discovery takes five seconds to begin.
         let deadline = Instant::now() + Duration::from_secs(60);
         let (end, want) = loop {
@@ -107,7 +107,7 @@ fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
         let ours = all(&db);
         drop(db);
 
-        let theirs = start(&binary, &data, false);
+        let theirs = begin(&binary, &data, false);
         same(&theirs.all(later + 1000), &until(&ours, later));
         theirs.signal("-TERM");
         let db = Db::open(&data, Options::quiet()).unwrap();
@@ -172,7 +172,7 @@ fn a_folder_that_we_left_opens_in_prometheus() {
     let ours = all(&db);
     drop(db);
 
-    let theirs = start(&binary, &data, false);
+    let theirs = begin(&binary, &data, false);
     let end = now() + 60_000;
     same(&theirs.all(end), &until(&ours, end));
     theirs.signal("-KILL");
