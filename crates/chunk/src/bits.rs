@@ -29,6 +29,19 @@ impl End {
         end
     }
 
+    /// Goes on by zero bits if the last byte has room for them: there they stand already.
+    #[inline]
+    pub(crate) fn zeros(&mut self, bits: u8) -> bool {
+        let fits = self.used != 0 && self.used + bits <= 8;
+        if fits {
+            self.used = (self.used + bits) & 7;
+            if self.used == 0 {
+                self.last = 0;
+            }
+        }
+        fits
+    }
+
     /// Bytes of the stream.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -143,6 +156,14 @@ impl Writer {
         write(&mut self.buf, &mut self.end, (0, 0), (value, bits));
     }
 
+    /// A zero bit.
+    #[inline]
+    pub(crate) fn zero(&mut self) {
+        if !self.end.zeros(1) {
+            self.bits(0, 1);
+        }
+    }
+
     /// The lower bits of two numbers, as [`write`] has it.
     #[inline]
     pub(crate) fn pair(&mut self, head: (u64, u32), tail: (u64, u32)) {
@@ -178,7 +199,7 @@ impl Writer {
     #[inline]
     fn varbit_field(&mut self, class: u8, value: u64) {
         match class {
-            0 => self.bits(0, 1),
+            0 => self.zero(),
             8 => self.pair((0xff, 8), (value, 64)),
             class => {
                 let bits = VARBIT_BITS[class as usize];
@@ -311,6 +332,60 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads as many numbers as there are places, each as [`Reader::varbit`] does, and gives them in order.
+    #[inline]
+    pub(crate) fn varbits<T>(&mut self, places: &mut [T], mut each: impl FnMut(&mut T, i64)) {
+        let mut places = places.iter_mut();
+        let mut left = places.len() as u32;
+        while left > 0 {
+            let mut word = self.peek();
+            let mut valid = 57u32;
+            // Numbers are mostly short, and what class they have is not foreseen: so all short classes
+            // take one way, and several numbers come out of one word. A word of 57 bits holds one of
+            // 32 at least.
+            loop {
+                let zeros = word.leading_zeros();
+                if zeros >= 8 {
+                    let run = zeros.min(valid).min(left);
+                    places
+                        .by_ref()
+                        .take(run as usize)
+                        .for_each(|place| each(place, 0));
+                    left -= run;
+                    // Fewer than 64.
+                    word <<= run;
+                    valid -= run;
+                } else {
+                    let class = (!word).leading_zeros();
+                    if class > 6 {
+                        break;
+                    }
+                    let bits = VARBIT_BITS[class as usize];
+                    let field = ((word << (class + 1)) >> 1) >> (63 - bits);
+                    let above = (field > (1 << bits) >> 1) as u64;
+                    let number = field.wrapping_sub(above << bits) as i64;
+                    if let Some(place) = places.next() {
+                        each(place, number);
+                    }
+                    left -= 1;
+                    word <<= class + 1 + bits;
+                    valid -= class + 1 + bits;
+                }
+                if valid < 32 || left == 0 {
+                    break;
+                }
+            }
+            self.skip(57 - valid);
+            if left > 0 && (!self.peek()).leading_zeros() > 6 {
+                let number = self.varbit();
+                if let Some(place) = places.next() {
+                    each(place, number);
+                }
+                left -= 1;
+            }
+        }
+    }
+
     /// Reads an unsigned number that [`Writer::uvarbit`] wrote.
     #[inline]
     pub(crate) fn uvarbit(&mut self) -> u64 {
@@ -439,6 +514,34 @@ mod tests {
                 prop_assert_eq!((r.varbit(), r.uvarbit()), (i >> a, u >> b));
             }
             prop_assert_eq!(r.pos().div_ceil(8), bytes.len());
+        }
+
+        #[test]
+        fn varbits_at_once(
+            numbers in prop::collection::vec(
+                prop_oneof![
+                    6 => Just(0i64),
+                    6 => -300i64..300,
+                    1 => any::<i64>(),
+                    1 => (any::<i64>(), 0u32..63).prop_map(|(n, s)| n >> s),
+                ], 0..200),
+            shift in 0u32..8,
+        ) {
+            let mut w = Writer::default();
+            if shift > 0 {
+                w.bits(0, shift);
+            }
+            numbers.iter().for_each(|n| w.varbit(*n));
+            let bytes = w.into_bytes();
+            let mut one_by_one = Reader::new(&bytes, shift as usize);
+            for number in &numbers {
+                prop_assert_eq!(one_by_one.varbit(), *number);
+            }
+            let mut r = Reader::new(&bytes, shift as usize);
+            let mut places = vec![1i64; numbers.len()];
+            r.varbits(&mut places, |place, n| *place = n);
+            prop_assert_eq!(places, numbers);
+            prop_assert_eq!(r.pos(), one_by_one.pos());
         }
 
         #[test]

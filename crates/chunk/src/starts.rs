@@ -35,12 +35,22 @@ impl Starts {
         (self.first_known as u8) << 7 | self.changed_on
     }
 
+    /// Whether more samples can be added to a chunk of `count`: from one sample on every writer tells
+    /// starts, and the header cannot name a later one.
+    pub(crate) fn resume(&self, count: usize) -> Result<(), ChunkError> {
+        match self.changed_on == 0 && count > LAST_CHANGE {
+            true => Err(ChunkError::Corrupt("start timestamps are missing")),
+            false => Ok(()),
+        }
+    }
+
     /// The last sample's start timestamp.
     pub(crate) fn start(&self) -> Millis {
         self.start
     }
 
-    /// Writes the start of sample `n`, which is in the chunk already.
+    /// Writes the start of sample `n`, which is in the chunk already; gives whether the header has changed.
+    #[inline]
     pub(crate) fn write(
         &mut self,
         w: &mut Writer,
@@ -48,7 +58,16 @@ impl Starts {
         ts: Millis,
         before: Millis,
         start: Millis,
-    ) {
+    ) -> bool {
+        // Nothing to say: nearly always.
+        let nothing = start == self.start && self.changed_on == 0 && n != LAST_CHANGE;
+        if !nothing {
+            self.tell(w, n, ts, before, start);
+        }
+        !nothing
+    }
+
+    fn tell(&mut self, w: &mut Writer, n: usize, ts: Millis, before: Millis, start: Millis) {
         let distance = before.wrapping_sub(start);
         match n {
             0 if start != 0 => {

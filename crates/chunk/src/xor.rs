@@ -166,6 +166,13 @@ impl Encoder {
         let dod = delta.wrapping_sub(self.delta) as i64;
         self.ts = ts;
         self.delta = delta;
+        if dod == 0 && value.to_bits() == self.value {
+            let mut end = self.end();
+            if end.zeros(2) {
+                (self.used, self.last) = (end.used, end.last);
+                return self.set_len(count + 1);
+            }
+        }
         let (time, time_bits) = match dod {
             0 => (0, 1),
             _ => self.time(dod),

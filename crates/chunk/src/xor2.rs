@@ -60,6 +60,7 @@ impl Encoder {
     pub fn resume(chunk: &[u8]) -> Result<Self, ChunkError> {
         let (state, pos) = decode_state(chunk, &mut Columns::default())?;
         let count = crate::sample_count(Encoding::XOR2, chunk)?;
+        state.starts.resume(count)?;
         Ok(match count {
             0 => Self::new(),
             _ => Self {
@@ -132,12 +133,13 @@ impl Encoder {
         if !state.stale {
             state.value = value.to_bits();
         }
-        state.starts.write(&mut self.w, n, ts, before, start);
+        let told = state.starts.write(&mut self.w, n, ts, before, start);
         self.count += 1;
-        let [a, b] = self.count.to_be_bytes();
-        let header = [a, b, state.starts.header()];
-        if let Some(bytes) = self.w.bytes_mut().first_chunk_mut::<HEADER>() {
-            *bytes = header;
+        if let Some([a, b, starts]) = self.w.bytes_mut().first_chunk_mut::<HEADER>() {
+            [*a, *b] = self.count.to_be_bytes();
+            if told {
+                *starts = state.starts.header();
+            }
         }
     }
 
@@ -166,7 +168,7 @@ impl Encoder {
         if dod == 0 {
             let xor = value.to_bits() ^ state.value;
             if xor == 0 {
-                return self.w.bits(0, 1);
+                return self.w.zero();
             }
             if is_stale(value) {
                 return self.w.bits(0b11111, 5);
@@ -266,24 +268,14 @@ fn decode_state(chunk: &[u8], out: &mut Columns) -> Result<(State, usize), Chunk
     }
     state.starts = Starts::of_header(byte);
     let before = out.len();
-    out.reserve(count);
-    let with_starts = byte != 0;
-    let result = (0..count).try_for_each(|n| {
-        let ts = state.ts;
-        let value = match n {
-            0 | 1 => state.first(n, &mut r)?,
-            _ => state.another(&mut r)?,
-        };
-        out.push(state.ts, value);
-        if with_starts {
-            state.starts.read(&mut r, n, state.ts, ts)?;
-            out.started(state.starts.start());
-        }
-        match r.pos() > chunk.len() * 8 {
-            true => Err(ChunkError::Truncated),
-            false => Ok(()),
-        }
-    });
+    let result = match byte {
+        0 => state.samples::<false>(count, &mut r, out),
+        _ => state.samples::<true>(count, &mut r, out),
+    };
+    let result = match result {
+        Ok(()) if r.pos() > chunk.len() * 8 => Err(ChunkError::Truncated),
+        result => result,
+    };
     if let Err(e) = result {
         out.truncate(before);
         return Err(e);
@@ -297,6 +289,56 @@ impl State {
             true => STALE_NAN,
             false => f64::from_bits(self.value),
         }
+    }
+
+    /// All samples, with or without start timestamps. Behind the end of the chunk there are zeros to be
+    /// read: whoever asks looks how far it went.
+    fn samples<const STARTS: bool>(
+        &mut self,
+        count: usize,
+        r: &mut Reader<'_>,
+        out: &mut Columns,
+    ) -> Result<(), ChunkError> {
+        let from = out.len();
+        let all = from + count;
+        out.ts.resize(all, 0);
+        out.values.resize(all, 0.0);
+        if STARTS || !out.starts.is_empty() {
+            out.starts.resize(all, 0);
+        }
+        let mut starts = out.starts.get_mut(from..).unwrap_or_default().iter_mut();
+        let mut places = out.ts[from..]
+            .iter_mut()
+            .zip(&mut out.values[from..])
+            .enumerate();
+        for (n, (ts, value)) in places.by_ref().take(2) {
+            let before = self.ts;
+            *value = self.first(n, r)?;
+            *ts = self.ts;
+            if STARTS {
+                self.starts.read(r, n, self.ts, before)?;
+                starts
+                    .next()
+                    .into_iter()
+                    .for_each(|s| *s = self.starts.start());
+            }
+        }
+        // On copies, which the loop keeps at hand.
+        let (mut state, mut reader) = (*self, *r);
+        for (n, (ts, value)) in places {
+            let before = state.ts;
+            *value = state.another(&mut reader)?;
+            *ts = state.ts;
+            if STARTS {
+                state.starts.read(&mut reader, n, state.ts, before)?;
+                starts
+                    .next()
+                    .into_iter()
+                    .for_each(|s| *s = state.starts.start());
+            }
+        }
+        (*self, *r) = (state, reader);
+        Ok(())
     }
 
     #[cold]
@@ -315,7 +357,7 @@ impl State {
         self.value(r)
     }
 
-    #[inline]
+    #[inline(always)]
     fn another(&mut self, r: &mut Reader<'_>) -> Result<f64, ChunkError> {
         let word = r.peek();
         let class = (!word).leading_zeros();
@@ -327,10 +369,9 @@ impl State {
                 return Ok(f64::from_bits(self.value));
             }
             1 => {
-                r.skip(2);
+                r.skip(3);
                 self.ts = self.ts.wrapping_add(self.delta as i64);
-                let new = r.read(1) != 0;
-                return self.changed(r, new);
+                return self.changed(r, word << 2 >> 63 != 0);
             }
             2 => {
                 r.skip(16);
@@ -380,7 +421,7 @@ impl State {
         self.changed(r, new)
     }
 
-    #[inline]
+    #[inline(always)]
     fn changed(&mut self, r: &mut Reader<'_>, new: bool) -> Result<f64, ChunkError> {
         if new {
             let window = r.read(11);

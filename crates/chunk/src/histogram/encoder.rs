@@ -147,6 +147,9 @@ impl<F: Field> Typed<F> {
     pub(super) fn resume(header: Header, bytes: &[u8]) -> Result<Self, ChunkError> {
         let mut decoder = Decoder::<F>::new(header, bytes, Vec::new())?;
         while decoder.next(|_| ())? {}
+        if header.starts {
+            decoder.starts.resume(decoder.header.count)?;
+        }
         let mut typed = Self::new(decoder.header);
         if decoder.header.count > 0 {
             typed.w = Writer::resume(bytes.to_vec(), decoder.pos());

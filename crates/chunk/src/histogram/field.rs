@@ -103,27 +103,12 @@ impl Field for Int {
         mut count: impl FnMut(f64),
     ) -> Result<(), ChunkError> {
         let mut absolute = 0i64;
-        let mut rest = fields;
-        while !rest.is_empty() {
-            // Most buckets grow as before, which is one zero bit each.
-            let same = (r.peek().leading_zeros() as usize).min(57).min(rest.len());
-            let (run, others) = rest.split_at_mut(same);
-            r.skip(same as u32);
-            for field in run {
-                field.value = field.value.wrapping_add(field.delta);
-                absolute = absolute.wrapping_add(field.value);
-                count(absolute as f64);
-            }
-            rest = others;
-            if same < 57
-                && let Some((field, others)) = std::mem::take(&mut rest).split_first_mut()
-            {
-                field.read_next(r)?;
-                absolute = absolute.wrapping_add(field.value);
-                count(absolute as f64);
-                rest = others;
-            }
-        }
+        r.varbits(fields, |field, change| {
+            field.delta = field.delta.wrapping_add(change);
+            field.value = field.value.wrapping_add(field.delta);
+            absolute = absolute.wrapping_add(field.value);
+            count(absolute as f64);
+        });
         Ok(())
     }
 
@@ -208,7 +193,7 @@ impl Field for Xor {
         let xor = value.to_bits() ^ self.value;
         self.value = value.to_bits();
         if xor == 0 {
-            return w.bits(0, 1);
+            return w.zero();
         }
         let leading = (xor.leading_zeros() as u8).min(31);
         let trailing = xor.trailing_zeros() as u8;
