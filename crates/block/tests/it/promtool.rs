@@ -3,7 +3,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use block::merge::{merge, meta_of};
+use block::suite::Plan;
 use block::{Block, Meta};
+use chunk::HistogramRow;
+use chunk::memory::StoredSeries;
+use model::histogram::{CUSTOM_SCHEMA, CounterReset, Histogram, IntBuckets, IntHistogram};
 use model::{Cancel, Labels, Sample, TimeRange};
 use ulid::Ulid;
 
@@ -100,6 +104,133 @@ fn promtool_reads_what_we_write() {
     let path = merged_db.path().to_str().unwrap();
     let analysis = promtool(&["tsdb", "analyze", "--extended", path]).unwrap();
     assert!(analysis.contains("Series: 400"), "{analysis}");
+}
+
+/// What a newer promtool dumps of a database, as lines of labels, what (a float, or count and sum of a
+/// histogram) and time.
+fn dump3(db: &Path) -> Option<Vec<String>> {
+    std::fs::create_dir_all(db.join("wal")).unwrap();
+    let newer = std::env::var("EPIMETHEUS_PROMTOOL3").unwrap_or_else(|_| "promtool3".into());
+    let output = match Command::new(newer).args(["tsdb", "dump"]).arg(db).output() {
+        Ok(output) => output,
+        Err(e) => {
+            println!("SKIPPED: promtool 3: {e}");
+            return None;
+        }
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool: {errors}");
+    let line = |line: &str| match line.split_once(" {count:") {
+        Some((labels, rest)) => {
+            let (_, ts) = rest.rsplit_once(' ').unwrap();
+            let scalars: Vec<&str> = rest.split(", ").take(2).collect();
+            let scalars = scalars.join(" ").replace("sum:", "").replace('}', "");
+            let scalars: Vec<&str> = scalars.split(' ').take(2).collect();
+            format!("{labels} {} {ts}", scalars.join("/"))
+        }
+        None => line.to_owned(),
+    };
+    let mut lines: Vec<_> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(line)
+        .collect();
+    lines.sort();
+    Some(lines)
+}
+
+/// Every encoding that we write is read by a newer promtool, as written and as merged.
+#[test]
+fn promtool_reads_every_encoding() {
+    let db = tempfile::tempdir().unwrap();
+    let histogram = |k: i64, kind: usize| {
+        let positive = IntBuckets::from_pairs([(0, k), (1 + (k / 50) as i32, k * 3)]);
+        let h = IntHistogram {
+            schema: if kind == 2 { CUSTOM_SCHEMA } else { 3 },
+            count: k as u64 * 4,
+            sum: k as f64 * 0.5,
+            positive,
+            counter_reset: match kind {
+                3 => CounterReset::Gauge,
+                _ => CounterReset::Unknown,
+            },
+            custom_values: [1.0, 2.5, 5.0, 10.0, 1e6, 1e7, 1e8].into(),
+            ..IntHistogram::default()
+        };
+        match kind {
+            1 => Histogram::Float(h.to_float()),
+            _ => Histogram::Int(h),
+        }
+    };
+    let series = |from: i64, to: i64| -> Vec<StoredSeries> {
+        let labels = |kind: usize| {
+            Labels::from_pairs([("__name__", "h".to_owned()), ("kind", kind.to_string())])
+        };
+        let time = |k: i64| START + k * 15_000;
+        let one = |kind: usize| {
+            let mut one = StoredSeries::floats(labels(kind), Vec::new());
+            for k in from..to {
+                let start = if kind >= 4 { time(0) - 1000 } else { 0 };
+                if kind == 4 || kind == 5 && k % 40 < 20 {
+                    one.floats.push(Sample {
+                        ts: time(k),
+                        value: k as f64,
+                    });
+                    one.starts.push(start);
+                } else {
+                    let value = histogram(if kind == 3 { k * 7 % 30 } else { k }, kind);
+                    one.histograms.push(HistogramRow {
+                        ts: time(k),
+                        start,
+                        value,
+                    });
+                }
+            }
+            one
+        };
+        (0..6).map(one).collect()
+    };
+    let range = TimeRange::new(START, START + 2 * HOUR - 1);
+    let plan = Plan {
+        range: Some(range),
+        ..Plan::default()
+    };
+    let first = plan.write(db.path(), series(0, 250)).unwrap().unwrap();
+    let want: Vec<String> = {
+        let mut lines = Vec::new();
+        for one in series(0, 300) {
+            let kind = one.labels.get("kind").unwrap();
+            let labels = format!("{{__name__=\"h\", kind=\"{kind}\"}}");
+            for s in &one.floats {
+                lines.push(format!("{labels} {} {}", s.value, s.ts));
+            }
+            for h in &one.histograms {
+                let (ts, h) = (h.ts, h.value.to_float());
+                lines.push(format!("{labels} {}/{} {ts}", h.count, h.sum));
+            }
+        }
+        lines.sort();
+        lines
+    };
+    let until = |k: i64| {
+        let end = START + k * 15_000;
+        let before = |l: &&String| l.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap() < end;
+        want.iter().filter(before).cloned().collect::<Vec<_>>()
+    };
+    let Some(got) = dump3(db.path()) else {
+        return;
+    };
+    assert_eq!(got, until(250));
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let second = plan.write(db.path(), series(100, 300)).unwrap().unwrap();
+    let open = |m: &Meta| Arc::new(Block::open(&db.path().join(m.ulid.to_string())).unwrap());
+    let blocks = [open(&first), open(&second)];
+    let meta = meta_of(Ulid::generate(), &[&first, &second]);
+    merge(&blocks, elsewhere.path(), meta, &Cancel::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(dump3(elsewhere.path()).unwrap(), until(300));
 }
 
 /// Blocks that promtool makes are read sample for sample.
