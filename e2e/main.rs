@@ -6,4 +6,5 @@ mod bucket;
 mod crash;
 mod differential;
 mod exporter;
+mod limits;
 mod process;

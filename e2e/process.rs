@@ -134,6 +134,22 @@ impl Process {
             .unwrap_or_else(|e| panic!("GET {url}: {e}: {}", String::from_utf8_lossy(&body)))
     }
 
+    /// The status of a GET, and the body as text.
+    pub async fn status(&self, path: &str, params: &[(&str, &str)]) -> (u16, String) {
+        let mut url = url::Url::parse(&self.url(path)).unwrap();
+        if !params.is_empty() {
+            url.query_pairs_mut().extend_pairs(params);
+        }
+        let answer = self.client.get(url.clone()).send().await;
+        let answer = answer.unwrap_or_else(|e| panic!("GET {url}: {e}\n{}", self.log()));
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// What a GET answers.
+    pub async fn text(&self, path: &str) -> String {
+        self.status(path, &[]).await.1
+    }
+
     /// The result of an instant query.
     pub async fn query(&self, expr: &str, time: f64) -> Value {
         let time = time.to_string();

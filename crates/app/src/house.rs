@@ -329,21 +329,60 @@ fn open_db(
         .with_context(|| format!("opening the database in {}", storage.dir.display()))
 }
 
-/// Counts the head's memory in the one budget, so that queries get what it leaves.
+/// How often the head is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a head that was emptied early is left alone.
+const RELIEVED: Duration = Duration::from_secs(60);
+
+/// Counts the head's memory in the one budget, so that queries get what it leaves. A head that has
+/// too much takes nothing until it has less again, for which it is written into a block early.
 async fn count_head(db: Arc<tsdb::Db>, memory: Memory) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut tick = tokio::time::interval(LOOK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let Ok(mut held) = memory.total.reserve("head", 0) else {
         return;
     };
-    let mut over = false;
+    let (mut crowded, mut full) = (false, false);
+    let mut relieved: Option<tokio::time::Instant> = None;
     loop {
         tick.tick().await;
-        let refused = held.resize("head", db.head_bytes() as u64).err();
+        let bytes = db.head_bytes() as u64;
+        let refused = held.resize("head", bytes).err();
         match &refused {
-            Some(e) if !over => tracing::warn!(error = %e, "the head leaves no memory to queries"),
+            Some(e) if !crowded => {
+                tracing::warn!(error = %e, "the head leaves no memory to queries")
+            }
             _ => {}
         }
-        over = refused.is_some();
+        crowded = refused.is_some();
+        // Once it is full, it must shrink by a tenth before it takes anything again.
+        let limit = memory.head - u64::from(full) * (memory.head / 10);
+        if bytes <= limit {
+            if std::mem::take(&mut full) {
+                tracing::info!(bytes, "the head takes samples again");
+                db.refuse(None);
+            }
+            continue;
+        }
+        let why = format!(
+            "the head holds {bytes} bytes, but is limited to {} bytes (three quarters of \
+             --memory.limit): nothing is taken until it holds less",
+            memory.head
+        );
+        if !std::mem::replace(&mut full, true) {
+            tracing::error!("{why}");
+        }
+        db.refuse(Some(why));
+        if relieved.is_none_or(|at| at.elapsed() >= RELIEVED) {
+            relieved = Some(tokio::time::Instant::now());
+            let db = Arc::clone(&db);
+            match tokio::task::spawn_blocking(move || db.flush_all()).await {
+                Ok(Ok(cut)) => tracing::warn!(blocks = cut.len(), "the head was cut early"),
+                Ok(Err(e)) => tracing::error!(error = %e, "the head could not be cut early"),
+                // It ends with the process.
+                Err(_) => return,
+            }
+        }
     }
 }
 

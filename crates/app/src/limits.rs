@@ -2,7 +2,8 @@
 //!
 //! Memory has one limit, `--memory.limit`. The head is counted in it first; queries may hold at
 //! most half of it, and one query at most half of that. What a query reserves is taken from the
-//! whole, so a growing head leaves less to queries and never the other way round.
+//! whole, so a growing head leaves less to queries and never the other way round. A head that takes
+//! three quarters takes nothing more: samples are refused before they reach the WAL.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub const FLAGS: &[Flag] = &[value(
 pub struct Memory {
     /// Everything.
     pub total: Arc<Budget>,
+    /// What the head may hold, bytes.
+    pub head: u64,
     /// What all queries together may hold.
     pub queries: Arc<Budget>,
     /// What one query may hold, bytes.
@@ -36,6 +39,7 @@ impl Memory {
         let queries = total.child("all queries (half of --memory.limit)", limit / 2);
         Self {
             total,
+            head: limit / 4 * 3,
             queries,
             per_query: limit / 4,
         }

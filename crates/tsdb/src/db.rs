@@ -84,6 +84,8 @@ pub(crate) struct Inner {
     /// segment: their labels stay in checkpoints until that segment goes.
     expiry: Mutex<HashMap<u64, u64>>,
     closed: AtomicBool,
+    /// Why nothing is taken for now.
+    refusal: RwLock<Option<String>>,
     /// Ends a merge that is running when the database is closed.
     cancel: Cancel,
 }
@@ -150,6 +152,7 @@ impl Db {
             lost: Mutex::default(),
             maintenance: Mutex::default(),
             closed: AtomicBool::new(false),
+            refusal: RwLock::default(),
             cancel: Cancel::default(),
             options,
         });
@@ -187,6 +190,12 @@ impl Db {
     /// Bytes of memory that the head holds, roughly.
     pub fn head_bytes(&self) -> usize {
         self.inner.head.bytes()
+    }
+
+    /// Takes neither samples nor new series from now on, and says why: they are refused before the
+    /// log is written. None: they are taken again.
+    pub fn refuse(&self, why: Option<String>) {
+        *self.inner.refusal.write() = why;
     }
 
     /// Which blocks must stay from now on.
@@ -254,9 +263,15 @@ impl Inner {
     }
 
     fn open(&self) -> Result<(), SinkError> {
-        match self.is_closed() {
-            true => Err(Error::Closed.into()),
-            false => Ok(()),
+        if self.is_closed() {
+            return Err(Error::Closed.into());
+        }
+        match &*self.refusal.read() {
+            None => Ok(()),
+            Some(why) => {
+                self.stats.appends_refused.inc();
+                Err(Error::Limit(why.clone()).into())
+            }
         }
     }
 

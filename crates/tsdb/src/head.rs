@@ -390,9 +390,11 @@ impl Head {
 
     /// Bytes of memory that the head holds, roughly.
     pub(crate) fn bytes(&self) -> usize {
+        // The index first, and let go of: whoever makes series takes it before the pages.
+        let index = self.index.read().bytes();
         let pages = self.pages.read();
-        let pages: usize = pages.iter().flatten().map(|p| p.0.lock().bytes()).sum();
-        pages + self.index.read().bytes()
+        let pages = pages.iter().flatten().map(|p| p.0.lock().bytes());
+        index + pages.sum::<usize>()
     }
 }
 

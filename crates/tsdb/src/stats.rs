@@ -64,6 +64,8 @@ pub struct Stats {
     pub checkpoint_deletions_failed: Counter,
     /// Out-of-order samples taken.
     pub ooo_appended: Counter,
+    /// Batches that were refused as a whole because of a limit.
+    pub appends_refused: Counter,
     /// Rejected: older than the out-of-order window.
     pub too_old: Counter,
     /// By how many seconds samples were behind the head's newest, taken or not.
@@ -126,6 +128,10 @@ impl Stats {
             out_of_bound: float(
                 "prometheus_tsdb_out_of_bound_samples_total",
                 "Total number of out of bound samples ingestion failed attempts with out of order support disabled.",
+            )?,
+            appends_refused: r.counter(
+                "epimetheus_tsdb_appends_refused_total",
+                "Total number of batches that were refused because of a limit, before the WAL was written.",
             )?,
             far_future: float(
                 "prometheus_tsdb_far_future_samples_total",

@@ -96,6 +96,34 @@ fn a_closed_database_takes_nothing() {
 }
 
 #[test]
+fn what_is_refused_reaches_neither_log_nor_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), Options::quiet()).unwrap();
+    db.append_samples(&rows(1000, 3)).unwrap();
+    let bytes = super::local::size(&dir.path().join("wal")).unwrap();
+    db.refuse(Some("too much".to_owned()));
+    for refused in [rows(2000, 3), rows(2000, 5)] {
+        let e = db.append_samples(&refused).unwrap_err();
+        assert!(
+            matches!(
+                &e,
+                SinkError::Failed {
+                    kind: model::Kind::Limit,
+                    ..
+                }
+            ),
+            "{e:?}"
+        );
+        assert!(e.to_string().contains("too much"));
+    }
+    assert_eq!(super::local::size(&dir.path().join("wal")).unwrap(), bytes);
+    assert_eq!(all(&db).values().flatten().count(), 3);
+    db.refuse(None);
+    db.append_samples(&rows(2000, 5)).unwrap();
+    assert_eq!(all(&db).values().flatten().count(), 8);
+}
+
+#[test]
 fn it_is_a_sink_and_a_source() {
     use std::collections::BTreeMap;
 

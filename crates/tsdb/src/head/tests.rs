@@ -223,6 +223,23 @@ fn what_is_dropped_is_gone_and_the_rest_stays() {
     assert_eq!((h.series(), h.range()), (0, None));
 }
 
+/// It once took its locks in another order than whoever makes series, and both waited for ever.
+#[test]
+fn counting_bytes_stands_in_nobodys_way() {
+    let h = head(1_000);
+    std::thread::scope(|s| {
+        let making = s.spawn(|| {
+            for i in 0..3_000 {
+                h.resolve(&[set(i)], None).unwrap();
+            }
+        });
+        while !making.is_finished() {
+            assert!(h.bytes() < 1 << 30);
+        }
+    });
+    assert_eq!(h.series(), 3_000);
+}
+
 #[test]
 fn threads_make_each_series_once() {
     let h = head(1000);

@@ -74,6 +74,7 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
     };
     let mut refused: Vec<Content> = Vec::new();
     let mut undeleted = Content::new();
+    let mut unsynced: Vec<Content> = Vec::new();
     for deed in script {
         if run.db.is_none() {
             // It could not be opened; the disk gets better, and it is tried again.
@@ -113,8 +114,10 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
                 }
                 if matches!(deed, Deed::Append(_) | Deed::Late(..)) {
                     let mut batch = (*done.after).clone();
-                    batch.retain(|key, _| !found.contains_key(key));
-                    refused.push(batch);
+                    batch.retain(|key, _| !done.before.contains_key(key));
+                    let taken = batch.keys().all(|key| found.contains_key(key));
+                    let list = if taken { &mut unsynced } else { &mut refused };
+                    list.push(batch);
                 }
                 if matches!(deed, Deed::Delete(..)) {
                     let gone = done.before.iter().filter(|(k, _)| !found.contains_key(k));
@@ -149,8 +152,15 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
         let when = place(&format!("memory and disk differ after {loss:?}"));
         let mut found = content(&db);
         if loss == Loss::Power {
-            // A deletion that was not acknowledged may be undone.
+            // A deletion that was not acknowledged may be undone,
             found.retain(|key, _| live.contains_key(key) || !undeleted.contains_key(key));
+            // and what was refused its fsync, if a restart came before the next one, be lost.
+            let again = script.iter().any(|deed| matches!(deed, Deed::Reopen));
+            for (key, bits) in unsynced.iter().flatten().filter(|_| again) {
+                if live.contains_key(key) {
+                    found.insert(key.clone(), *bits);
+                }
+            }
         }
         assert_same(&found, &live, &when);
         assert_eq!(db.replayed().unknown, 0, "{}", place("unknown series"));
