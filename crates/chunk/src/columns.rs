@@ -224,4 +224,39 @@ mod tests {
             assert_eq!(c, want, "{min}..={max}");
         }
     }
+
+    #[test]
+    fn starts_and_histograms_come_along() {
+        let columns = |floats: &[(i64, i64)], histograms: &[i64]| {
+            let mut c = Columns::default();
+            for &(ts, start) in floats {
+                c.push(ts, ts as f64);
+                c.started(start);
+            }
+            for &ts in histograms {
+                c.histograms
+                    .push_histogram(ts, &model::histogram::FloatHistogram::default());
+                c.histograms.started(ts - 1);
+            }
+            c
+        };
+        let all = columns(&[(10, 0), (20, 15), (30, 15), (40, 35)], &[5, 25, 45]);
+        assert_eq!(all.starts, [0, 15, 15, 35]);
+        let mut clipped = all.clone();
+        clipped.clip(TimeRange::new(20, 30));
+        assert_eq!(clipped, columns(&[(20, 15), (30, 15)], &[25]));
+        assert_ne!(clipped, columns(&[(20, 15), (30, 16)], &[25]));
+        assert_ne!(clipped, columns(&[(20, 15), (30, 15)], &[26]));
+
+        // Behind floats without starts, and before them.
+        let mut joined = columns(&[(1, 0), (2, 0)], &[]);
+        assert!(joined.starts.is_empty());
+        joined.extend_from_all(&all);
+        joined.extend_from(&columns(&[(50, 0)], &[]), 0);
+        assert_eq!(joined.starts, [0, 0, 0, 15, 15, 35, 0]);
+        assert_eq!(joined.histograms.starts, [4, 24, 44]);
+        joined.truncate(3);
+        assert_eq!((joined.starts.len(), joined.histograms.len()), (3, 3));
+        assert_eq!(all.bounds(), Some((5, 45)));
+    }
 }

@@ -398,6 +398,31 @@ mod tests {
         assert!(out.ts.contains(&80_000) || out.ts.contains(&80_200));
     }
 
+    #[test]
+    fn start_timestamps_come_along() {
+        let started = |list: &[(i64, i64)]| {
+            let mut c = Columns::default();
+            for &(ts, start) in list {
+                c.push(ts, 1.0);
+                c.started(start);
+            }
+            c
+        };
+        let a = started(&[(10_000, 5), (20_000, 5), (30_000, 5)]);
+        let b = started(&[(15_000, 7), (20_000, 7), (90_000, 8), (100_000, 8)]);
+        let (mut out, mut scratch) = (a.clone(), Columns::default());
+        union(&mut out, &b, &mut scratch);
+        assert_eq!(out.starts, [5, 7, 5, 5, 8, 8]);
+        let out = deduplicated(&[a, b, ts(&[95_000])], false);
+        assert_eq!(
+            (out.ts, out.starts),
+            (
+                vec![10_000, 20_000, 30_000, 90_000, 100_000],
+                vec![5, 5, 5, 8, 8]
+            )
+        );
+    }
+
     fn lane() -> impl Strategy<Value = Columns> {
         prop::collection::btree_set(0i64..2_000_000, 0..60)
             .prop_map(|set| set.into_iter().map(|t| (t, t as f64 / 7.0)).collect())
