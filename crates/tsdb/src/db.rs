@@ -113,28 +113,36 @@ impl Db {
                 future_limit: options.future_limit,
                 clock: Arc::clone(&options.clock),
                 compression: options.wal.compression,
+                starts: options.starts,
+                xor2: options.xor2,
+                exemplars: options.max_exemplars,
+                max_series: options.max_series,
             },
             Arc::clone(&stats),
         ));
         let found = blocks::load(&*fs, &dir, &[], blocks::When::Opening)?;
         let newest = blocks::end(&found.blocks);
         head.raise_min_valid(newest);
+        let chunks_dir = dir.join("chunks_head");
+        let mut damaged_files = Vec::new();
+        let filed = head.open_files(&chunks_dir, Arc::clone(&fs), newest, &mut damaged_files)?;
         let wal_dir = dir.join("wal");
         let progress = options.progress.clone();
-        let mut replayed = replay::replay(&*fs, &wal_dir, &head, newest, &stats, &|p| {
+        let mut replayed = replay::replay(&*fs, &wal_dir, &head, filed, newest, &|p| {
             if let Some(progress) = &progress {
                 progress(p);
             }
         })?;
         ooo::open(&dir, &head, &options, &mut replayed)?;
         replayed.damaged.extend(found.damaged);
+        replayed.damaged.append(&mut damaged_files);
         let wal = Wal::open(
             &wal_dir,
             options.wal.clone(),
             Arc::clone(&fs),
             Arc::clone(&stats.wal),
         )?;
-        retire_chunk_files(&*fs, &dir, &replayed)?;
+        retire_snapshots(&*fs, &dir, &replayed)?;
         // Samples of series under another number stay readable as long as their segments are.
         let segment = wal.segment();
         let expiry = replayed.renamed.keys().map(|&r| (r, segment)).collect();
@@ -240,10 +248,19 @@ impl Db {
         self.inner.sync_ooo()
     }
 
-    /// Refuses appends from now on and makes the log power-safe.
+    /// How many exemplars are kept from now on.
+    pub fn set_max_exemplars(&self, max: usize) {
+        self.inner.head.exemplars.resize(max);
+    }
+
+    /// Refuses appends from now on, writes finished chunks to files and makes the log power-safe.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
         self.inner.cancel.cancel();
+        {
+            let _alone = self.inner.maintenance.lock();
+            self.inner.save_chunks();
+        }
         self.inner.wal.sync()?;
         self.inner.sync_ooo()
     }
@@ -319,14 +336,14 @@ fn remove_leftovers(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Head chunk files and head snapshots of a Prometheus hold nothing that its log does not hold;
-/// once the log is read they would only grow stale. After damage they are set aside, not removed.
-fn retire_chunk_files(fs: &dyn Fs, dir: &Path, replayed: &Replayed) -> Result<(), Error> {
+/// Snapshots of the head that a Prometheus left hold nothing that its log does not hold; once the log
+/// is read and written on they are stale. After damage they are set aside, not removed.
+fn retire_snapshots(fs: &dyn Fs, dir: &Path, replayed: &Replayed) -> Result<(), Error> {
     for entry in std::fs::read_dir(dir).map_err(Error::io("listing", dir))? {
         let path = entry.map_err(Error::io("listing", dir))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-        let snapshot = name.starts_with("chunk_snapshot.");
-        if !(snapshot || name == "chunks_head") || !path.is_dir() {
+        let aside = name.contains(".bad");
+        if !name.starts_with("chunk_snapshot.") || aside || !path.is_dir() {
             continue;
         }
         let empty = std::fs::read_dir(&path)

@@ -16,19 +16,24 @@
 mod append;
 mod cardinality;
 mod collect;
+mod exemplars;
 mod export;
+mod files;
 mod index;
 mod isolation;
 mod matching;
+mod metadata;
 mod ooo;
+mod open;
 mod page;
+mod save;
 mod select;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use model::time::{Clock, WallClock};
@@ -38,21 +43,40 @@ use parking_lot::{Mutex, RwLock};
 use crate::wal::{Records, Wal, record};
 use crate::{Error, Stats};
 use append::Scratch;
+pub(crate) use append::{ReplayRow, ReplayValue};
+use exemplars::Exemplars;
+use files::ChunkFiles;
 use index::Index;
 use isolation::Isolation;
 pub(crate) use isolation::Snapshot;
+use metadata::MetadataTable;
 use ooo::Ooo;
 pub(crate) use ooo::Reach;
 pub(crate) use page::PAGE;
 use page::Page;
 
 pub(crate) use page::range_end;
+pub(crate) use save::Filed;
 pub(crate) use select::{ChunkWriter, HeadCursor, PairSymbols, account};
 
 /// A series record is closed once it has this many bytes.
 const SERIES_RECORD: usize = 64 << 10;
 /// So many series are made under one hold of the index.
 const MADE_AT_ONCE: usize = 512;
+
+/// What is done with the start timestamps of samples (when a counter began to count).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starts {
+    /// They are left out.
+    #[default]
+    Ignore,
+    /// One that lies behind its series' newest sample becomes a sample of 0
+    /// (`created-timestamp-zero-ingestion` of Prometheus).
+    Zeros,
+    /// They are kept with their samples (`st-storage` of Prometheus): floats are encoded as XOR2, and
+    /// log and chunks have forms that Prometheus before 3.9 cannot read.
+    Store,
+}
 
 /// How the head behaves.
 #[derive(Clone)]
@@ -63,6 +87,14 @@ pub(crate) struct HeadOptions {
     pub(crate) future_limit: Option<Millis>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) compression: crate::wal::Compression,
+    /// What is done with start timestamps.
+    pub(crate) starts: Starts,
+    /// Floats are encoded as XOR2.
+    pub(crate) xor2: bool,
+    /// Exemplars that are kept.
+    pub(crate) exemplars: usize,
+    /// More series than this are not made; 0: no limit.
+    pub(crate) max_series: usize,
 }
 
 impl Default for HeadOptions {
@@ -72,6 +104,10 @@ impl Default for HeadOptions {
             future_limit: Some(10 * 60_000),
             clock: Arc::new(WallClock),
             compression: Default::default(),
+            starts: Starts::default(),
+            xor2: false,
+            exemplars: 0,
+            max_series: 0,
         }
     }
 }
@@ -82,6 +118,10 @@ pub(crate) struct Head {
     index: RwLock<Index>,
     pages: RwLock<Vec<Option<Arc<Page>>>>,
     making: Mutex<Making>,
+    metadata: MetadataTable,
+    pub(crate) exemplars: Exemplars,
+    /// Finished chunks on the disk; none in a head that lives in memory alone.
+    files: OnceLock<ChunkFiles>,
     isolation: Arc<Isolation>,
     /// Held open by whoever appends; closed to remove series and to move `min_valid`.
     gate: RwLock<()>,
@@ -112,6 +152,7 @@ pub(crate) fn place(id: u32) -> (usize, usize) {
 impl Head {
     pub(crate) fn new(options: HeadOptions, stats: Arc<Stats>) -> Self {
         let records = Records::new(options.compression);
+        let exemplars = Exemplars::new(options.exemplars, Arc::clone(&stats.exemplars));
         Self {
             options,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
@@ -123,6 +164,9 @@ impl Head {
                 records,
                 pairs: Vec::new(),
             }),
+            metadata: MetadataTable::default(),
+            exemplars,
+            files: OnceLock::new(),
             isolation: Arc::default(),
             gate: RwLock::new(()),
             min: AtomicI64::new(i64::MAX),
@@ -193,6 +237,9 @@ impl Head {
         if let Some(range) = self.range() {
             self.stats.head_min.set(range.min);
             self.stats.head_max.set(range.max);
+            let seconds = |ms: Millis| ms as f64 / 1000.0;
+            self.stats.head.min_seconds.set(seconds(range.min));
+            self.stats.head.max_seconds.set(seconds(range.max));
         }
     }
 
@@ -281,6 +328,7 @@ impl Head {
                 {
                     Some(id) => id,
                     None => {
+                        self.check_limit(new.len())?;
                         let id = u32::try_from(next).map_err(|_| {
                             Error::Limit(
                                 "4294967295 series were made: restart to count anew".into(),
@@ -330,6 +378,18 @@ impl Head {
         }
     }
 
+    /// Whether `more` series and one can be made.
+    fn check_limit(&self, more: usize) -> Result<(), Error> {
+        let limit = self.options.max_series;
+        if limit == 0 || self.series() + more < limit {
+            return Ok(());
+        }
+        self.stats.head.series_limited.inc();
+        Err(Error::Limit(format!(
+            "the head has its limit of {limit} series: no new ones are made"
+        )))
+    }
+
     /// The number of a series that the log gives; the one that it has already if the labels are
     /// known. None if the log's number does not fit.
     pub(crate) fn make_as(&self, labels: &Labels, id: u64) -> Option<u32> {
@@ -369,7 +429,6 @@ impl Head {
     }
 
     /// The labels of a series.
-    #[cfg(test)]
     pub(crate) fn labels_of(&self, id: u32) -> Option<Labels> {
         let index = self.index.read();
         let (page, slot) = place(id);
@@ -395,6 +454,16 @@ impl Head {
         let pages = self.pages.read();
         let pages = pages.iter().flatten().map(|p| p.0.lock().bytes());
         index + pages.sum::<usize>()
+    }
+
+    /// What it counts.
+    pub(crate) fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// What tells this head's references from those of others.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
     }
 }
 

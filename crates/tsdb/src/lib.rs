@@ -30,6 +30,7 @@ mod head;
 mod lock;
 mod options;
 mod replay;
+mod rewrite;
 mod stats;
 pub mod wal;
 
@@ -37,6 +38,7 @@ pub mod wal;
 pub use block::fs;
 pub use db::{Db, Retention, Round, Space};
 pub use error::Error;
+pub use head::Starts;
 pub use options::{Disk, Hold, OnProgress, Options};
 pub use replay::{Progress, Replayed};
 pub use stats::{Stats, WalStats};

@@ -9,6 +9,7 @@ use model::time::{Clock, WallClock};
 use ulid::Ulid;
 
 use crate::fs::{Fs, OsFs};
+use crate::head::Starts;
 use crate::wal::WalOptions;
 use crate::{Error, Progress, Retention, Space, Stats};
 
@@ -42,6 +43,15 @@ pub struct Options {
     /// newer ones, ms; 0: not at all. [`Db::set_out_of_order_window`](crate::Db::set_out_of_order_window)
     /// changes it.
     pub out_of_order_window: Millis,
+    /// Exemplars that are kept, of all series together; 0: none.
+    /// [`Db::set_max_exemplars`](crate::Db::set_max_exemplars) changes it.
+    pub max_exemplars: usize,
+    /// What is done with start timestamps.
+    pub starts: Starts,
+    /// Floats of the head are encoded as XOR2, which Prometheus before 3.9 cannot read.
+    pub xor2: bool,
+    /// No more series than this are made in the head; 0: no limit.
+    pub max_series: usize,
     /// Take the lock file.
     pub lock: bool,
     /// How often a thread of the database does [`Db::maintain`](crate::Db::maintain); none: never.
@@ -77,6 +87,10 @@ impl Default for Options {
             retention: Retention::time(15 * DAY),
             future_limit: Some(10 * 60_000),
             out_of_order_window: 0,
+            max_exemplars: 0,
+            starts: Starts::Ignore,
+            xor2: false,
+            max_series: 0,
             lock: true,
             maintain_every: Some(Duration::from_secs(60)),
             patience: Duration::from_secs(30),

@@ -9,13 +9,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use model::{Labels, Millis};
+use model::report::Metadata;
+use model::sink::Exemplar;
+use model::{Labels, Millis, SeriesRef};
 
+use crate::Error;
 use crate::fs::Fs;
-use crate::head::{Head, PAGE};
+use crate::head::{Filed, Head, PAGE, ReplayRow, ReplayValue};
 use crate::wal::record::{self, RecordKind};
 use crate::wal::{self, Ahead, checkpoint};
-use crate::{Error, Stats};
 
 /// How far a replay is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +48,10 @@ pub struct Replayed {
     pub out_of_order: u64,
     /// Those of them whose series the log does not have.
     pub out_of_order_unknown: u64,
-    /// Histogram records, which are not kept yet.
+    /// Histograms read, those that blocks have already included.
     pub histograms: u64,
+    /// Exemplars read.
+    pub exemplars: u64,
     /// Damaged segments, with what is wrong; their rest was set aside.
     pub damaged: Vec<String>,
     /// How long it took.
@@ -57,10 +61,12 @@ pub struct Replayed {
 }
 
 type Samples = Vec<(u32, Millis, f64)>;
+type OtherRows = Vec<ReplayRow>;
 
 /// What a worker is given.
 enum Job {
     Samples(Samples),
+    Others(OtherRows),
     /// Everybody waits for everybody, twice: between the two the reader has the head to itself.
     Meet(Arc<Barrier>),
 }
@@ -73,9 +79,43 @@ const WAITING: usize = 16;
 /// series then gets several at once, while it is in the cache.
 const GATHERED: usize = 512 << 10;
 
+/// Other rows given to a worker at once.
+const HANDED_OTHERS: usize = 256;
+
+/// Which series have rows that are no plain floats: their floats must not overtake those, nor the
+/// other way round.
+#[derive(Default)]
+struct Marked(Vec<u64>);
+
+impl Marked {
+    fn has(&self, id: u32) -> bool {
+        let word = self.0.get(id as usize / 64).copied().unwrap_or(0);
+        word >> (id % 64) & 1 != 0
+    }
+
+    /// False if it was marked before.
+    fn mark(&mut self, id: u32) -> bool {
+        let new = !self.has(id);
+        let at = id as usize / 64;
+        if at >= self.0.len() {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(at) {
+            *word |= 1 << (id % 64);
+        }
+        new
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Samples on their way into the head.
 #[derive(Default)]
 struct Gathered {
+    /// Series of which other rows came by.
+    marked: Marked,
     samples: Samples,
     sorted: Samples,
     /// By page: how many, then where the next one goes.
@@ -83,6 +123,29 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// Takes a list of floats; how many of those that were appended had no series.
+    fn take(&mut self, list: &Samples, head: &Head, min: Millis) -> u64 {
+        self.samples.extend_from_slice(list);
+        let mixed = !self.marked.is_empty() && list.iter().any(|s| self.marked.has(s.0));
+        match mixed || self.samples.len() >= GATHERED {
+            true => self.empty_into(head, min),
+            false => 0,
+        }
+    }
+
+    /// Appends other rows, after the floats that came before them; how many of each had no series.
+    fn take_others(&mut self, rows: &OtherRows, head: &Head, min: Millis) -> (u64, u64) {
+        let mut new = false;
+        for row in rows {
+            new |= self.marked.mark(row.0);
+        }
+        let floats = match new {
+            true => self.empty_into(head, min),
+            false => 0,
+        };
+        (floats, head.replay_rows(rows, min))
+    }
+
     /// Appends everything; how many samples had no series.
     fn empty_into(&mut self, head: &Head, min: Millis) -> u64 {
         let pages = self.samples.iter().map(|s| (s.0 / PAGE) as usize);
@@ -120,19 +183,47 @@ struct Workers {
     senders: Vec<SyncSender<Job>>,
     lists: Vec<Samples>,
     spare: Receiver<Samples>,
+    others: Vec<OtherRows>,
+    /// Series of which other rows came by,
+    marked: Marked,
+    /// and whether a list holds floats of one.
+    mixed: Vec<bool>,
 }
 
 impl Workers {
     #[inline]
     fn push(&mut self, id: u32, ts: Millis, value: f64) {
         let worker = (id / PAGE) as usize % self.lists.len();
+        if !self.marked.is_empty() && self.marked.has(id) {
+            self.hand_others(worker);
+            self.mixed[worker] = true;
+        }
         self.lists[worker].push((id, ts, value));
         if self.lists[worker].len() >= HANDED {
             self.hand(worker);
         }
     }
 
+    fn push_other(&mut self, row: ReplayRow) {
+        let worker = (row.0 / PAGE) as usize % self.lists.len();
+        if self.marked.mark(row.0) || self.mixed[worker] {
+            self.hand(worker);
+        }
+        self.others[worker].push(row);
+        if self.others[worker].len() >= HANDED_OTHERS {
+            self.hand_others(worker);
+        }
+    }
+
+    fn hand_others(&mut self, worker: usize) {
+        let full = std::mem::take(&mut self.others[worker]);
+        if !full.is_empty() {
+            let _ = self.senders[worker].send(Job::Others(full));
+        }
+    }
+
     fn hand(&mut self, worker: usize) {
+        self.mixed[worker] = false;
         let mut next = self
             .spare
             .try_recv()
@@ -157,21 +248,25 @@ impl Workers {
 
     fn hand_all(&mut self) {
         for worker in 0..self.lists.len() {
+            // What is in both lists does not belong to the same series: see `Workers::push`.
             self.hand(worker);
+            self.hand_others(worker);
         }
     }
 }
 
-/// Reads the log of `dir` (the `wal` folder) into `head`. Samples before `min` are in blocks.
+/// Reads the log of `dir` (the `wal` folder) into `head`, and gives series the chunks that files have of
+/// them. Samples before `min` are in blocks.
 pub(crate) fn replay(
     fs: &dyn Fs,
     dir: &Path,
     head: &Head,
+    mut filed: Filed,
     min: Millis,
-    stats: &Arc<Stats>,
     progress: &dyn Fn(Progress),
 ) -> Result<Replayed, Error> {
     let started = Instant::now();
+    let stats = head.stats();
     checkpoint::remove_temporary(fs, dir)?;
     let mut inputs: Vec<(PathBuf, bool)> = Vec::new();
     let mut first = 0;
@@ -202,16 +297,18 @@ pub(crate) fn replay(
             let give_back = give_back.clone();
             senders.push(sender);
             handles.push(scope.spawn(move || {
-                let mut unknown = 0;
+                let (mut unknown, mut unknown_histograms) = (0, 0);
                 let mut gathered = Gathered::default();
                 while let Ok(job) = receiver.recv() {
                     match job {
                         Job::Samples(list) => {
-                            gathered.samples.extend_from_slice(&list);
+                            unknown += gathered.take(&list, head, min);
                             let _ = give_back.try_send(list);
-                            if gathered.samples.len() >= GATHERED {
-                                unknown += gathered.empty_into(head, min);
-                            }
+                        }
+                        Job::Others(rows) => {
+                            let more = gathered.take_others(&rows, head, min);
+                            unknown += more.0;
+                            unknown_histograms += more.1;
                         }
                         Job::Meet(barrier) => {
                             unknown += gathered.empty_into(head, min);
@@ -220,13 +317,17 @@ pub(crate) fn replay(
                         }
                     }
                 }
-                unknown + gathered.empty_into(head, min)
+                unknown += gathered.empty_into(head, min);
+                (unknown, unknown_histograms)
             }));
         }
         let mut workers = Workers {
             senders,
             lists: vec![Vec::with_capacity(HANDED); threads],
             spare,
+            others: (0..threads).map(|_| Vec::new()).collect(),
+            marked: Marked::default(),
+            mixed: vec![false; threads],
         };
         let mut result = Ok(());
         for (done, (path, is_last)) in inputs.iter().enumerate() {
@@ -234,7 +335,15 @@ pub(crate) fn replay(
                 done: done as u64,
                 total,
             });
-            result = segment(fs, path, *is_last, head, &mut workers, &mut replayed);
+            result = segment(
+                fs,
+                path,
+                *is_last,
+                head,
+                &mut filed,
+                &mut workers,
+                &mut replayed,
+            );
             if result.is_err() {
                 break;
             }
@@ -244,7 +353,11 @@ pub(crate) fn replay(
         for handle in handles {
             // A worker that panicked lost samples: that must not pass for a good start.
             match handle.join() {
-                Ok(unknown) => replayed.unknown += unknown,
+                Ok((floats, histograms)) => {
+                    replayed.unknown += floats + histograms;
+                    stats.replay_unknown_refs.add(floats);
+                    stats.head.unknown_histograms.add(histograms);
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
@@ -252,10 +365,14 @@ pub(crate) fn replay(
     })?;
     head.order_index();
     progress(Progress { done: total, total });
+    if filed.left() > 0 {
+        tracing::info!(
+            chunks = filed.left(),
+            "files have chunks of series that the log does not have"
+        );
+    }
     replayed.series = head.series() as u64;
     replayed.took = started.elapsed();
-    stats.replay_unknown_refs.add(replayed.unknown);
-    stats.replay_histograms_skipped.add(replayed.histograms);
     stats.wal_corruptions.add(replayed.damaged.len() as u64);
     stats.replay_seconds.set(replayed.took.as_secs_f64());
     Ok(replayed)
@@ -266,6 +383,7 @@ fn segment(
     path: &Path,
     is_last: bool,
     head: &Head,
+    filed: &mut Filed,
     workers: &mut Workers,
     replayed: &mut Replayed,
 ) -> Result<(), Error> {
@@ -273,11 +391,15 @@ fn segment(
     loop {
         let error = match reader.read() {
             Ok(Some(bytes)) => {
-                if take(bytes, head, workers, replayed).is_err() {
-                    // Its checksum is right, so its neighbours can be trusted.
-                    let what = format!("{}: a malformed record was left out", path.display());
-                    tracing::warn!("{what}");
-                    replayed.damaged.push(what);
+                match take(bytes, head, filed, workers, replayed) {
+                    Ok(()) => {}
+                    Err(Stop::Failed(e)) => return Err(e),
+                    Err(Stop::Bad) => {
+                        // Its checksum is right, so its neighbours can be trusted.
+                        let what = format!("{}: a malformed record was left out", path.display());
+                        tracing::warn!("{what}");
+                        replayed.damaged.push(what);
+                    }
                 }
                 continue;
             }
@@ -292,16 +414,19 @@ fn segment(
 fn take(
     bytes: &[u8],
     head: &Head,
+    filed: &mut Filed,
     workers: &mut Workers,
     replayed: &mut Replayed,
-) -> Result<(), record::BadRecord> {
+) -> Result<(), Stop> {
     let Replayed {
         samples,
         unknown,
         histograms,
+        exemplars,
         renamed,
         ..
     } = replayed;
+    let counts = &head.stats().head;
     let number = |renamed: &HashMap<u64, u32>, reference: u64| {
         if !renamed.is_empty()
             && let Some(&id) = renamed.get(&reference)
@@ -311,7 +436,7 @@ fn take(
         u32::try_from(reference).ok()
     };
     match record::kind(bytes) {
-        RecordKind::Series => record::read_series(bytes, |reference, labels| {
+        RecordKind::Series => Ok(record::read_series(bytes, |reference, labels| {
             let set = if labels.is_sorted_by(|a, b| a.0 < b.0)
                 && labels.iter().all(|l| !l.1.is_empty())
             {
@@ -319,21 +444,38 @@ fn take(
             } else {
                 Labels::from_pairs(labels.iter().copied())
             };
-            if let Some(id) = head.make_as(&set, reference)
-                && u64::from(id) != reference
-            {
-                renamed.insert(reference, id);
+            if let Some(id) = head.make_as(&set, reference) {
+                if u64::from(id) != reference {
+                    renamed.insert(reference, id);
+                }
+                if let Some(found) = filed.take(reference) {
+                    match u64::from(id) == reference {
+                        true => head.attach(id, &found),
+                        // It may have samples that are still under way.
+                        false => workers.alone(|| head.attach(id, &found)),
+                    }
+                }
             }
             head.skip_numbers(reference);
-        }),
+        })?),
+        RecordKind::SamplesV2 if head.stores_starts() => Ok(record::read_started_samples(
+            bytes,
+            |reference, ts, start, value| {
+                *samples += 1;
+                match number(renamed, reference) {
+                    Some(id) => workers.push_other((id, ts, start, ReplayValue::Float(value))),
+                    None => *unknown += 1,
+                }
+            },
+        )?),
         RecordKind::Samples | RecordKind::SamplesV2 => {
-            record::read_samples(bytes, |reference, ts, value| {
+            Ok(record::read_samples(bytes, |reference, ts, value| {
                 *samples += 1;
                 match number(renamed, reference) {
                     Some(id) => workers.push(id, ts, value),
                     None => *unknown += 1,
                 }
-            })
+            })?)
         }
         RecordKind::Tombstones => {
             let mut stones = Vec::new();
@@ -343,18 +485,80 @@ fn take(
                 }
             })?;
             // Only what came before it in the log is deleted.
+            let mut failed = None;
             workers.alone(|| {
                 for (id, min, max) in stones {
-                    head.delete(id, min, max);
+                    if !head.has(id.into()) {
+                        counts.unknown_tombstones.inc();
+                    } else if let Err(e) = head.delete(id, min, max) {
+                        failed = Some(e);
+                    }
                 }
             });
-            Ok(())
+            // What was deleted must not come back.
+            failed.map_or(Ok(()), |e| Err(Stop::Failed(e)))
         }
-        RecordKind::Histograms => {
-            *histograms += 1;
-            Ok(())
-        }
-        // Not kept in memory yet.
-        RecordKind::Exemplars | RecordKind::Metadata | RecordKind::Unknown(_) => Ok(()),
+        RecordKind::Histograms => Ok(record::read_histograms(
+            bytes,
+            |reference, ts, start, value| {
+                *histograms += 1;
+                match number(renamed, reference) {
+                    Some(id) => {
+                        workers.push_other((id, ts, start, ReplayValue::Histogram(value)));
+                    }
+                    None => *unknown += 1,
+                }
+            },
+        )?),
+        RecordKind::Exemplars => Ok(record::read_exemplars(
+            bytes,
+            |reference, ts, value, labels| {
+                *exemplars += 1;
+                let id = number(renamed, reference).filter(|&id| head.has(id.into()));
+                let Some(id) = id else {
+                    counts.unknown_exemplars.inc();
+                    return;
+                };
+                let exemplar = Exemplar {
+                    series: SeriesRef {
+                        id: id.into(),
+                        generation: head.generation(),
+                    },
+                    labels: Labels::from_pairs(labels.iter().copied()),
+                    value,
+                    ts,
+                    timed: true,
+                };
+                let labels = || head.labels_of(id).unwrap_or_default();
+                head.exemplars.add(id, &exemplar, labels);
+            },
+        )?),
+        RecordKind::Metadata => Ok(record::read_metadata(
+            bytes,
+            |reference, kind, unit, help| {
+                let metadata = Metadata {
+                    kind,
+                    unit: unit.into(),
+                    help: help.into(),
+                };
+                let id = number(renamed, reference);
+                if !id.is_some_and(|id| head.set_metadata(id, &metadata)) {
+                    counts.unknown_metadata.inc();
+                }
+            },
+        )?),
+        RecordKind::Unknown(_) => Ok(()),
+    }
+}
+
+/// Why a record could not be taken.
+enum Stop {
+    Bad,
+    Failed(Error),
+}
+
+impl From<record::BadRecord> for Stop {
+    fn from(_: record::BadRecord) -> Self {
+        Stop::Bad
     }
 }

@@ -1,15 +1,23 @@
 //! What the database counts about itself, under Prometheus' names.
 
+mod head;
 mod storage;
 
 use std::sync::Arc;
 
 use metrics::{Counter, Error, Gauge, Histogram, Registry, Summary};
 
+pub use head::{ChunkFileStats, ExemplarStats, HeadStats};
 pub use storage::Storage;
 
 /// The instruments of one database.
 pub struct Stats {
+    /// The head, beyond what stands here.
+    pub head: HeadStats,
+    /// Exemplars.
+    pub exemplars: Arc<ExemplarStats>,
+    /// Files of finished chunks.
+    pub chunk_files: Arc<ChunkFileStats>,
     /// Series that were created.
     pub series_created: Counter,
     /// Series that were dropped by garbage collection.
@@ -74,8 +82,6 @@ pub struct Stats {
     pub wbl_unknown_refs: Counter,
     /// Samples in the log whose series is not.
     pub replay_unknown_refs: Counter,
-    /// Histogram samples in the log, which are not kept yet.
-    pub replay_histograms_skipped: Counter,
     /// Time of the replay, seconds.
     pub replay_seconds: metrics::FloatGauge,
     /// Local blocks.
@@ -89,6 +95,9 @@ impl Stats {
     pub fn new(r: &Registry) -> Result<Self, Error> {
         let float = |name, help| Ok::<_, Error>(r.counters(name, help, ["type"])?.with(&["float"]));
         Ok(Self {
+            head: HeadStats::new(r)?,
+            exemplars: Arc::new(ExemplarStats::new(r)?),
+            chunk_files: Arc::new(ChunkFileStats::new(r)?),
             series_created: r.counter(
                 "prometheus_tsdb_head_series_created_total",
                 "Total number of series created in the head",
@@ -220,10 +229,6 @@ impl Stats {
                     ["type"],
                 )?
                 .with(&["samples"]),
-            replay_histograms_skipped: r.counter(
-                "prometheus_tsdb_wal_replay_histogram_records_skipped_total",
-                "Total number of native histogram records in the log that were not kept.",
-            )?,
             replay_seconds: r.float_gauge(
                 "prometheus_tsdb_data_replay_duration_seconds",
                 "Time taken to replay the data on disk.",

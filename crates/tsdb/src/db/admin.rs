@@ -63,7 +63,7 @@ impl Inner {
         let ticket = self.wal.append(&mut records)?;
         for (id, min, max) in stones {
             if let Ok(id) = u32::try_from(id) {
-                self.head.delete(id, min, max);
+                self.head.delete(id, min, max)?;
             }
         }
         self.delete_ooo(matchers, range)?;

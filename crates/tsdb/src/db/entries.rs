@@ -17,7 +17,7 @@ use model::{
 };
 use parking_lot::Mutex;
 
-use super::local::{LocalBlock, Wanted};
+use super::local::{self, LocalBlock, Wanted};
 use super::view::{Pin, threads};
 use crate::head::{ChunkWriter, PairSymbols, Reach, account};
 
@@ -357,11 +357,13 @@ impl MergedCursor {
             self.series(gathered, entries, &mut batch);
         }
         let mut read = 0;
+        let mut more = Vec::new();
         for (block, wanted) in shared.blocks.iter().zip(&mut self.wanted) {
-            read += block.read(wanted, &mut batch)?;
+            read += block.read(wanted, &mut batch, &mut more)?;
         }
+        local::insert(more, &mut batch);
         Statistics::add(&shared.scope.statistics.bytes, read);
-        let copied = self.chunks.end(&mut batch);
+        let copied = self.chunks.end(&mut batch)?;
         account(&mut batch, &shared.scope, copied + read as usize)?;
         Ok(batch)
     }

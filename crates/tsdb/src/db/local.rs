@@ -9,14 +9,14 @@ use block::chunks;
 use block::index::{self, ChunkMeta};
 use block::postings::{self, Index as _};
 use block::read_at::{Span, coalesce};
-use block::tombstones::{Touch, subtract, touch};
+use block::tombstones::{Touch, touch};
 use block::{Block, BlockError, Meta};
 use bytes::Bytes;
-use chunk::xor::Encoder;
 use model::{ChunkRef, Encoding, Matcher, SeriesBatch, TimeRange};
 use ulid::Ulid;
 
 use crate::Error;
+use crate::rewrite::without;
 
 /// Chunks this close together are read together,
 const GAP: u64 = 16 << 10;
@@ -40,6 +40,30 @@ pub(crate) struct Wanted {
     pub(crate) chunk: u32,
     /// The series' number if some of it may be deleted.
     pub(crate) stoned: Option<u32>,
+}
+
+/// Chunks that come behind the one at a place of the batch.
+pub(crate) type More = Vec<(u32, ChunkRef)>;
+
+/// Puts chunks where they belong.
+pub(crate) fn insert(mut more: More, batch: &mut SeriesBatch) {
+    if more.is_empty() {
+        return;
+    }
+    more.sort_by_key(|m| m.0);
+    let old = std::mem::take(&mut batch.chunks);
+    batch.chunks.reserve(old.len() + more.len());
+    let mut more = more.into_iter().peekable();
+    let mut series = batch.series.iter_mut().peekable();
+    for (place, chunk) in (0u32..).zip(old) {
+        batch.chunks.push(chunk);
+        while let Some((_, chunk)) = more.next_if(|m| m.0 == place) {
+            batch.chunks.push(chunk);
+        }
+        while let Some(one) = series.next_if(|s| s.chunks_end <= place + 1) {
+            one.chunks_end = batch.chunks.len() as u32;
+        }
+    }
 }
 
 impl LocalBlock {
@@ -115,11 +139,13 @@ impl LocalBlock {
         !stones.is_empty() && touch(stones.of(id.into()), range) != Touch::Nothing
     }
 
-    /// Reads chunks and tells the batch where they are. Gives how many bytes were read.
+    /// Reads chunks and tells the batch where they are; `more` gets those that one became. Gives how
+    /// many bytes were read.
     pub(crate) fn read(
         &self,
         wanted: &mut [Wanted],
         batch: &mut SeriesBatch,
+        more: &mut More,
     ) -> Result<u64, BlockError> {
         wanted.sort_unstable_by_key(|w| w.reference);
         let mut bytes_read = 0;
@@ -166,6 +192,7 @@ impl LocalBlock {
                             w,
                             (buffer, at + frame.start, frame.len),
                             frame.encoding,
+                            more,
                         )?,
                         Err(_) => {
                             // Longer than was guessed.
@@ -173,7 +200,7 @@ impl LocalBlock {
                             bytes_read += data.len() as u64;
                             let place = (batch.buffers.len() as u32, 0, data.len());
                             batch.buffers.push(data);
-                            self.place(batch, w, place, encoding)?;
+                            self.place(batch, w, place, encoding, more)?;
                         }
                     }
                 }
@@ -190,6 +217,7 @@ impl LocalBlock {
         wanted: &Wanted,
         (buffer, offset, len): (u32, usize, usize),
         encoding: Encoding,
+        more: &mut More,
     ) -> Result<(), BlockError> {
         let Some(chunk) = batch.chunks.get_mut(wanted.chunk as usize) else {
             return Ok(());
@@ -205,28 +233,38 @@ impl LocalBlock {
             return Ok(());
         };
         let chunk = *chunk;
-        if encoding != Encoding::XOR {
-            return Err(BlockError::Invalid(
-                "deleting parts of histogram chunks is not implemented".into(),
-            ));
-        }
-        let mut columns = chunk::Columns::default();
-        chunk::xor::decode(batch.bytes_of(&chunk), &mut columns)?;
-        subtract(&mut columns, self.block.tombstones().of(id.into()));
-        let mut encoder = Encoder::with_capacity(chunk.len as usize);
-        for (ts, value) in columns.iter() {
-            encoder.append(ts, value);
-        }
-        let bytes: Bytes = encoder.into_bytes().into();
+        let deleted = self.block.tombstones().of(id.into());
+        let stays = |ts| touch(deleted, TimeRange::new(ts, ts)) == Touch::Nothing;
+        let left = without(encoding, batch.bytes_of(&chunk), stays)?;
+        let mut refs = left.into_iter().map(|c| {
+            let data: Bytes = c.data.into();
+            let made = ChunkRef {
+                min: c.range.min,
+                max: c.range.max,
+                encoding: c.encoding,
+                buffer: batch.buffers.len() as u32,
+                offset: 0,
+                len: data.len() as u32,
+                ..chunk
+            };
+            batch.buffers.push(data);
+            made
+        });
+        let first = refs.next();
+        more.extend(refs.map(|r| (wanted.chunk, r)));
         if let Some(place) = batch.chunks.get_mut(wanted.chunk as usize) {
-            place.buffer = batch.buffers.len() as u32;
-            place.offset = 0;
-            place.len = bytes.len() as u32;
-            if let (Some(&min), Some(&max)) = (columns.ts.first(), columns.ts.last()) {
-                (place.min, place.max) = (min, max);
-            }
+            // Nothing is left: a chunk without samples.
+            *place = first.unwrap_or(ChunkRef {
+                encoding: Encoding::XOR,
+                buffer: batch.buffers.len() as u32,
+                offset: 0,
+                len: 2,
+                ..chunk
+            });
         }
-        batch.buffers.push(bytes);
+        if first.is_none() {
+            batch.buffers.push(Bytes::from_static(&[0, 0]));
+        }
         Ok(())
     }
 

@@ -59,6 +59,7 @@ impl Inner {
     pub(super) fn maintain(&self) -> Result<Round, Error> {
         let mut pending = self.maintenance.lock();
         let mut round = Round::default();
+        self.save_chunks();
         // Each part has its turn, whatever became of the others: a cut that fails for want of
         // space needs retention more than ever.
         let parts = [
@@ -95,6 +96,15 @@ impl Inner {
             return false;
         };
         now.saturating_sub(range.min) > self.options.min_block / 2 * 3
+    }
+
+    /// Moves finished chunks of the head to files. That this fails is no reason to stop: they stay in
+    /// memory, and in the log.
+    pub(super) fn save_chunks(&self) {
+        if let Err(e) = self.head.save_chunks() {
+            tracing::warn!(error = %e, "finished chunks stay in memory");
+        }
+        self.head.tell();
     }
 
     fn cut_all(&self, pending: &mut Pending, round: &mut Round, all: bool) -> Result<(), Error> {
@@ -185,6 +195,7 @@ impl Inner {
         }
         self.stats.head_truncations.inc();
         let collected = self.head.collect(before);
+        self.head.truncate_files(before)?;
         // Their samples may be in segments that are kept.
         let segment = self.wal.segment();
         let mut expiry = self.expiry.lock();

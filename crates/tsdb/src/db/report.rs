@@ -2,8 +2,13 @@
 
 use std::cmp::Reverse;
 
-use model::Str;
-use model::report::{AbsentBlocks, HeadReport, HeadStatistics, LocalBlock};
+use std::future::ready;
+
+use model::report::{
+    AbsentBlocks, ExemplarReport, HeadReport, HeadStatistics, LocalBlock, Metadata, MetadataReport,
+};
+use model::sink::Exemplar;
+use model::{BoxFuture, Labels, Matcher, Str, TimeRange};
 
 use super::{Db, quarantine};
 
@@ -61,6 +66,33 @@ impl HeadReport for Db {
             quarantined,
             lost: self.inner.lost.lock().clone(),
         }
+    }
+}
+
+impl ExemplarReport for Db {
+    fn exemplars(
+        &self,
+        matchers: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> BoxFuture<'static, Vec<(Labels, Vec<Exemplar>)>> {
+        let head = &self.inner.head;
+        let found = head.exemplars.select(&matchers, range, head.generation());
+        Box::pin(ready(found))
+    }
+}
+
+/// Of the series in the head. What belongs to which target is known where targets are.
+impl MetadataReport for Db {
+    fn metadata(&self, metric: Option<&str>) -> Vec<(Str, Vec<Metadata>)> {
+        self.inner.head.metadata_by_metric(metric)
+    }
+
+    fn target_metadata(
+        &self,
+        _matchers: &[Matcher],
+        _metric: Option<&str>,
+    ) -> Vec<(Labels, Str, Metadata)> {
+        Vec::new()
     }
 }
 

@@ -42,16 +42,17 @@ fn the_lock_keeps_others_out() {
 }
 
 #[test]
-fn leftovers_are_removed_and_chunk_files_retired() {
+fn leftovers_are_removed_and_rubbish_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     for name in [
         "01M83373T6A2J79QZ1V7RA5WS6.tmp-for-creation",
         "01M83373T6A2J79QZ1V7RA5WS7.tmp-for-deletion",
         "wal/checkpoint.00000001.tmp",
+        "chunk_snapshot.000001.0000000001",
         "chunks_head",
     ] {
         std::fs::create_dir_all(dir.path().join(name)).unwrap();
-        std::fs::write(dir.path().join(name).join("000001"), "x").unwrap();
+        std::fs::write(dir.path().join(name).join("000001"), "long enough").unwrap();
     }
     std::fs::create_dir(dir.path().join("unrelated")).unwrap();
     let _db = Db::open(dir.path(), Options::quiet()).unwrap();
@@ -60,7 +61,10 @@ fn leftovers_are_removed_and_chunk_files_retired() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, ["lock", "unrelated", "wal"]);
+    // A damaged file of chunks is damage: then no snapshot is thrown away either.
+    let snapshot = "chunk_snapshot.000001.0000000001.bad";
+    assert_eq!(left, [snapshot, "chunks_head", "lock", "unrelated", "wal"]);
+    assert!(dir.path().join("chunks_head/000001.bad").exists());
 }
 
 #[test]

@@ -1,16 +1,22 @@
 //! Appending a batch.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+mod judge;
+mod log;
+mod zeros;
 
+use std::sync::Arc;
+
+use model::histogram::Histogram;
 use model::sink::Column;
 use model::{Appended, Batch, Kind, Millis, Reject, Rejected, SinkError, TimeRange};
 use parking_lot::MutexGuard;
 
+use super::exemplars::Judged;
+use super::open::Chunking;
 use super::page::{Inner, Page, Series, Taken};
-use super::{Head, place};
-use crate::wal::{Records, Wal, record};
+use super::{Head, Starts, place};
+use crate::Error;
+use crate::wal::{Records, Wal};
 
 /// A samples record is closed once it has this many bytes: large enough to compress well.
 const SAMPLES_RECORD: usize = 64 << 10;
@@ -20,16 +26,43 @@ const SPARE: usize = 8;
 /// Buffers of one append.
 pub(super) struct Scratch {
     records: Records,
+    /// One a row: those of the floats, then those of the histograms.
     verdicts: Vec<Verdict>,
+    /// The rows in the order in which they are taken, if that is not the order in which they stand.
+    order: Vec<u32>,
+    exemplars: Vec<Judged>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Verdict {
     Take,
+    /// A stale marker, given as a float to a series of histograms with integer counts,
+    TakeIntMarker,
+    /// or with float counts.
+    TakeFloatMarker,
     /// Out of order, but within the window.
     Ooo,
     Same,
     Reject(Reject),
+}
+
+impl Verdict {
+    /// Whether the row goes to the ordered chunks.
+    fn takes(self) -> bool {
+        matches!(
+            self,
+            Self::Take | Self::TakeIntMarker | Self::TakeFloatMarker
+        )
+    }
+}
+
+/// A row of the log that is no plain float: series, time, start timestamp.
+pub(crate) type ReplayRow = (u32, Millis, Millis, ReplayValue);
+
+/// The value of a [`ReplayRow`].
+pub(crate) enum ReplayValue {
+    Float(f64),
+    Histogram(Histogram),
 }
 
 /// The times at which samples are taken.
@@ -89,6 +122,20 @@ impl<'a> Held<'a> {
 }
 
 impl Head {
+    fn chunking(&self) -> Chunking {
+        let starts = self.options.starts == Starts::Store;
+        Chunking {
+            range: self.options.chunk_range,
+            xor2: self.options.xor2 || starts,
+            starts,
+        }
+    }
+
+    /// Whether start timestamps are kept.
+    pub(crate) fn stores_starts(&self) -> bool {
+        self.options.starts == Starts::Store
+    }
+
     fn window(&self) -> Window {
         let newest = self.believed_max().unwrap_or(Millis::MIN);
         let min = newest.saturating_sub(self.options.chunk_range / 2);
@@ -106,7 +153,8 @@ impl Head {
 
     /// Appends a batch: to `wal` first, then to memory. Rows are judged against memory before the
     /// log is written; what another thread appends to the same series meanwhile is judged again,
-    /// so even an atomic batch can then come back with rejected rows, as in Prometheus.
+    /// so even an atomic batch can then come back with rejected rows, as in Prometheus. Exemplars
+    /// and metadata of unknown series are passed over, and no exemplar rejects an atomic batch.
     pub(crate) fn append(
         &self,
         mut batch: Batch,
@@ -120,16 +168,13 @@ impl Head {
                 "the columns of the batch differ in length",
             ));
         }
-        if !batch.histograms.is_empty() {
-            return Err(SinkError::failed(
-                Kind::Invalid,
-                "not implemented: appending native histograms",
-            ));
-        }
         let _active = self.stats.active_appenders.in_flight();
+        self.stats.head.appenders.inc();
         let mut scratch = self.scratch.lock().pop().unwrap_or_else(|| Scratch {
             records: Records::new(self.options.compression),
             verdicts: Vec::new(),
+            order: Vec::new(),
+            exemplars: Vec::new(),
         });
         let result = self.append_with(&batch, wal, &mut scratch);
         {
@@ -138,16 +183,10 @@ impl Head {
                 spare.push(scratch);
             }
         }
-        let (samples, rejected) = result?;
-        let exemplars = batch.exemplars.len();
+        let mut appended = result?;
         batch.clear();
-        Ok(Appended {
-            samples,
-            histograms: 0,
-            exemplars,
-            rejected,
-            batch,
-        })
+        appended.batch = batch;
+        Ok(appended)
     }
 
     fn append_with(
@@ -155,18 +194,52 @@ impl Head {
         batch: &Batch,
         wal: Option<&Wal>,
         scratch: &mut Scratch,
-    ) -> Result<(usize, Vec<Rejected>), SinkError> {
+    ) -> Result<Appended, SinkError> {
         let _open = self.gate.read();
+        if self.options.starts == Starts::Zeros
+            && let Some(zeros) = self.zeros(batch)
+        {
+            self.append_rows(&zeros, wal, scratch)?;
+        }
+        let mut appended = self.append_rows(batch, wal, scratch)?;
+        if !batch.exemplars.is_empty() {
+            appended.exemplars = self.add_exemplars(batch, scratch, &mut appended.rejected);
+        }
+        for row in &batch.metadata {
+            if let Some(id) = self.own(&row.series)
+                && self.has_other_metadata(row)
+            {
+                self.set_metadata(id, &row.metadata);
+            }
+        }
+        Ok(appended)
+    }
+
+    /// Appends the samples of a batch, and logs the rest of it.
+    fn append_rows(
+        &self,
+        batch: &Batch,
+        wal: Option<&Wal>,
+        scratch: &mut Scratch,
+    ) -> Result<Appended, SinkError> {
         let window = self.window();
-        self.judge(batch, window, &mut scratch.verdicts)?;
+        self.judge(batch, window, scratch)?;
+        let floats = batch.refs.len();
         let rejections = |verdicts: &[Verdict]| -> Vec<Rejected> {
             let rejected = verdicts.iter().enumerate();
             rejected
                 .filter_map(|(row, v)| match *v {
-                    Verdict::Reject(reason) => Some(Rejected {
-                        column: Column::Floats,
-                        row,
-                        reason,
+                    Verdict::Reject(reason) => Some(match row.checked_sub(floats) {
+                        None => Rejected {
+                            column: Column::Floats,
+                            row,
+                            reason,
+                        },
+                        Some(row) => Rejected {
+                            column: Column::Histograms,
+                            row,
+                            reason,
+                        },
                     }),
                     _ => None,
                 })
@@ -180,97 +253,79 @@ impl Head {
         }
         let mut ticket = None;
         if let Some(wal) = wal {
-            write_records(batch, scratch);
+            self.write_records(batch, scratch);
             ticket = Some((wal, wal.append(&mut scratch.records)?));
         }
-        let mut taken = self.remember(batch, window, &mut scratch.verdicts);
-        if scratch.verdicts.iter().any(|v| !matches!(v, Verdict::Take)) {
+        let (mut taken, histograms) = self.remember(batch, window, scratch);
+        if scratch.verdicts.iter().any(|v| !v.takes()) {
             taken += self.remember_ooo(batch, wal.is_some(), scratch)?;
         }
         let rejected = rejections(&scratch.verdicts);
         self.count_rejected(&rejected);
         self.stats.samples_appended.add(taken as u64);
+        self.stats.head.histograms_appended.add(histograms as u64);
         // Memory has what the log has, whatever the disk says now.
         if let Some((wal, ticket)) = ticket {
             wal.settle(ticket)?;
         }
-        Ok((scratch.verdicts.len() - rejected.len(), rejected))
+        let of = |column| rejected.iter().filter(|r| r.column == column).count();
+        Ok(Appended {
+            samples: floats - of(Column::Floats),
+            histograms: batch.histograms.len() - of(Column::Histograms),
+            rejected,
+            ..Appended::default()
+        })
+    }
+
+    /// Stores the exemplars that were logged; how many were not rejected.
+    fn add_exemplars(
+        &self,
+        batch: &Batch,
+        scratch: &Scratch,
+        rejected: &mut Vec<Rejected>,
+    ) -> usize {
+        let mut taken = 0;
+        for (row, (e, judged)) in batch.exemplars.iter().zip(&scratch.exemplars).enumerate() {
+            let judged = match (judged, self.own(&e.series)) {
+                (Judged::Take, Some(id)) => {
+                    let labels = || self.labels_of(id).unwrap_or_default();
+                    self.exemplars.add(id, e, labels)
+                }
+                (other, _) => *other,
+            };
+            match judged {
+                Judged::No(reason) => rejected.push(Rejected {
+                    column: Column::Exemplars,
+                    row,
+                    reason,
+                }),
+                Judged::Take | Judged::Pass => taken += 1,
+            }
+        }
+        taken
     }
 
     fn count_rejected(&self, rejected: &[Rejected]) {
+        let (floats, histograms) = (&self.stats, &self.stats.head);
         for r in rejected {
-            match r.reason {
-                Reject::OutOfOrder => self.stats.out_of_order.inc(),
-                Reject::TooOld => self.stats.too_old.inc(),
-                Reject::OutOfBounds => self.stats.out_of_bound.inc(),
-                Reject::Duplicate => self.stats.duplicates.inc(),
-                Reject::TooFarInFuture => self.stats.far_future.inc(),
-                // Of what is not kept in memory yet.
-                Reject::InvalidHistogram(_)
-                | Reject::ExemplarOutOfOrder
-                | Reject::ExemplarLabels => {}
-            }
-        }
-    }
-
-    /// One verdict a row.
-    fn judge(
-        &self,
-        batch: &Batch,
-        window: Window,
-        verdicts: &mut Vec<Verdict>,
-    ) -> Result<(), SinkError> {
-        verdicts.clear();
-        let tag = self.tags.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let pages = self.pages.read();
-        let mut held = Held::new(&pages);
-        let mut stale = Vec::new();
-        let mut repeated = false;
-        let known = |r: &model::SeriesRef| {
-            (r.generation == self.generation)
-                .then(|| u32::try_from(r.id).ok())
-                .flatten()
-        };
-        for (row, ((r, &ts), &value)) in batch
-            .refs
-            .iter()
-            .zip(&batch.ts)
-            .zip(&batch.values)
-            .enumerate()
-        {
-            let series = known(r).and_then(|id| {
-                let (page, slot) = held.get(id)?;
-                page.series.get_mut(slot)?.as_mut()
-            });
-            let Some(series) = series else {
-                stale.push(row);
-                continue;
+            let float = r.column == Column::Floats;
+            let counter = match r.reason {
+                Reject::OutOfOrder if float => &floats.out_of_order,
+                Reject::OutOfOrder => &histograms.histograms_out_of_order,
+                Reject::TooOld if float => &floats.too_old,
+                Reject::TooOld => &histograms.histograms_too_old,
+                Reject::OutOfBounds if float => &floats.out_of_bound,
+                Reject::OutOfBounds => &histograms.histograms_out_of_bound,
+                Reject::Duplicate if float => &floats.duplicates,
+                Reject::Duplicate => &histograms.histograms_duplicate,
+                Reject::TooFarInFuture if float => &floats.far_future,
+                Reject::TooFarInFuture => &histograms.histograms_far_future,
+                Reject::InvalidHistogram(_) => &histograms.histograms_invalid,
+                // The ring counts for itself.
+                Reject::ExemplarOutOfOrder | Reject::ExemplarLabels => continue,
             };
-            repeated |= series.checked == tag;
-            series.checked = tag;
-            verdicts.push(verdict(series.last(), ts, value, window));
+            counter.inc();
         }
-        if !stale.is_empty() {
-            self.stats.series_not_found.add(stale.len() as u64);
-            return Err(SinkError::Stale(stale));
-        }
-        if repeated {
-            // Rare (timestamps in an exposition, or backfilling): a row is judged by what the rows
-            // before it will have left.
-            let mut ends: HashMap<u64, (Millis, f64)> = HashMap::new();
-            for (row, v) in verdicts.iter_mut().enumerate() {
-                let (r, ts, value) = (batch.refs[row], batch.ts[row], batch.values[row]);
-                let last = ends.get(&r.id).copied().or_else(|| {
-                    let (page, slot) = held.get(known(&r)?)?;
-                    page.get(slot)?.last()
-                });
-                *v = verdict(last, ts, value, window);
-                if *v == Verdict::Take {
-                    ends.insert(r.id, (ts, value));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Takes the rows that are out of order: into their log, then into memory. How many those are.
@@ -289,7 +344,7 @@ impl Head {
                 Verdict::Reject(r) => {
                     matches!(r, Reject::OutOfOrder | Reject::OutOfBounds | Reject::TooOld)
                 }
-                Verdict::Take | Verdict::Same => false,
+                _ => false,
             };
             if late {
                 let delta = newest.saturating_sub(ts) as f64 / 1000.0;
@@ -300,7 +355,9 @@ impl Head {
         if !any {
             return Ok(0);
         }
-        let Scratch { records, verdicts } = scratch;
+        let Scratch {
+            records, verdicts, ..
+        } = scratch;
         let verdicts = verdicts.iter().enumerate();
         let rows = verdicts.filter(|(_, v)| **v == Verdict::Ooo);
         let samples = rows.map(|(row, _)| (batch.refs[row].id, batch.ts[row], batch.values[row]));
@@ -319,35 +376,67 @@ impl Head {
         Ok(taken)
     }
 
-    /// Puts the rows to take into memory; how many those are.
-    fn remember(&self, batch: &Batch, window: Window, verdicts: &mut [Verdict]) -> usize {
+    /// Puts the rows to take into memory; how many floats and how many histograms those are.
+    fn remember(&self, batch: &Batch, window: Window, scratch: &mut Scratch) -> (usize, usize) {
         let running = self.isolation.begin();
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
-        let (mut taken, mut chunks) = (0, 0);
+        let chunking = self.chunking();
+        let numbers = (running.number, running.low);
+        let floats = batch.refs.len();
+        let (mut taken, mut histograms, mut chunks) = (0, 0, 0);
         let mut range = TimeRange::EMPTY;
-        for (row, v) in verdicts.iter_mut().enumerate() {
-            if *v != Verdict::Take {
+        let Scratch {
+            verdicts, order, ..
+        } = scratch;
+        let mut order = order.iter();
+        let rows = verdicts.len();
+        let rows = (0..rows).map(|row| order.next().map_or(row, |&row| row as usize));
+        for row in rows {
+            let v = &mut verdicts[row];
+            if !v.takes() {
                 continue;
             }
-            let (ts, value) = (batch.ts[row], batch.values[row]);
             // The references were known a moment ago, and the gate has been open since.
-            let Some((page, slot)) = held.get(batch.refs[row].id as u32) else {
-                continue;
+            let (ts, end) = match row.checked_sub(floats) {
+                None => {
+                    let (ts, value) = (batch.ts[row], batch.values[row]);
+                    let Some((page, slot)) = held.get(batch.refs[row].id as u32) else {
+                        continue;
+                    };
+                    let start = match chunking.starts {
+                        true => batch.starts.get(row).copied().unwrap_or(0),
+                        false => 0,
+                    };
+                    (ts, page.append(slot, (ts, start, value), chunking, numbers))
+                }
+                Some(at) => {
+                    let h = &batch.histograms[at];
+                    let Some((page, slot)) = held.get(h.series.id as u32) else {
+                        continue;
+                    };
+                    let time = (h.ts, h.start);
+                    let end = page.append_histogram(slot, time, &h.value, chunking, numbers);
+                    (h.ts, end)
+                }
             };
-            let chunk_range = self.options.chunk_range;
-            let end = page.append(slot, (ts, value), chunk_range, running.number, running.low);
             match end {
                 // Somebody was faster.
                 Some(Taken::No(reason)) => {
-                    *v = window.otherwise(ts, reason);
+                    *v = match row < floats {
+                        true => window.otherwise(ts, reason),
+                        false => Verdict::Reject(reason),
+                    };
                     continue;
                 }
                 Some(Taken::Same) | None => continue,
                 Some(Taken::NewChunk) => chunks += 1,
                 Some(Taken::Yes) => {}
             }
-            taken += 1;
+            match row < floats {
+                true => taken += 1,
+                false => histograms += 1,
+            }
             range.min = range.min.min(ts);
             range.max = range.max.max(ts);
         }
@@ -356,7 +445,7 @@ impl Head {
         // Before the batch is visible: whoever sees it knows where the head ends.
         self.saw(range);
         drop(running);
-        taken
+        (taken, histograms)
     }
 
     /// From the first to the last sample of a series.
@@ -364,28 +453,30 @@ impl Head {
         let (number, slot) = place(id);
         let page = self.pages.read().get(number).cloned().flatten()?;
         let page = page.0.lock();
-        let series = page.get(slot)?;
-        Some((series.first_ts()?, series.last()?.0))
+        page.get(slot)?.span()
     }
 
     /// Removes samples of a series; false if there were none.
-    pub(crate) fn delete(&self, id: u32, min: Millis, max: Millis) -> bool {
+    pub(crate) fn delete(&self, id: u32, min: Millis, max: Millis) -> Result<bool, Error> {
         let (number, slot) = place(id);
         let Some(page) = self.pages.read().get(number).cloned().flatten() else {
-            return false;
+            return Ok(false);
         };
+        // What lies in files is read first, with nothing locked; it stays where it is meanwhile.
+        let in_files = page.0.lock().touched_in_files(slot, (min, max));
+        let in_files = self.read_files(&in_files)?;
         let mut page = page.0.lock();
         let before = page.get(slot).map_or(0, Series::chunks);
-        let deleted = page.delete(slot, (min, max), self.options.chunk_range);
+        let deleted = page.delete(slot, (min, max), &in_files);
         let after = page.get(slot).map_or(0, Series::chunks);
         self.stats.chunks.add(after as i64 - before as i64);
-        // What the head itself encoded can be decoded.
-        deleted.unwrap_or(false)
+        deleted.map_err(|e| Error::Invalid(format!("a chunk of the head cannot be read: {e}")))
     }
 
     /// Appends samples of the log: those of series that exist, later than what is there and not
     /// older than `min`. The answer is how many had no series.
     pub(crate) fn replay(&self, samples: &[(u32, Millis, f64)], min: Millis) -> u64 {
+        let chunking = self.chunking();
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
         let (mut unknown, mut chunks) = (0, 0);
@@ -394,9 +485,9 @@ impl Head {
             if ts < min {
                 continue;
             }
-            let end = held.get(id).and_then(|(page, slot)| {
-                page.append(slot, (ts, value), self.options.chunk_range, 0, 0)
-            });
+            let end = held
+                .get(id)
+                .and_then(|(page, slot)| page.append(slot, (ts, 0, value), chunking, (0, 0)));
             match end {
                 None => {
                     unknown += 1;
@@ -414,59 +505,41 @@ impl Head {
         self.saw(range);
         unknown
     }
-}
 
-#[inline]
-fn verdict(last: Option<(Millis, f64)>, ts: Millis, value: f64, window: Window) -> Verdict {
-    if let Some(reason) = window.check(ts) {
-        return window.otherwise(ts, reason);
-    }
-    match Series::check(last, ts, value) {
-        Taken::No(reason) => window.otherwise(ts, reason),
-        Taken::Same => Verdict::Same,
-        Taken::Yes | Taken::NewChunk => Verdict::Take,
-    }
-}
-
-fn write_records(batch: &Batch, scratch: &mut Scratch) {
-    let records = &mut scratch.records;
-    records.clear();
-    if !batch.metadata.is_empty() {
-        record::begin_metadata(records.out());
-        for m in &batch.metadata {
-            let d = &m.metadata;
-            record::put_metadata(records.out(), m.series.id, d.kind, &d.unit, &d.help);
+    /// Appends other rows of the log, as [`Head::replay`] does floats.
+    pub(crate) fn replay_rows(&self, rows: &[ReplayRow], min: Millis) -> u64 {
+        let chunking = self.chunking();
+        let pages = self.pages.read();
+        let mut held = Held::new(&pages);
+        let (mut unknown, mut chunks) = (0, 0);
+        let mut range = TimeRange::EMPTY;
+        for (id, ts, start, value) in rows {
+            if *ts < min {
+                continue;
+            }
+            let end = held.get(*id).and_then(|(page, slot)| match value {
+                ReplayValue::Float(value) => {
+                    page.append(slot, (*ts, *start, *value), chunking, (0, 0))
+                }
+                ReplayValue::Histogram(value) => {
+                    page.append_histogram(slot, (*ts, *start), value, chunking, (0, 0))
+                }
+            });
+            match end {
+                None => {
+                    unknown += 1;
+                    continue;
+                }
+                Some(Taken::No(_) | Taken::Same) => continue,
+                Some(Taken::NewChunk) => chunks += 1,
+                Some(Taken::Yes) => {}
+            }
+            range = range.union(TimeRange::new(*ts, *ts));
         }
-        records.end();
-    }
-    let mut writer: Option<record::SamplesWriter> = None;
-    for (row, v) in scratch.verdicts.iter().enumerate() {
-        // What is out of order stands here too: whoever sends the log on wants every sample, and
-        // replay passes over it as what it is.
-        if !matches!(v, Verdict::Take | Verdict::Ooo) {
-            continue;
-        }
-        let (id, ts) = (batch.refs[row].id, batch.ts[row]);
-        if records.open_len() > SAMPLES_RECORD {
-            records.end();
-            writer = None;
-        }
-        let w = match writer {
-            Some(w) => w,
-            None => record::SamplesWriter::begin(records.out(), id, ts),
-        };
-        writer = Some(w);
-        w.push(records.out(), id, ts, batch.values[row]);
-    }
-    records.end();
-    if let Some(first) = batch.exemplars.first() {
-        let base = (first.series.id, first.ts);
-        record::begin_exemplars(records.out(), base.0, base.1);
-        for e in &batch.exemplars {
-            let labels: Vec<_> = e.labels.iter().collect();
-            let labels = labels.into_iter();
-            record::put_exemplar(records.out(), base, e.series.id, e.ts, e.value, labels);
-        }
-        records.end();
+        drop(held);
+        self.stats.chunks.add(chunks);
+        self.stats.chunks_created.add(chunks as u64);
+        self.saw(range);
+        unknown
     }
 }

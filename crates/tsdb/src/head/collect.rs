@@ -60,6 +60,7 @@ impl Head {
         let mut pages = self.pages.write();
         let mut gone = Vec::with_capacity(candidates.len());
         let mut touched = Vec::new();
+        let mut metadata = Vec::new();
         for &id in candidates {
             let (number, slot) = super::place(id);
             let Some(Some(page)) = pages.get(number) else {
@@ -72,9 +73,11 @@ impl Head {
             let pairs = page.labels(series);
             gone.push((id, index.hash_of(pairs)));
             touched.extend_from_slice(pairs);
+            metadata.push(series.metadata);
             page.remove(slot);
         }
         index.remove(&gone, touched);
+        metadata.into_iter().for_each(|n| self.metadata.release(n));
         // The last page may still get series.
         let last = pages.len().saturating_sub(1);
         for page in pages.iter_mut().take(last) {

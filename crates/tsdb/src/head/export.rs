@@ -4,6 +4,7 @@ use block::index::SymbolSet;
 use block::{BlockError, Chunk, Writer};
 use model::{Encoding, Millis};
 
+use super::files::Place;
 use super::page::SeenBytes;
 use super::{Head, Snapshot, place};
 
@@ -88,7 +89,8 @@ impl Head {
         writer: &mut Writer,
     ) -> Result<(), BlockError> {
         let mut bytes: Vec<u8> = Vec::new();
-        let mut chunks: Vec<(Millis, Millis, usize)> = Vec::new();
+        let mut chunks: Vec<(Millis, Millis, Encoding, usize)> = Vec::new();
+        let mut in_files: Vec<(Place, std::ops::Range<usize>)> = Vec::new();
         let mut labels = Vec::new();
         for &(id, from, to) in &export.series {
             let (number, slot) = place(id);
@@ -97,6 +99,7 @@ impl Head {
             };
             bytes.clear();
             chunks.clear();
+            in_files.clear();
             {
                 let page = page.0.lock();
                 page.see(slot, (min, max - 1), snapshot, |seen| {
@@ -105,28 +108,37 @@ impl Head {
                             let blob = page.blob(blob);
                             let at = at as usize;
                             bytes.extend_from_slice(
-                                blob.get(at..at + usize::from(len)).unwrap_or_default(),
+                                blob.get(at..at + len as usize).unwrap_or_default(),
                             );
+                        }
+                        SeenBytes::InFile(at, len) => {
+                            let start = bytes.len();
+                            bytes.resize(start + len as usize, 0);
+                            in_files.push((at, start..bytes.len()));
                         }
                         SeenBytes::Copy(b) => bytes.extend_from_slice(b),
                         SeenBytes::Cut(b, n) => {
-                            bytes.extend_from_slice(&n.to_be_bytes());
+                            bytes.extend_from_slice(&n);
                             bytes.extend_from_slice(b.get(2..).unwrap_or_default());
                         }
                     }
-                    chunks.push((seen.min, seen.max, bytes.len()));
+                    chunks.push((seen.min, seen.max, seen.encoding, bytes.len()));
                 });
+            }
+            for (at, range) in in_files.drain(..) {
+                let room = bytes.get_mut(range).unwrap_or_default();
+                self.read_chunk(at, room)?;
             }
             let mut start = 0;
             let list: Vec<Chunk<'_>> = chunks
                 .iter()
-                .map(|&(min, max, end)| {
+                .map(|&(min, max, encoding, end)| {
                     let data = &bytes[start..end];
                     start = end;
                     Chunk {
                         min,
                         max,
-                        encoding: Encoding::XOR,
+                        encoding,
                         data,
                     }
                 })
@@ -137,5 +149,20 @@ impl Head {
             writer.add(&labels, &list)?;
         }
         Ok(())
+    }
+
+    /// Reads a chunk that lies in a file; nothing is locked meanwhile.
+    fn read_chunk(&self, at: Place, out: &mut [u8]) -> Result<(), BlockError> {
+        let (what, read) = match self.file(at) {
+            Some(file) => (file.path().display().to_string(), file.read(at.offset, out)),
+            None => (
+                "a file of chunks".to_owned(),
+                Err(std::io::ErrorKind::NotFound.into()),
+            ),
+        };
+        read.map_err(|source| BlockError::Io {
+            what: format!("reading {what}"),
+            source,
+        })
     }
 }

@@ -386,6 +386,12 @@ impl Index {
         Labels::from_sorted(pairs.iter().map(|&p| self.pair(p)))
     }
 
+    /// Bytes of the label names and values.
+    pub(crate) fn symbol_bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|n| n.text.len()).sum();
+        names + self.pairs.iter().map(|p| p.value.len()).sum::<usize>()
+    }
+
     /// Bytes of memory, roughly.
     pub(crate) fn bytes(&self) -> usize {
         let pairs: usize = self

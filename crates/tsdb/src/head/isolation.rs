@@ -24,6 +24,12 @@ impl State {
     fn oldest_running(&self) -> u64 {
         self.running.iter().copied().min().unwrap_or(self.next)
     }
+
+    fn low(&self) -> u64 {
+        let oldest = self.oldest_running();
+        let oldest_read = self.readers.keys().next();
+        oldest_read.map_or(oldest, |&r| r.min(oldest))
+    }
 }
 
 /// Gives out batch numbers and snapshots.
@@ -92,12 +98,7 @@ impl Isolation {
     pub(crate) fn begin(&self) -> Running<'_> {
         let state = &mut *self.0.lock();
         let number = state.next;
-        let oldest = state.oldest_running();
-        let low = state
-            .readers
-            .keys()
-            .next()
-            .map_or(oldest, |&r| r.min(oldest));
+        let low = state.low();
         state.next += 1;
         state.running.push(number);
         Running {
@@ -117,6 +118,17 @@ impl Isolation {
             running: state.running.as_slice().into(),
             low,
         }
+    }
+
+    /// Batches with a lower number are visible to everybody, now and later.
+    pub(crate) fn low(&self) -> u64 {
+        self.watermarks().0
+    }
+
+    /// What [`Isolation::low`] says, and the number of the newest batch.
+    pub(crate) fn watermarks(&self) -> (u64, u64) {
+        let state = self.0.lock();
+        (state.low(), state.next - 1)
     }
 
     /// Snapshots that are alive.

@@ -80,6 +80,7 @@ impl Head {
     /// Changes the window; [`Head::set_ooo_log`] comes first.
     pub(crate) fn set_ooo_window(&self, window: Millis) {
         self.ooo.window.store(window.max(0), Ordering::Release);
+        self.exemplars.set_window(window);
     }
 
     /// The log of out-of-order samples.

@@ -4,13 +4,21 @@
 //! once for 64 samples. Labels lie in one array of the page; chunks that are finished lie behind
 //! each other in *blobs* of some 16 KiB that queries share without copying.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use chunk::xor::Encoder;
-use model::{Millis, Reject};
+use chunk::histogram::Outcome;
+use chunk::{ChunkError, Columns, EncodedChunk};
+use model::histogram::{Histogram, InvalidHistogram, InvalidSide};
+use model::{Encoding, Millis, Reject, is_stale};
 use parking_lot::Mutex;
 
+use super::files::{Found, Place};
 use super::index::PairId;
 use super::isolation::Snapshot;
+use super::metadata;
+use super::open::{Chunking, Newest, Open, marker};
+use crate::rewrite::without;
 
 /// Series in a page.
 pub(crate) const PAGE: u32 = 64;
@@ -18,24 +26,90 @@ pub(crate) const PAGE: u32 = 64;
 const BLOB: usize = 16 << 10;
 /// By so much an open blob grows.
 const BLOB_STEP: usize = 2 << 10;
-/// Samples a chunk is planned to have.
-const SAMPLES: usize = 120;
-/// A chunk is cut beyond this many bytes, whatever the plan says.
-const MAX_BYTES: usize = 1024 - chunk::xor::MAX_SAMPLE_BYTES;
-/// What a new open chunk has room for.
-const FIRST_BYTES: usize = 48;
 
 #[derive(Default)]
 pub(crate) struct Page(pub(crate) Mutex<Inner>);
 
-/// A finished chunk.
+/// A finished chunk. There are several of each series: every byte counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Finished {
     pub(crate) min: Millis,
-    pub(crate) max: Millis,
+    /// From the first sample to the last, ms.
+    span: u32,
+    /// Where it begins in its blob or file.
     offset: u32,
-    len: u16,
-    blob: u16,
+    /// How many bytes it has; in the upper four bits the encoding.
+    len: u32,
+    samples: u16,
+    /// The number of the blob, or of the file.
+    place: u16,
+}
+
+/// In [`Finished::place`]: the chunk lies in a file.
+const IN_FILE: u16 = 0x8000;
+/// In [`Finished::place`]: it lies in memory, but as it was before a deletion it is in a file.
+const WAS_IN_FILE: u16 = 0x4000;
+const LEN_BITS: u32 = 28;
+
+impl Finished {
+    fn new(
+        (min, max): (Millis, Millis),
+        (offset, len): (u32, u32),
+        samples: u16,
+        encoding: Encoding,
+        place: u16,
+    ) -> Self {
+        Self {
+            min,
+            // Chunks are cut before that, see `Inner::too_long`.
+            span: u32::try_from(max.saturating_sub(min)).unwrap_or(u32::MAX),
+            offset,
+            len: (len & ((1 << LEN_BITS) - 1)) | (u32::from(encoding.0) << LEN_BITS),
+            samples,
+            place,
+        }
+    }
+
+    pub(crate) fn max(&self) -> Millis {
+        self.min.saturating_add(self.span.into())
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len & ((1 << LEN_BITS) - 1)
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        Encoding((self.len >> LEN_BITS) as u8)
+    }
+
+    /// Where it lies, if that is a file.
+    pub(super) fn in_file(&self) -> Option<Place> {
+        (self.place & IN_FILE != 0).then_some(Place {
+            file: self.place & !IN_FILE,
+            offset: self.offset,
+        })
+    }
+
+    fn blob(&self) -> Option<usize> {
+        (self.place & IN_FILE == 0).then_some(usize::from(self.place & !WAS_IN_FILE))
+    }
+
+    fn bytes_range(&self) -> std::ops::Range<usize> {
+        self.offset as usize..self.offset as usize + self.len() as usize
+    }
+}
+
+impl From<&Found> for Finished {
+    fn from(f: &Found) -> Self {
+        let place = (f.place.offset, f.len);
+        Self::new(
+            (f.min, f.max),
+            place,
+            f.samples,
+            f.encoding,
+            f.place.file | IN_FILE,
+        )
+    }
 }
 
 pub(crate) struct Series {
@@ -43,17 +117,20 @@ pub(crate) struct Series {
     labels_len: u16,
     /// Made since the last garbage collection: it may not have had time to get a sample.
     pub(crate) young: bool,
+    /// The encoding of the newest sample, if there is no open chunk.
+    closed: u8,
     /// Samples that batch `last_batch` brought.
     pending: u32,
     last_batch: u64,
-    /// First sample of the open chunk.
+    /// First sample of the open chunk; if there is none, the newest sample there ever was.
     open_min: Millis,
     /// When the open chunk is to be cut.
     cut_at: Millis,
-    open: Option<Encoder>,
+    pub(super) open: Open,
     pub(crate) finished: Vec<Finished>,
     /// Tag of the last batch that was checked, to notice a series that a batch has twice.
     pub(crate) checked: u32,
+    pub(super) metadata: metadata::Number,
 }
 
 #[derive(Default)]
@@ -98,29 +175,51 @@ pub(crate) fn range_end(ts: Millis, width: Millis) -> Millis {
     (ts / width).saturating_mul(width).saturating_add(width)
 }
 
-/// When a chunk from `start` that has reached `now` a quarter full should be cut so that chunks of
-/// equal length fill the time until `max` (`computeChunkEndTime` of Prometheus).
-fn cut_time(start: Millis, now: Millis, max: Millis) -> Millis {
-    let n = (max - start) as f64 / ((now - start + 1) as f64 * 4.0);
-    if n <= 1.0 {
-        return max;
-    }
-    (start as f64 + (max - start) as f64 / n.floor()) as Millis
-}
-
 impl Series {
     /// The newest sample.
-    pub(crate) fn last(&self) -> Option<(Millis, f64)> {
-        self.open
-            .as_ref()
-            .and_then(|e| e.last_ts().zip(e.last_value()))
+    #[inline]
+    pub(super) fn newest(&self) -> Newest {
+        match self.open.newest() {
+            Newest::None => self.newest_finished(),
+            newest => newest,
+        }
+    }
+
+    #[cold]
+    fn newest_finished(&self) -> Newest {
+        let finished = self.finished.last().map_or(Millis::MIN, Finished::max);
+        match finished.max(self.open_min) {
+            Millis::MIN => Newest::None,
+            ts => Newest::At(ts),
+        }
+    }
+
+    /// The histogram that a stale marker of a float stands for in a series of histograms.
+    #[inline]
+    pub(super) fn stale(&self, value: f64) -> Option<Histogram> {
+        if !is_stale(value) {
+            return None;
+        }
+        marker(match self.open.is_none() {
+            true => Encoding(self.closed),
+            false => self.open.encoding(),
+        })
+    }
+
+    /// From the first to the last sample.
+    pub(crate) fn span(&self) -> Option<(Millis, Millis)> {
+        let last = match self.open.last_ts() {
+            None => self.finished.last()?.max(),
+            Some(ts) => ts,
+        };
+        Some((self.first_ts()?, last))
     }
 
     /// The oldest sample's time.
     pub(crate) fn first_ts(&self) -> Option<Millis> {
         match self.finished.first() {
             Some(c) => Some(c.min),
-            None => self.open.as_ref().map(|_| self.open_min),
+            None => (!self.open.is_none()).then_some(self.open_min),
         }
     }
 
@@ -129,14 +228,14 @@ impl Series {
     }
 
     pub(crate) fn chunks(&self) -> usize {
-        self.finished.len() + usize::from(self.open.is_some())
+        self.finished.len() + usize::from(!self.open.is_none())
     }
 
-    /// Whether a sample can be taken, given the series' newest.
+    /// Whether a float can be taken, given the series' newest sample.
     #[inline]
-    pub(crate) fn check(last: Option<(Millis, f64)>, ts: Millis, value: f64) -> Taken {
-        match last {
-            Some((t, v)) if ts <= t => {
+    pub(super) fn check(newest: Newest, ts: Millis, value: f64) -> Taken {
+        match newest {
+            Newest::Float(t, v) if ts <= t => {
                 if ts < t {
                     Taken::No(Reject::OutOfOrder)
                 } else if v.to_bits() == value.to_bits() {
@@ -145,8 +244,27 @@ impl Series {
                     Taken::No(Reject::Duplicate)
                 }
             }
+            Newest::At(t) if ts == t => Taken::No(Reject::Duplicate),
+            Newest::At(t) if ts < t => Taken::No(Reject::OutOfOrder),
             _ => Taken::Yes,
         }
+    }
+
+    /// Whether a histogram can be taken.
+    pub(super) fn check_histogram(&self, ts: Millis, value: &Histogram) -> Taken {
+        match self.newest().ts() {
+            Some(t) if ts < t => Taken::No(Reject::OutOfOrder),
+            Some(t) if ts == t => match self.open.last_is(value) {
+                true => Taken::Same,
+                false => Taken::No(Reject::Duplicate),
+            },
+            _ => Taken::Yes,
+        }
+    }
+
+    /// A chunk from the open one's first sample to `ts` would span more than can be told.
+    fn too_long(&self, ts: Millis) -> bool {
+        ts.saturating_sub(self.open_min) > u32::MAX.into()
     }
 }
 
@@ -154,16 +272,29 @@ impl Series {
 pub(crate) struct Seen<'a> {
     pub(crate) min: Millis,
     pub(crate) max: Millis,
+    pub(crate) encoding: Encoding,
     pub(crate) bytes: SeenBytes<'a>,
 }
 
 pub(crate) enum SeenBytes<'a> {
     /// Part of a shared blob: its number, the place in it.
-    Shared(u16, u32, u16),
+    Shared(u16, u32, u32),
+    /// Part of a file, and how long it is.
+    InFile(Place, u32),
     /// To be copied.
     Copy(&'a [u8]),
-    /// To be copied, with another number of samples in the header.
-    Cut(&'a [u8], u16),
+    /// To be copied, with other first two bytes: the number of samples.
+    Cut(&'a [u8], [u8; 2]),
+}
+
+/// Bytes of chunks that lie in files, read before a page is locked.
+pub(super) type FromFiles = HashMap<(u16, u32), Bytes>;
+
+/// A chunk that could go to a file.
+pub(super) struct Unfiled<'a> {
+    pub(super) slot: usize,
+    pub(super) chunk: Finished,
+    pub(super) bytes: &'a [u8],
 }
 
 impl Inner {
@@ -193,13 +324,15 @@ impl Inner {
             labels_at,
             labels_len: pairs.len() as u16,
             young: true,
+            closed: Encoding::XOR.0,
             pending: 0,
             last_batch: 0,
-            open_min: 0,
+            open_min: Millis::MIN,
             cut_at: 0,
-            open: None,
+            open: Open::None,
             finished: Vec::new(),
             checked: 0,
+            metadata: 0,
         });
         if slot + 1 == PAGE as usize {
             self.labels.shrink_to_fit();
@@ -208,37 +341,30 @@ impl Inner {
 
     /// Appends a sample of batch `batch`; every batch below `low` is visible to all.
     #[inline]
-    pub(crate) fn append(
+    pub(super) fn append(
         &mut self,
         slot: usize,
-        (ts, value): (Millis, f64),
-        chunk_range: Millis,
-        batch: u64,
-        low: u64,
+        (ts, start, value): (Millis, Millis, f64),
+        chunking: Chunking,
+        (batch, low): (u64, u64),
     ) -> Option<Taken> {
         let series = self.series.get_mut(slot)?.as_mut()?;
-        let last = match series.last() {
-            None => series.finished.last().map(|c| (c.max, f64::NAN)),
-            last => last,
-        };
-        match Series::check(last, ts, value) {
+        if let Some(marker) = series.stale(value) {
+            let numbers = (batch, low);
+            return self.append_histogram(slot, (ts, start), &marker, chunking, numbers);
+        }
+        match Series::check(series.newest(), ts, value) {
             Taken::Yes => {}
             other => return Some(other),
         }
         let mut taken = Taken::Yes;
-        let cut = match &series.open {
-            None => true,
-            Some(open) => {
-                let n = open.len();
-                if n == SAMPLES / 4 {
-                    let now = last.map_or(ts, |l| l.0);
-                    series.cut_at = cut_time(series.open_min, now, series.cut_at);
-                }
-                ts >= series.cut_at || n >= 2 * SAMPLES || open.bytes().len() > MAX_BYTES
-            }
-        };
+        let (open_min, cut_at) = (series.open_min, &mut series.cut_at);
+        let cut = series
+            .open
+            .ends_before_float(ts, open_min, cut_at, chunking)
+            || series.too_long(ts);
         if cut {
-            if series.open.is_some() {
+            if !series.open.is_none() {
                 self.finish(slot);
             }
             taken = Taken::NewChunk;
@@ -246,14 +372,95 @@ impl Inner {
         // It was there a few lines before.
         let series = self.series.get_mut(slot)?.as_mut()?;
         if cut {
-            series.open = Some(Encoder::with_capacity(FIRST_BYTES));
+            series.open = Open::floats(chunking);
             series.open_min = ts;
-            series.cut_at = range_end(ts, chunk_range);
+            series.cut_at = range_end(ts, chunking.range);
         }
-        series.open.as_mut()?.append(ts, value);
+        if !series.open.push((ts, start), value) {
+            return None;
+        }
+        self.brought(slot, batch, low);
+        Some(taken)
+    }
+
+    /// Appends a histogram.
+    pub(super) fn append_histogram(
+        &mut self,
+        slot: usize,
+        (ts, start): (Millis, Millis),
+        value: &Histogram,
+        chunking: Chunking,
+        (batch, low): (u64, u64),
+    ) -> Option<Taken> {
+        // The encoder only refuses buckets that do not fit their spans.
+        let misfit = || {
+            Some(Taken::No(Reject::InvalidHistogram(
+                InvalidHistogram::SpansMismatch {
+                    side: InvalidSide::Positive,
+                    spans: 0,
+                    buckets: 0,
+                },
+            )))
+        };
+        let series = self.series.get_mut(slot)?.as_mut()?;
+        match series.check_histogram(ts, value) {
+            Taken::Yes => {}
+            other => return Some(other),
+        }
+        let mut taken = Taken::NewChunk;
+        let too_long = series.too_long(ts);
+        match &mut series.open {
+            Open::Histograms(open) => {
+                let before = (series.open_min, open.encoder.last_ts().unwrap_or(ts));
+                let kind = (open.encoder.encoding(), open.encoder.len());
+                let range = (series.open_min, range_end(series.open_min, chunking.range));
+                let cut = open.ends_before(ts, range, &mut series.cut_at)
+                    || too_long
+                    || open.has_starts() != chunking.starts;
+                let outcome = match cut {
+                    true => open.encoder.cut(ts, start, value).map(Outcome::Cut),
+                    false => open.encoder.append(ts, start, value),
+                };
+                match outcome {
+                    Ok(Outcome::Cut(done)) => {
+                        open.begun();
+                        series.open_min = ts;
+                        series.cut_at = range_end(ts, chunking.range);
+                        self.keep(slot, before, kind, &done, 0);
+                    }
+                    Ok(Outcome::Appended | Outcome::Recoded) => taken = Taken::Yes,
+                    Err(_) => return misfit(),
+                }
+            }
+            Open::None | Open::Floats(_) | Open::Xor2(_) => {
+                let mut open = Open::histograms(value, chunking.starts);
+                if let Open::Histograms(open) = &mut open
+                    && open.encoder.append(ts, start, value).is_err()
+                {
+                    return misfit();
+                }
+                if !series.open.is_none() {
+                    self.finish(slot);
+                }
+                let series = self.series.get_mut(slot)?.as_mut()?;
+                series.open = open;
+                series.open_min = ts;
+                series.cut_at = range_end(ts, chunking.range);
+            }
+        }
+        self.brought(slot, batch, low);
+        Some(taken)
+    }
+
+    /// Notes down that `batch` brought a sample.
+    #[inline]
+    fn brought(&mut self, slot: usize, batch: u64, low: u64) {
+        let Some(Some(series)) = self.series.get_mut(slot) else {
+            return;
+        };
         if series.last_batch == batch {
             series.pending += 1;
-            return Some(taken);
+            return;
         }
         if series.last_batch >= low && series.pending > 0 {
             self.older.retain(|o| o.batch >= low);
@@ -265,7 +472,6 @@ impl Inner {
         }
         series.last_batch = batch;
         series.pending = 1;
-        Some(taken)
     }
 
     /// Moves the open chunk to the blob.
@@ -273,11 +479,48 @@ impl Inner {
         let Some(series) = self.series.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
-        let Some(open) = series.open.take() else {
+        let open = std::mem::take(&mut series.open);
+        let Some(max) = open.last_ts() else { return };
+        let range = (series.open_min, max);
+        series.open_min = max;
+        series.closed = open.encoding().0;
+        self.keep(slot, range, (open.encoding(), open.len()), open.bytes(), 0);
+    }
+
+    /// Keeps a finished chunk as the last of its series.
+    fn keep(
+        &mut self,
+        slot: usize,
+        range: (Millis, Millis),
+        (encoding, samples): (Encoding, usize),
+        bytes: &[u8],
+        mark: u16,
+    ) {
+        let place = self.blob_for(bytes.len());
+        let offset = self.filling.len() as u32;
+        let Some(series) = self.series.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
-        let Some(max) = open.last_ts() else { return };
-        let bytes = open.bytes();
+        if series.finished.len() == series.finished.capacity() {
+            series.finished.reserve_exact(2);
+        }
+        series.finished.push(Finished::new(
+            range,
+            (offset, bytes.len() as u32),
+            u16::try_from(samples).unwrap_or(u16::MAX),
+            encoding,
+            place | mark,
+        ));
+        self.filling.extend_from_slice(bytes);
+        let blob = &mut self.blobs[usize::from(place)];
+        blob.live += 1;
+        if self.filling.len() >= BLOB {
+            blob.bytes = std::mem::take(&mut self.filling).into_boxed_slice().into();
+        }
+    }
+
+    /// The number of the blob that the next `len` bytes go to.
+    fn blob_for(&mut self, len: usize) -> u16 {
         if self.filling.is_empty() {
             let free = self.blobs.iter().position(|b| b.live == 0);
             self.filling_blob = free.unwrap_or(self.blobs.len()) as u16;
@@ -285,35 +528,107 @@ impl Inner {
                 self.blobs.push(Blob::default());
             }
         }
-        if self.filling.capacity() - self.filling.len() < bytes.len() {
-            self.filling.reserve_exact(BLOB_STEP.max(bytes.len()));
+        if self.filling.capacity() - self.filling.len() < len {
+            self.filling.reserve_exact(BLOB_STEP.max(len));
         }
-        if series.finished.len() == series.finished.capacity() {
-            series.finished.reserve_exact(2);
-        }
-        series.finished.push(Finished {
-            min: series.open_min,
-            max,
-            offset: self.filling.len() as u32,
-            len: bytes.len() as u16,
-            blob: self.filling_blob,
-        });
-        self.filling.extend_from_slice(bytes);
-        let blob = &mut self.blobs[usize::from(self.filling_blob)];
-        blob.live += 1;
-        if self.filling.len() >= BLOB {
-            blob.bytes = std::mem::take(&mut self.filling).into_boxed_slice().into();
-        }
+        self.filling_blob
     }
 
     fn let_go(&mut self, chunk: Finished) {
-        let blob = &mut self.blobs[usize::from(chunk.blob)];
+        let Some(number) = chunk.blob() else { return };
+        let blob = &mut self.blobs[number];
         blob.live -= 1;
         if blob.live == 0 {
             blob.bytes = Bytes::new();
-            if chunk.blob == self.filling_blob {
+            if number == usize::from(self.filling_blob) {
                 self.filling = Vec::new();
             }
+        }
+    }
+
+    /// Gives a series chunks of files, in order; how many of them. They lie behind what it has, but
+    /// where it was written under another number since: then in front of that. One that overlaps what
+    /// is there holds nothing else.
+    pub(super) fn attach(&mut self, slot: usize, found: &[Found]) -> usize {
+        let (Some(first), Some(last)) = (found.first(), found.last()) else {
+            return 0;
+        };
+        let newest = self.get(slot).and_then(|s| s.newest().ts());
+        if newest.is_none_or(|ts| ts < first.min) {
+            self.finish(slot);
+            let Some(Some(series)) = self.series.get_mut(slot) else {
+                return 0;
+            };
+            series.finished.reserve_exact(found.len());
+            series.finished.extend(found.iter().map(Finished::from));
+            series.closed = last.encoding.0;
+            return found.len();
+        }
+        let Some(Some(series)) = self.series.get_mut(slot) else {
+            return 0;
+        };
+        let mut taken = 0;
+        let open = series.open.last_ts().map(|last| (series.open_min, last));
+        for chunk in found {
+            let at = series.finished.partition_point(|c| c.max() < chunk.min);
+            let next = series.finished.get(at).map(|c| (c.min, c.max()));
+            if next.or(open).is_none_or(|next| chunk.max < next.0) {
+                series.finished.insert(at, chunk.into());
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    /// Calls `each` with the chunks that can go to a file: finished, in memory, not older than what
+    /// lies in files already, and all of them visible to everybody, now and later.
+    pub(super) fn unfiled<'a>(&'a self, low: u64, mut each: impl FnMut(Unfiled<'a>)) {
+        if self.blobs.iter().all(|b| b.live == 0) {
+            return;
+        }
+        for (slot, series) in self.series.iter().enumerate() {
+            let Some(series) = series else { continue };
+            let filed = series.finished.iter().rposition(|c| c.place & IN_FILE != 0);
+            let rest = series.finished.get(filed.map_or(0, |i| i + 1)..);
+            let rest = rest.unwrap_or_default();
+            if rest.is_empty() || self.doubtful(slot, series, low) > series.open.len() {
+                continue;
+            }
+            for chunk in rest.iter().filter(|c| c.place & WAS_IN_FILE == 0) {
+                each(Unfiled {
+                    slot,
+                    chunk: *chunk,
+                    bytes: self.bytes_of(chunk),
+                });
+            }
+        }
+    }
+
+    /// How many of a series' newest samples somebody may not see.
+    fn doubtful(&self, slot: usize, series: &Series, low: u64) -> usize {
+        let older = self.older.iter().filter(|o| usize::from(o.slot) == slot);
+        let older: usize = older
+            .filter(|o| o.batch >= low)
+            .map(|o| o.samples as usize)
+            .sum();
+        match series.last_batch >= low {
+            true => older + series.pending as usize,
+            false => older,
+        }
+    }
+
+    /// A chunk that [`Inner::unfiled`] gave lies in a file now.
+    pub(super) fn filed(&mut self, slot: usize, chunk: &Finished, place: Place) {
+        let Some(series) = self.series.get_mut(slot).and_then(Option::as_mut) else {
+            return;
+        };
+        let same = |c: &&mut Finished| {
+            (c.min, c.offset, c.place) == (chunk.min, chunk.offset, chunk.place)
+        };
+        if let Some(there) = series.finished.iter_mut().find(same) {
+            there.offset = place.offset;
+            there.place = place.file | IN_FILE;
+            self.let_go(*chunk);
         }
     }
 
@@ -322,16 +637,15 @@ impl Inner {
         let Some(series) = self.series.get_mut(slot).and_then(Option::as_mut) else {
             return 0;
         };
-        let n = series.finished.partition_point(|c| c.max < before);
+        let n = series.finished.partition_point(|c| c.max() < before);
         let mut dropped = n;
         if n == series.finished.len()
-            && series
-                .open
-                .as_ref()
-                .and_then(Encoder::last_ts)
-                .is_some_and(|t| t < before)
+            && let Some(last) = series.open.last_ts()
+            && last < before
         {
-            series.open = None;
+            series.closed = series.open.encoding().0;
+            series.open = Open::None;
+            series.open_min = last;
             series.pending = 0;
             dropped += 1;
         }
@@ -345,38 +659,94 @@ impl Inner {
         dropped
     }
 
-    /// Removes the samples of a series in `min..=max`, by writing its chunks anew. False if there
-    /// were none.
-    pub(crate) fn delete(
+    /// The chunks of a series that a deletion of `min..=max` touches and that lie in files.
+    pub(super) fn touched_in_files(
+        &self,
+        slot: usize,
+        (min, max): (Millis, Millis),
+    ) -> Vec<(Place, u32)> {
+        let chunks = self.get(slot).map_or(&[][..], |s| &s.finished);
+        chunks
+            .iter()
+            .filter(|c| c.min <= max && c.max() >= min)
+            .filter_map(|c| Some((c.in_file()?, c.len())))
+            .collect()
+    }
+
+    /// Removes the samples of a series in `min..=max`, by writing the chunks that have some anew.
+    /// False if there were none. What is newest remains so: nothing older is taken afterwards.
+    pub(super) fn delete(
         &mut self,
         slot: usize,
         (min, max): (Millis, Millis),
-        chunk_range: Millis,
-    ) -> Result<bool, chunk::ChunkError> {
+        from_files: &FromFiles,
+    ) -> Result<bool, ChunkError> {
         let Some(series) = self.get(slot) else {
             return Ok(false);
         };
         let touched = |from: Millis, to: Millis| from <= max && to >= min;
-        let open = series.open.as_ref();
-        let any = series.finished.iter().any(|c| touched(c.min, c.max))
-            || open
-                .is_some_and(|o| touched(series.open_min, o.last_ts().unwrap_or(series.open_min)));
+        let any = series.finished.iter().any(|c| touched(c.min, c.max()))
+            || series
+                .open
+                .last_ts()
+                .is_some_and(|last| touched(series.open_min, last));
         if !any {
             return Ok(false);
         }
-        let mut columns = chunk::Columns::default();
+        if series
+            .open
+            .last_ts()
+            .is_some_and(|last| touched(series.open_min, last))
+        {
+            self.finish(slot);
+        }
+        let Some(series) = self.get(slot) else {
+            return Ok(false);
+        };
+        // All that can fail comes first.
+        let mut new: Vec<Option<Vec<EncodedChunk>>> = Vec::with_capacity(series.finished.len());
         for c in &series.finished {
-            chunk::xor::decode(self.bytes_of(c), &mut columns)?;
+            new.push(match touched(c.min, c.max()) {
+                false => None,
+                true => {
+                    let bytes = match c.in_file() {
+                        Some(place) => from_files
+                            .get(&(place.file, place.offset))
+                            .map_or(&[][..], |b| b),
+                        None => self.bytes_of(c),
+                    };
+                    let stays = |ts| ts < min || ts > max;
+                    Some(without(c.encoding(), bytes, stays)?)
+                }
+            });
         }
-        if let Some(open) = open {
-            chunk::xor::decode(open.bytes(), &mut columns)?;
+        let Some(Some(series)) = self.series.get_mut(slot) else {
+            return Ok(false);
+        };
+        series.pending = 0;
+        series.last_batch = 0;
+        let newest = series.newest().ts().unwrap_or(Millis::MIN);
+        if series.open.is_none() {
+            series.open_min = newest;
         }
-        self.truncate(slot, Millis::MAX);
+        let old = std::mem::take(&mut series.finished);
         self.older.retain(|o| usize::from(o.slot) != slot);
-        for (ts, value) in columns.iter() {
-            if ts < min || ts > max {
-                self.append(slot, (ts, value), chunk_range, 0, 0);
+        for (chunk, new) in old.into_iter().zip(new) {
+            let Some(new) = new else {
+                if let Some(Some(series)) = self.series.get_mut(slot) {
+                    series.finished.push(chunk);
+                }
+                continue;
+            };
+            let mark = match chunk.place & (IN_FILE | WAS_IN_FILE) {
+                0 => 0,
+                _ => WAS_IN_FILE,
+            };
+            for n in new {
+                let (range, kind) = ((n.range.min, n.range.max), (n.encoding, n.samples));
+                self.keep(slot, range, kind, &n.data, mark);
             }
+            self.let_go(chunk);
         }
         Ok(true)
     }
@@ -412,12 +782,16 @@ impl Inner {
         hidden
     }
 
+    /// The bytes of a chunk in memory.
     fn bytes_of(&self, chunk: &Finished) -> &[u8] {
-        let blob = match self.filling.is_empty() || chunk.blob != self.filling_blob {
-            true => &self.blobs[usize::from(chunk.blob)].bytes[..],
+        let Some(number) = chunk.blob() else {
+            return &[];
+        };
+        let blob = match self.filling.is_empty() || number != usize::from(self.filling_blob) {
+            true => &self.blobs[number].bytes[..],
             false => &self.filling[..],
         };
-        &blob[chunk.offset as usize..chunk.offset as usize + usize::from(chunk.len)]
+        &blob[chunk.bytes_range()]
     }
 
     /// The shared bytes of a blob.
@@ -439,16 +813,16 @@ impl Inner {
         };
         let mut hidden = snapshot.map_or(0, |s| self.hidden(slot, series, s));
         let mut found = false;
-        let open = series.open.as_ref().filter(|o| !o.is_empty());
+        let open = &series.open;
         // What of the open chunk, then of the finished ones, is left once the hidden are gone.
-        let mut open_left = open.map_or(0, Encoder::len);
+        let mut open_left = open.len();
         let cut = hidden.min(open_left);
         open_left -= cut;
         hidden -= cut;
         let mut visible = series.finished.len();
         let mut last_left = 0;
         while hidden > 0 && visible > 0 {
-            let n = count(self.bytes_of(&series.finished[visible - 1]));
+            let n = usize::from(series.finished[visible - 1].samples);
             if n > hidden {
                 last_left = n - hidden;
                 break;
@@ -457,36 +831,42 @@ impl Inner {
             visible -= 1;
         }
         for (i, c) in series.finished[..visible].iter().enumerate() {
-            if c.min > max || c.max < min {
+            if c.min > max || c.max() < min {
                 continue;
             }
             if last_left > 0 && i + 1 == visible {
-                found |= cut_short(self.bytes_of(c), last_left, c.min, min, &mut each);
+                let chunk = (c.encoding(), self.bytes_of(c));
+                found |= cut_short(chunk, last_left, c.min, min, &mut each);
                 continue;
             }
             found = true;
-            let shared = self.filling.is_empty() || c.blob != self.filling_blob;
+            let bytes = match (c.in_file(), c.blob()) {
+                (Some(place), _) => SeenBytes::InFile(place, c.len()),
+                (None, Some(blob))
+                    if self.filling.is_empty() || blob != usize::from(self.filling_blob) =>
+                {
+                    SeenBytes::Shared(blob as u16, c.offset, c.len())
+                }
+                _ => SeenBytes::Copy(self.bytes_of(c)),
+            };
             each(Seen {
                 min: c.min,
-                max: c.max,
-                bytes: match shared {
-                    true => SeenBytes::Shared(c.blob, c.offset, c.len),
-                    false => SeenBytes::Copy(self.bytes_of(c)),
-                },
+                max: c.max(),
+                encoding: c.encoding(),
+                bytes,
             });
         }
-        if let Some(open) = open
-            && open_left > 0
-            && series.open_min <= max
-        {
+        if open_left > 0 && series.open_min <= max {
             let last = open.last_ts().unwrap_or(series.open_min);
             if open_left < open.len() {
-                found |= cut_short(open.bytes(), open_left, series.open_min, min, &mut each);
+                let chunk = (open.encoding(), open.bytes());
+                found |= cut_short(chunk, open_left, series.open_min, min, &mut each);
             } else if last >= min {
                 found = true;
                 each(Seen {
                     min: series.open_min,
                     max: last,
+                    encoding: open.encoding(),
                     bytes: SeenBytes::Copy(open.bytes()),
                 });
             }
@@ -500,10 +880,7 @@ impl Inner {
             .series
             .iter()
             .flatten()
-            .map(|s| {
-                s.finished.capacity() * size_of::<Finished>()
-                    + s.open.as_ref().map_or(0, Encoder::capacity)
-            })
+            .map(|s| s.finished.capacity() * size_of::<Finished>() + s.open.capacity())
             .sum();
         let blobs: usize = self
             .blobs
@@ -520,36 +897,41 @@ impl Inner {
     }
 }
 
-fn count(chunk: &[u8]) -> usize {
-    chunk
-        .first_chunk::<2>()
-        .map_or(0, |n| usize::from(u16::from_be_bytes(*n)))
-}
-
 /// A chunk of which only the first `left` samples may be seen: rare, so it is decoded to learn
 /// where it ends.
 #[cold]
 fn cut_short<'a>(
-    bytes: &'a [u8],
+    (encoding, bytes): (Encoding, &'a [u8]),
     left: usize,
     first: Millis,
     min: Millis,
     each: &mut impl FnMut(Seen<'a>),
 ) -> bool {
-    let mut columns = chunk::Columns::default();
-    if chunk::xor::decode(bytes, &mut columns).is_err() {
+    let mut columns = Columns::default();
+    if chunk::decode(encoding, bytes, &mut columns).is_err() {
         return false;
     }
-    let Some(&max) = columns.ts.get(left - 1) else {
+    let ts = match columns.is_empty() {
+        true => &columns.histograms.ts,
+        false => &columns.ts,
+    };
+    let (Some(&max), Some(&[a, _])) = (ts.get(left - 1), bytes.first_chunk::<2>()) else {
         return false;
     };
     if max < min {
         return false;
     }
+    let [high, low] = (left as u16).to_be_bytes();
+    let high = match encoding {
+        // Two bits of these are another matter.
+        Encoding::HISTOGRAM_ST | Encoding::FLOAT_HISTOGRAM_ST => (a & 0xc0) | (high & 0x3f),
+        _ => high,
+    };
     each(Seen {
         min: first,
         max,
-        bytes: SeenBytes::Cut(bytes, left as u16),
+        encoding,
+        bytes: SeenBytes::Cut(bytes, [high, low]),
     });
     true
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use model::source::Aggregate;
 use model::{
-    ChunkRef, Cursor, Encoding, Reservation, Scope, Select, SeriesBatch, SourceError, Statistics,
-    Symbol, Symbols,
+    ChunkRef, Cursor, Reservation, Scope, Select, SeriesBatch, SourceError, Statistics, Symbol,
+    Symbols,
 };
 use parking_lot::MutexGuard;
 
+use super::files::{ChunkFile, Place};
 use super::index::{Index, PairId};
 use super::ooo::Reach;
 use super::page::{Inner, Page, Seen, SeenBytes};
@@ -87,6 +88,17 @@ pub(crate) struct ChunkWriter {
     page: usize,
     /// Blobs of that page that are in the batch already, with their buffer.
     shared: Vec<(u16, u32)>,
+    /// Files that are in the batch already, with their buffer and how far it reaches.
+    files: Vec<(u16, u32, usize)>,
+    /// Chunks of other files: read into `copied` once nothing is locked any more.
+    unread: Vec<Unread>,
+}
+
+/// A chunk that is to be read.
+struct Unread {
+    file: Option<Arc<ChunkFile>>,
+    offset: u32,
+    into: std::ops::Range<usize>,
 }
 
 impl ChunkWriter {
@@ -94,6 +106,8 @@ impl ChunkWriter {
     pub(crate) fn begin(&mut self, batch: &mut SeriesBatch) {
         self.copied.clear();
         self.shared.clear();
+        self.files.clear();
+        self.unread.clear();
         self.copy_buffer = batch.buffers.len() as u32;
         batch.buffers.push(Bytes::new());
     }
@@ -102,8 +116,8 @@ impl ChunkWriter {
     pub(crate) fn add(
         &mut self,
         batch: &mut SeriesBatch,
-        (number, page): (usize, &Inner),
-        slot: usize,
+        head: &Head,
+        (number, page, slot): (usize, &Inner, usize),
         reach: &Reach,
         snapshot: &Snapshot,
         skip_chunks: bool,
@@ -120,11 +134,11 @@ impl ChunkWriter {
         } = batch;
         let first = chunks.len();
         page.see(slot, reach.ordered, Some(snapshot), |seen| {
-            let (buffer, offset, len) = self.place(page, &seen, buffers);
+            let (buffer, offset, len) = self.place(head, page, &seen, buffers);
             chunks.push(ChunkRef {
                 min: seen.min,
                 max: seen.max,
-                encoding: Encoding::XOR,
+                encoding: seen.encoding,
                 aggregate: Aggregate::Raw,
                 lane: 0,
                 buffer,
@@ -159,6 +173,7 @@ impl ChunkWriter {
 
     fn place(
         &mut self,
+        head: &Head,
         page: &Inner,
         seen: &Seen<'_>,
         buffers: &mut Vec<Bytes>,
@@ -173,11 +188,23 @@ impl ChunkWriter {
                     self.shared.push((blob, buffer));
                     buffer
                 });
-                return (buffer, offset, len.into());
+                return (buffer, offset, len);
             }
+            SeenBytes::InFile(at, len) => match self.file_buffer(head, at, len, buffers) {
+                Some(buffer) => return (buffer, at.offset, len),
+                None => {
+                    let start = self.copied.len();
+                    self.copied.resize(start + len as usize, 0);
+                    self.unread.push(Unread {
+                        file: head.file(at),
+                        offset: at.offset,
+                        into: start..self.copied.len(),
+                    });
+                }
+            },
             SeenBytes::Copy(bytes) => self.copied.extend_from_slice(bytes),
             SeenBytes::Cut(bytes, count) => {
-                self.copied.extend_from_slice(&count.to_be_bytes());
+                self.copied.extend_from_slice(&count);
                 self.copied
                     .extend_from_slice(bytes.get(2..).unwrap_or_default());
             }
@@ -185,8 +212,37 @@ impl ChunkWriter {
         (self.copy_buffer, start, self.copied.len() as u32 - start)
     }
 
-    /// Ends a batch; how many bytes were copied.
-    pub(crate) fn end(&mut self, batch: &mut SeriesBatch) -> usize {
+    /// The buffer of a file that need not be read.
+    fn file_buffer(
+        &mut self,
+        head: &Head,
+        at: Place,
+        len: u32,
+        buffers: &mut Vec<Bytes>,
+    ) -> Option<u32> {
+        let end = at.offset as usize + len as usize;
+        let known = self.files.iter().find(|f| f.0 == at.file && end <= f.2);
+        if let Some(known) = known {
+            return Some(known.1);
+        }
+        let shared = head.file(at)?.shared().filter(|s| end <= s.len())?;
+        let buffer = buffers.len() as u32;
+        self.files.push((at.file, buffer, shared.len()));
+        buffers.push(shared);
+        Some(buffer)
+    }
+
+    /// Ends a batch: reads what lies in files. How many bytes were copied. Call with nothing locked.
+    pub(crate) fn end(&mut self, batch: &mut SeriesBatch) -> Result<usize, SourceError> {
+        for unread in self.unread.drain(..) {
+            let out = self.copied.get_mut(unread.into).unwrap_or_default();
+            let Some(file) = unread.file else {
+                let what = "a file of chunks is gone";
+                return Err(SourceError::new(model::Kind::Internal, what));
+            };
+            let read = file.read(unread.offset, out);
+            read.map_err(crate::Error::io("reading", file.path()))?;
+        }
         let copied = std::mem::take(&mut self.copied);
         let len = copied.len();
         // The next batch will be about as large.
@@ -194,7 +250,7 @@ impl ChunkWriter {
         if let Some(buffer) = batch.buffers.get_mut(self.copy_buffer as usize) {
             *buffer = copied.into();
         }
-        len
+        Ok(len)
     }
 }
 
@@ -275,8 +331,8 @@ impl HeadCursor {
             let skip = self.select.skip_chunks;
             let seen = self.chunks.add(
                 batch,
-                (number, page),
-                slot,
+                &head,
+                (number, page, slot),
                 &self.reach,
                 &self.snapshot,
                 skip,
@@ -310,7 +366,7 @@ impl Cursor for HeadCursor {
             self.pin = None;
             return Ok(None);
         }
-        let copied = self.chunks.end(&mut batch);
+        let copied = self.chunks.end(&mut batch)?;
         account(&mut batch, &self.scope, copied)?;
         Ok(Some(batch))
     }
@@ -439,7 +495,7 @@ impl Head {
         let page = self.pages.read().get(number).cloned().flatten();
         if let Some(page) = page {
             let page = page.0.lock();
-            writer.add(batch, (number, &page), slot, reach, snapshot, false);
+            writer.add(batch, self, (number, &page, slot), reach, snapshot, false);
         }
     }
 }

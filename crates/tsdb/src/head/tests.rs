@@ -41,19 +41,18 @@ fn seen(head: &Head, snapshot: Option<&Snapshot>) -> BTreeMap<Labels, Vec<(i64, 
         let mut columns = Columns::default();
         page.see(slot, (i64::MIN, i64::MAX), snapshot, |c| {
             let before = columns.len();
-            match c.bytes {
+            let bytes = match c.bytes {
                 page::SeenBytes::Shared(blob, at, len) => {
-                    let bytes = page.blob(blob);
-                    let chunk = &bytes[at as usize..at as usize + usize::from(len)];
-                    chunk::xor::decode(chunk, &mut columns).unwrap();
+                    page.blob(blob)[at as usize..(at + len) as usize].to_vec()
                 }
-                page::SeenBytes::Copy(bytes) => chunk::xor::decode(bytes, &mut columns).unwrap(),
-                page::SeenBytes::Cut(bytes, n) => {
-                    let mut bytes = bytes.to_vec();
-                    bytes[..2].copy_from_slice(&n.to_be_bytes());
-                    chunk::xor::decode(&bytes, &mut columns).unwrap();
+                page::SeenBytes::InFile(at, len) => {
+                    let file = head.file(at).unwrap();
+                    file.chunk(at.offset, len).unwrap().to_vec()
                 }
-            }
+                page::SeenBytes::Copy(bytes) => bytes.to_vec(),
+                page::SeenBytes::Cut(bytes, n) => [&n, &bytes[2..]].concat(),
+            };
+            chunk::decode(c.encoding, &bytes, &mut columns).unwrap();
             assert_eq!(
                 (columns.ts[before], columns.ts[columns.len() - 1]),
                 (c.min, c.max)

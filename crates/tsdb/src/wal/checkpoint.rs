@@ -202,7 +202,21 @@ impl Filter<'_> {
                 }
                 record::put_series(records.out(), series, labels.iter().copied());
             })?,
-            RecordKind::Samples | RecordKind::SamplesV2 => {
+            RecordKind::SamplesV2 => {
+                let mut writer = None;
+                record::read_started_samples(bytes, |series, ts, start, value| {
+                    if ts < min || !keep(series) {
+                        kept.dropped_samples += 1;
+                        return;
+                    }
+                    kept.samples += 1;
+                    let out = records.out();
+                    writer
+                        .get_or_insert_with(|| record::StartedSamplesWriter::begin(out))
+                        .push(records.out(), (series, ts, start), value);
+                })?;
+            }
+            RecordKind::Samples => {
                 let mut writer = None;
                 record::read_samples(bytes, |series, ts, value| {
                     if ts < min || !keep(series) {
@@ -246,8 +260,28 @@ impl Filter<'_> {
                     metadata.insert(series, (kind, unit.to_owned(), help.to_owned()));
                 }
             })?,
-            // Kept whole: a Prometheus that takes the folder back can use them.
-            RecordKind::Histograms => records.out().extend_from_slice(bytes),
+            RecordKind::Histograms => {
+                let with_starts = record::has_starts(bytes);
+                let mut writer: Option<record::HistogramsWriter> = None;
+                record::read_histograms(bytes, |series, ts, start, value| {
+                    if ts < min || !keep(series) {
+                        kept.dropped_samples += 1;
+                        return;
+                    }
+                    kept.samples += 1;
+                    if writer.as_ref().is_some_and(|w| !w.takes(&value)) {
+                        records.end();
+                        writer = None;
+                    }
+                    let out = records.out();
+                    let row = (series, ts, start);
+                    writer
+                        .get_or_insert_with(|| {
+                            record::HistogramsWriter::begin(out, (series, ts), &value, with_starts)
+                        })
+                        .push(records.out(), row, &value);
+                })?;
+            }
             RecordKind::Unknown(_) => {}
         }
         records.end();

@@ -45,6 +45,11 @@ pub fn kind(record: &[u8]) -> RecordKind {
     }
 }
 
+/// Whether the rows of a record have start timestamps.
+pub fn has_starts(record: &[u8]) -> bool {
+    matches!(record.first(), Some(11..=13))
+}
+
 /// A record that cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed record")]

@@ -7,6 +7,7 @@ mod durability;
 mod faults;
 mod fixture;
 mod interop;
+mod kinds;
 mod ooo;
 mod prometheus;
 

@@ -1,0 +1,179 @@
+//! The records of a batch, in the order of Prometheus: metadata, floats, histograms, exemplars.
+
+use model::histogram::{CUSTOM_SCHEMA, FloatHistogram, Histogram, IntHistogram};
+use model::{Batch, STALE_NAN};
+
+use super::super::Head;
+use super::super::exemplars::Judged;
+use super::{SAMPLES_RECORD, Scratch, Verdict};
+use crate::wal::{Records, record};
+
+/// The record that rows are added to.
+enum Writer {
+    None,
+    Floats(record::SamplesWriter),
+    Started(record::StartedSamplesWriter),
+    Histograms(record::HistogramsWriter),
+}
+
+struct Rows<'a> {
+    records: &'a mut Records,
+    writer: Writer,
+    /// Start timestamps are written too.
+    starts: bool,
+}
+
+impl Rows<'_> {
+    fn end_if_full(&mut self) {
+        if self.records.open_len() > SAMPLES_RECORD {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.records.end();
+        self.writer = Writer::None;
+    }
+
+    #[inline]
+    fn float(&mut self, series: u64, ts: i64, value: f64) {
+        self.end_if_full();
+        let writer = match self.writer {
+            Writer::Floats(writer) => writer,
+            _ => {
+                self.end();
+                let writer = record::SamplesWriter::begin(self.records.out(), series, ts);
+                self.writer = Writer::Floats(writer);
+                writer
+            }
+        };
+        writer.push(self.records.out(), series, ts, value);
+    }
+
+    fn started(&mut self, row: (u64, i64, i64), value: f64) {
+        self.end_if_full();
+        if !matches!(self.writer, Writer::Started(_)) {
+            self.end();
+            let begun = record::StartedSamplesWriter::begin(self.records.out());
+            self.writer = Writer::Started(begun);
+        }
+        if let Writer::Started(writer) = &mut self.writer {
+            writer.push(self.records.out(), row, value);
+        }
+    }
+
+    fn histogram(&mut self, row: (u64, i64, i64), value: &Histogram) {
+        let (series, ts, _) = row;
+        self.end_if_full();
+        if !matches!(&self.writer, Writer::Histograms(w) if w.takes(value)) {
+            self.end();
+            let out = self.records.out();
+            let begun = record::HistogramsWriter::begin(out, (series, ts), value, self.starts);
+            self.writer = Writer::Histograms(begun);
+        }
+        if let Writer::Histograms(writer) = &mut self.writer {
+            writer.push(self.records.out(), row, value);
+        }
+    }
+
+    fn row(&mut self, batch: &Batch, row: usize, verdict: Verdict) {
+        let Some(at) = row.checked_sub(batch.refs.len()) else {
+            let (id, ts) = (batch.refs[row].id, batch.ts[row]);
+            let start = batch.starts.get(row).copied().unwrap_or(0);
+            match verdict {
+                // What is out of order stands here too: whoever sends the log on wants every sample,
+                // and replay passes over it as what it is.
+                Verdict::Take | Verdict::Ooo if self.starts => {
+                    self.started((id, ts, start), batch.values[row]);
+                }
+                Verdict::Take | Verdict::Ooo => self.float(id, ts, batch.values[row]),
+                Verdict::TakeIntMarker => {
+                    let marker = IntHistogram {
+                        sum: STALE_NAN,
+                        ..IntHistogram::default()
+                    };
+                    self.histogram((id, ts, start), &Histogram::Int(marker));
+                }
+                Verdict::TakeFloatMarker => {
+                    let marker = FloatHistogram {
+                        sum: STALE_NAN,
+                        ..FloatHistogram::default()
+                    };
+                    self.histogram((id, ts, start), &Histogram::Float(marker));
+                }
+                Verdict::Same | Verdict::Reject(_) => {}
+            }
+            return;
+        };
+        if verdict.takes() {
+            let h = &batch.histograms[at];
+            self.histogram((h.series.id, h.ts, h.start), &h.value);
+        }
+    }
+}
+
+/// In which record histograms of this sort stand.
+fn sort(h: &Histogram) -> (bool, bool) {
+    (
+        matches!(h, Histogram::Float(_)),
+        h.schema() == CUSTOM_SCHEMA,
+    )
+}
+
+impl Head {
+    pub(super) fn write_records(&self, batch: &Batch, scratch: &mut Scratch) {
+        let Scratch {
+            records,
+            verdicts,
+            order,
+            exemplars,
+        } = scratch;
+        records.clear();
+        for m in batch.metadata.iter().filter(|m| self.has_other_metadata(m)) {
+            if records.open_len() == 0 {
+                record::begin_metadata(records.out());
+            }
+            let d = &m.metadata;
+            record::put_metadata(records.out(), m.series.id, d.kind, &d.unit, &d.help);
+        }
+        records.end();
+        let mut rows = Rows {
+            records,
+            writer: Writer::None,
+            starts: self.stores_starts(),
+        };
+        let floats = batch.refs.len();
+        if !order.is_empty() {
+            for &row in order.iter() {
+                rows.row(batch, row as usize, verdicts[row as usize]);
+            }
+        } else {
+            for (row, v) in verdicts.iter().take(floats).enumerate() {
+                rows.row(batch, row, *v);
+            }
+            // Each sort together, so that there are few records.
+            if !batch.histograms.is_empty() {
+                for wanted in [(false, false), (false, true), (true, false), (true, true)] {
+                    for (at, h) in batch.histograms.iter().enumerate() {
+                        if sort(&h.value) == wanted {
+                            rows.row(batch, floats + at, verdicts[floats + at]);
+                        }
+                    }
+                }
+            }
+        }
+        rows.end();
+        let mut base = None;
+        let taken = batch.exemplars.iter().zip(exemplars.iter());
+        for (e, _) in taken.filter(|(_, judged)| **judged == Judged::Take) {
+            let base = *base.get_or_insert_with(|| {
+                record::begin_exemplars(records.out(), e.series.id, e.ts);
+                (e.series.id, e.ts)
+            });
+            let labels: Vec<_> = e.labels.iter().collect();
+            let labels = labels.into_iter();
+            record::put_exemplar(records.out(), base, e.series.id, e.ts, e.value, labels);
+        }
+        records.end();
+    }
+}
