@@ -201,6 +201,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
             subquery_step: current.subquery_step(),
             features: queries.features,
             delayed_name_removal: queries.delayed_name_removal,
+            start_timestamps: queries.start_timestamps,
             memory: Arc::clone(&memory.queries),
             query_memory: memory.per_query,
         },

@@ -1,6 +1,7 @@
 //! `epimetheus tools ...`: what promtool and `thanos tools` do.
 
 pub mod promql;
+pub mod rules;
 
 use std::process::ExitCode;
 
@@ -34,12 +35,25 @@ pub fn command() -> Command {
         .about("Tools: what promtool and 'thanos tools' do")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(promql);
+        .subcommand(promql)
+        .subcommand(
+            Command::new("check")
+                .about("Check the resources for validity")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(rules::check_config_command())
+                .subcommand(rules::check_rules_command()),
+        )
+        .subcommand(
+            Command::new("test")
+                .about("Unit testing")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(rules::test_rules_command()),
+        );
     for (name, about) in [
         ("bucket", "Look into a bucket and mend it"),
         ("tsdb", "Look into a data directory"),
-        ("check", "Check configurations and rules"),
-        ("test", "Run unit tests of rules"),
         ("query", "Ask a server"),
         ("push", "Push metrics"),
         ("debug", "Fetch debug information"),
@@ -55,6 +69,15 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("promql", m)) => match m.subcommand() {
             Some(("test", m)) => promql::test(m.get_many::<String>("files").into_iter().flatten()),
             Some(("format", m)) => promql::format(m.get_one::<String>("query").map_or("", |q| q)),
+            _ => Ok(ExitCode::from(2)),
+        },
+        Some(("check", m)) => match m.subcommand() {
+            Some(("config", m)) => rules::check_config(m),
+            Some(("rules", m)) => rules::check_rules(m),
+            _ => Ok(ExitCode::from(2)),
+        },
+        Some(("test", m)) => match m.subcommand() {
+            Some(("rules", m)) => rules::test_rules(m),
             _ => Ok(ExitCode::from(2)),
         },
         Some((name, _)) => Ok(not_in_this_version(&format!("tools {name}"))),

@@ -122,6 +122,11 @@ pub struct InstantSample {
     pub histogram: Option<Arc<FloatHistogram>>,
 }
 
+/// A native histogram as Prometheus prints it: `{count:3, sum:4.5, (1,2]:3}`.
+pub fn histogram_text(h: &FloatHistogram) -> String {
+    crate::histogram::text::text(&crate::histogram::Histogram::of_float(h))
+}
+
 /// A series with samples: floats as columns of equal length, native histograms apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RangeSeries {

@@ -205,16 +205,11 @@ impl AlertingRule {
             };
             let mut builder = labels.builder();
             builder.set(METRIC_NAME, ALERTS_FOR_STATE);
-            let since = Made {
-                labels: builder.build(),
-                value: alert.active_at.div_euclid(1000) as f64,
-            };
+            let active_at = alert.active_at.div_euclid(1000) as f64;
+            let since = Made::float(builder.build(), active_at);
             builder.set(METRIC_NAME, ALERTS);
             builder.set("alertstate", state);
-            made.push(Made {
-                labels: builder.build(),
-                value: 1.0,
-            });
+            made.push(Made::float(builder.build(), 1.0));
             made.push(since);
         }
         made
@@ -226,7 +221,7 @@ impl AlertingRule {
             labels: sample.labels.clone(),
             external_labels: shared.external_labels.clone(),
             external_url: shared.external_url.clone(),
-            value: sample.value,
+            value: sample.number(),
         };
         let mut labels = sample.labels.builder();
         labels.remove(METRIC_NAME);
@@ -260,8 +255,8 @@ impl AlertingRule {
                         let options = QueryOptions::default();
                         let found = handle.block_on(ask(&*shared.evaluator, expr, ts, options))?;
                         let sample = |m: Made| Sample {
+                            value: m.number(),
                             labels: m.labels,
-                            value: m.value,
                         };
                         Ok(found.into_iter().map(sample).collect())
                     };

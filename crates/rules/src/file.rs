@@ -151,7 +151,12 @@ pub fn parse(path: &Path, text: &str, options: ReadOptions) -> Result<Read, Vec<
         message,
     };
     let (text, more_documents) = first_document(text);
-    let file: RuleFile = from_yaml(text).map_err(|message| vec![error(message)])?;
+    let read = if options.ignore_unknown {
+        lenient(text)
+    } else {
+        from_yaml(text)
+    };
+    let file: RuleFile = read.map_err(|message| vec![error(message)])?;
     let places: Option<FilePlaces> = from_yaml(text).unwrap_or_default();
     let messages = judge(&file, &places.unwrap_or_default(), options);
     if messages.is_empty() {
@@ -180,7 +185,56 @@ fn first_document(text: &str) -> (&str, bool) {
     (text, false)
 }
 
-fn from_yaml<T: de::DeserializeOwned + Default>(text: &str) -> Result<T, String> {
+/// Reads a file and does not mind keys that it does not know.
+fn lenient(text: &str) -> Result<RuleFile, String> {
+    const FILE: &[&str] = &["groups"];
+    const GROUP: &[&str] = &[
+        "name",
+        "interval",
+        "query_offset",
+        "limit",
+        "rules",
+        "labels",
+        "partial_response_strategy",
+    ];
+    const RULE: &[&str] = &[
+        "record",
+        "alert",
+        "expr",
+        "for",
+        "keep_firing_for",
+        "labels",
+        "annotations",
+    ];
+    let mut value: serde_json::Value = from_yaml(text)?;
+    let keep = |value: &mut serde_json::Value, keys: &[&str]| {
+        if let Some(map) = value.as_object_mut() {
+            map.retain(|key, _| keys.contains(&key.as_str()));
+        }
+    };
+    let list = |value: &mut serde_json::Value, key: &str| {
+        let list = value.get_mut(key).and_then(|v| v.as_array_mut());
+        list.map(std::mem::take).unwrap_or_default()
+    };
+    keep(&mut value, FILE);
+    let mut groups = list(&mut value, "groups");
+    for group in &mut groups {
+        keep(group, GROUP);
+        let mut rules = list(group, "rules");
+        rules.iter_mut().for_each(|rule| keep(rule, RULE));
+        if let Some(map) = group.as_object_mut() {
+            map.insert("rules".to_owned(), rules.into());
+        }
+    }
+    if let Some(map) = value.as_object_mut() {
+        map.insert("groups".to_owned(), groups.into());
+    }
+    serde_json::from_value::<Option<RuleFile>>(value)
+        .map(Option::unwrap_or_default)
+        .map_err(|e| e.to_string())
+}
+
+pub(crate) fn from_yaml<T: de::DeserializeOwned + Default>(text: &str) -> Result<T, String> {
     // The reader's guard is for settings; rule files may hold ten thousands of rules.
     // Aliases repeat what they stand for, so a text may mean a few times its length.
     let mut budget = serde_saphyr::Budget::default();

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use model::histogram::{FloatHistogram, Histogram};
 use model::report::{RuleGroupStatus, RuleHealth};
 use model::scope::PartialResponse;
-use model::sink::Column;
+use model::sink::{Column, HistogramSample};
 use model::{Appended, Batch, Labels, Millis, Reject, STALE_NAN, SeriesRows, Sink, SinkError, Str};
 use promql::value::QueryOptions;
 
@@ -258,12 +259,13 @@ pub(crate) async fn write(
     ts: Millis,
 ) -> Result<Appended, SinkError> {
     let (mut labels, mut values) = (Vec::new(), Vec::new());
-    for sample in made {
+    let stale = gone
+        .into_iter()
+        .map(|labels| Made::float(labels, STALE_NAN));
+    for sample in made.into_iter().chain(stale) {
         labels.push(sample.labels);
-        values.push(sample.value);
+        values.push((sample.value, sample.histogram));
     }
-    values.extend(gone.iter().map(|_| STALE_NAN));
-    labels.extend(gone);
     if labels.is_empty() {
         return Ok(Appended::default());
     }
@@ -274,8 +276,16 @@ pub(crate) async fn write(
             labels: labels.clone(),
         };
         let mut batch = Batch::default();
-        for (series, value) in sink.resolve(rows).await?.into_iter().zip(&values) {
-            batch.push(series, ts, *value);
+        for (series, (value, histogram)) in sink.resolve(rows).await?.into_iter().zip(&values) {
+            match histogram {
+                None => batch.push(series, ts, *value),
+                Some(h) => batch.histograms.push(HistogramSample {
+                    series,
+                    ts,
+                    start: 0,
+                    value: Histogram::Float(FloatHistogram::clone(h)),
+                }),
+            }
         }
         tries += 1;
         match sink.append(batch).await {

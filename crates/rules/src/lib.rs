@@ -28,6 +28,7 @@ mod rule;
 pub mod template;
 #[cfg(test)]
 mod tests;
+pub mod unit_test;
 
 pub use alerting::Alert;
 pub use manager::{Collected, Manager, Notify, Options, Update, load};

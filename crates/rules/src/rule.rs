@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::histogram::FloatHistogram;
 use model::report::{RuleHealth, RuleStatus};
 use model::{Labels, Millis};
 use promql::{Evaluator, InstantQuery, Value};
@@ -9,6 +10,7 @@ use promql::{Evaluator, InstantQuery, Value};
 use crate::alerting::AlertingRule;
 use crate::file::{RuleDef, RuleGroup};
 use crate::recording::RecordingRule;
+use crate::template::Number;
 
 /// What all rules of a process share.
 #[derive(Clone)]
@@ -26,6 +28,26 @@ pub struct Shared {
 pub(crate) struct Made {
     pub(crate) labels: Labels,
     pub(crate) value: f64,
+    /// Its native histogram, if it is one.
+    pub(crate) histogram: Option<Arc<FloatHistogram>>,
+}
+
+impl Made {
+    pub(crate) fn float(labels: Labels, value: f64) -> Self {
+        Self {
+            labels,
+            value,
+            histogram: None,
+        }
+    }
+
+    /// As templates see it.
+    pub(crate) fn number(&self) -> Number {
+        match &self.histogram {
+            Some(h) => Number::Histogram(promql::value::histogram_text(h).into()),
+            None => Number::Float(self.value),
+        }
+    }
 }
 
 pub(crate) enum Kind {
@@ -118,12 +140,10 @@ pub(crate) async fn ask(
             .map(|s| Made {
                 labels: s.labels,
                 value: s.value,
+                histogram: s.histogram,
             })
             .collect()),
-        Value::Scalar(_, value) => Ok(vec![Made {
-            labels: Labels::default(),
-            value,
-        }]),
+        Value::Scalar(_, value) => Ok(vec![Made::float(Labels::default(), value)]),
         _ => Err("rule result is not a vector or scalar".to_owned()),
     }
 }

@@ -11,7 +11,7 @@
 //! let template = Template::parse("high", text).unwrap();
 //! let root = Root {
 //!     labels: Labels::from_pairs([("instance", "web-1")]),
-//!     value: 0.9751,
+//!     value: 0.9751.into(),
 //!     ..Root::default()
 //! };
 //! assert_eq!(template.expand(root, &Env::default()).unwrap(), "web-1 is at 97.51%");
@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use model::Millis;
 
-pub use value::{Root, Sample};
+pub use value::{Number, Root, Sample};
 
 /// What templates of alerts start with, so that people need not write it.
 const PROLOGUE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}";
@@ -116,4 +116,9 @@ pub fn table_link(expr: &str) -> String {
 fn newlines(text: &str, pos: usize) -> usize {
     let before = text.as_bytes().get(..pos).unwrap_or_default();
     before.iter().filter(|b| **b == b'\n').count()
+}
+
+/// A span of ms as Go's `time.Duration` prints it.
+pub(crate) fn go_duration(ms: Millis) -> String {
+    format::duration(ms.saturating_mul(1_000_000))
 }

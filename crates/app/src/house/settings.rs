@@ -220,6 +220,8 @@ pub struct Queries {
     pub per_step_stats: bool,
     /// Metric names are dropped at the very end.
     pub delayed_name_removal: bool,
+    /// Functions over counters mind when a counter started.
+    pub start_timestamps: bool,
     /// Features that were asked for and mean nothing to us.
     pub unknown_features: Vec<String>,
 }
@@ -229,7 +231,8 @@ impl Queries {
     pub fn from_flags(typed: &Typed<'_>) -> Result<Self, FlagError> {
         let mut features = Features::default();
         let mut per_step_stats = false;
-        let (mut delayed_name_removal, mut unknown_features) = (false, Vec::new());
+        let (mut delayed_name_removal, mut start_timestamps) = (false, false);
+        let mut unknown_features = Vec::new();
         for name in typed
             .list("enable-feature")
             .into_iter()
@@ -239,6 +242,7 @@ impl Queries {
                 "" => {}
                 "promql-per-step-stats" => per_step_stats = true,
                 "promql-delayed-name-removal" => delayed_name_removal = true,
+                "use-start-timestamps" => start_timestamps = true,
                 name if features.enable(name) => {}
                 // Always on here, or absorbed by Prometheus 3: charts still pass them.
                 "native-histograms"
@@ -264,6 +268,7 @@ impl Queries {
             features,
             per_step_stats,
             delayed_name_removal,
+            start_timestamps,
             unknown_features,
         })
     }

@@ -489,7 +489,7 @@ fn verbalise(verb: char, arg: &Value, flags: Flags) -> String {
                 labels(&root.labels),
                 labels(&root.external_labels),
                 of(Value::text(&root.external_url)),
-                of(Value::Float(root.value))
+                of(root.value.value())
             ))
         }
         arg => text(&arg.print()),

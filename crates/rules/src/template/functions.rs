@@ -215,7 +215,7 @@ pub(super) fn call(name: &str, args: Vec<Value>, env: &Env<'_>) -> Result<Value,
             _ => Value::None,
         },
         "value" => match arg(0) {
-            Value::Sample(s) => Value::Float(s.value),
+            Value::Sample(s) => s.value.value(),
             _ => Value::None,
         },
         "args" => {

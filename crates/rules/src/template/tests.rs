@@ -5,7 +5,7 @@ use super::*;
 fn expand(text: &str) -> Result<String, String> {
     let found = |name: &str, value| Sample {
         labels: Labels::from_pairs([("__name__", "up"), ("instance", name)]),
-        value,
+        value: Number::Float(value),
     };
     let query = |expr: &str| match expr {
         "none" => Ok(vec![]),
@@ -21,7 +21,7 @@ fn expand(text: &str) -> Result<String, String> {
         labels: Labels::from_pairs([("instance", "web-1:9100"), ("job", "api")]),
         external_labels: Labels::from_pairs([("region", "eu")]),
         external_url: "https://prom.example/pre".to_owned(),
-        value: 1234567.0,
+        value: 1234567.0.into(),
     };
     Template::parse("Up", text)?.expand(root, &env)
 }

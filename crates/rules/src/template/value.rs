@@ -16,6 +16,7 @@ pub(super) enum Value {
     Int(i64),
     Float(f64),
     Str(Arc<str>),
+    Histogram(Arc<str>),
     /// Nanoseconds.
     Duration(i64),
     /// Nanoseconds since the Unix epoch, UTC.
@@ -31,13 +32,43 @@ pub(super) enum Value {
     Root(Arc<Root>),
 }
 
+/// The value of a sample.
+#[derive(Clone, Debug)]
+pub enum Number {
+    /// A float.
+    Float(f64),
+    /// A native histogram, as it prints itself.
+    Histogram(Arc<str>),
+}
+
+impl Default for Number {
+    fn default() -> Self {
+        Number::Float(0.0)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Number::Float(value)
+    }
+}
+
+impl Number {
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Number::Float(value) => Value::Float(*value),
+            Number::Histogram(text) => Value::Histogram(Arc::clone(text)),
+        }
+    }
+}
+
 /// A sample that a query found.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Its labels.
     pub labels: Labels,
     /// Its value.
-    pub value: f64,
+    pub value: Number,
 }
 
 /// What an alert's templates are about.
@@ -50,7 +81,7 @@ pub struct Root {
     /// The URL under which the process is reached: `$externalURL`.
     pub external_url: String,
     /// The sample's value: `$value`.
-    pub value: f64,
+    pub value: Number,
 }
 
 impl Value {
@@ -66,6 +97,7 @@ impl Value {
             Value::Int(_) => "int",
             Value::Float(_) => "float64",
             Value::Str(_) => "string",
+            Value::Histogram(_) => "*histogram.FloatHistogram",
             Value::Duration(_) => "*time.Duration",
             Value::Time(_) => "*time.Time",
             Value::Layout(_) => "func(string) string",
@@ -90,7 +122,8 @@ impl Value {
             Value::Args(map) => !map.is_empty(),
             Value::Labels(labels) => !labels.is_empty(),
             Value::Samples(list) => !list.is_empty(),
-            Value::Duration(_)
+            Value::Histogram(_)
+            | Value::Duration(_)
             | Value::Time(_)
             | Value::Layout(_)
             | Value::Sample(_)
@@ -113,7 +146,7 @@ impl Value {
             Value::Bool(b) => b.to_string(),
             Value::Int(i) => i.to_string(),
             Value::Float(f) => model::text::format_g(*f),
-            Value::Str(s) => s.to_string(),
+            Value::Str(s) | Value::Histogram(s) => s.to_string(),
             Value::Duration(ns) => format::duration(*ns),
             Value::Time(ns) => format::time(*ns, format::DEFAULT_LAYOUT),
             Value::Layout(_) => "Format".to_owned(),
@@ -136,7 +169,7 @@ impl Value {
                 Value::Labels(Arc::new(root.labels.clone())).print(),
                 Value::Labels(Arc::new(root.external_labels.clone())).print(),
                 root.external_url,
-                model::text::format_g(root.value)
+                root.value.value().print()
             ),
         }
     }
@@ -148,13 +181,13 @@ impl Value {
             (Value::Labels(labels), _) => Value::text(labels.get(name).unwrap_or("")),
             (Value::Args(map), _) => map.get(name).cloned().unwrap_or(Value::None),
             (Value::Sample(s), "Labels") => Value::Labels(Arc::new(s.labels.clone())),
-            (Value::Sample(s), "Value") => Value::Float(s.value),
+            (Value::Sample(s), "Value") => s.value.value(),
             (Value::Root(r), "Labels") => Value::Labels(Arc::new(r.labels.clone())),
             (Value::Root(r), "ExternalLabels") => {
                 Value::Labels(Arc::new(r.external_labels.clone()))
             }
             (Value::Root(r), "ExternalURL") => Value::text(&r.external_url),
-            (Value::Root(r), "Value") => Value::Float(r.value),
+            (Value::Root(r), "Value") => r.value.value(),
             (Value::Duration(ns), _) => match name {
                 "Seconds" => Value::Float(*ns as f64 / 1e9),
                 "Minutes" => Value::Float(*ns as f64 / 6e10),
@@ -179,6 +212,6 @@ fn print_map<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
 
 fn print_sample(sample: &Sample, before: &str) -> String {
     let labels = print_map(sample.labels.iter().map(|(n, v)| (n, v.to_owned())));
-    let value = model::text::format_g(sample.value);
+    let value = sample.value.value().print();
     format!("{before}{{{labels} {value}}}")
 }
