@@ -1,7 +1,8 @@
 //! Appending by reference in batches shaped like scrapes, making series, replaying a log; and how
 //! many bytes a series takes in memory and a sample in the log.
 //!
-//! `EPIMETHEUS_SIZES=1 cargo bench -p tsdb` prints the sizes first.
+//! `EPIMETHEUS_SIZES=1 cargo bench -p tsdb` prints the sizes first, `EPIMETHEUS_REPLAY=folder` what it
+//! takes to open a data folder.
 
 #![expect(clippy::unwrap_used, reason = "a bench ends where something fails")]
 
@@ -216,7 +217,31 @@ fn replay(c: &mut Criterion) {
     group.finish();
 }
 
+/// Opens a folder and says what that took; nothing is written but an empty segment.
+fn open_folder(dir: &std::path::Path) {
+    let cpu = || -> f64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let fields = stat.split_whitespace().skip(13).take(2);
+        fields.filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
+    };
+    let (before, memory) = (cpu(), rss());
+    let db = Db::open(dir, quiet()).unwrap();
+    let replayed = db.replayed();
+    println!(
+        "{} series, {} samples in {:?}, {:.2} s of CPU, {} MiB",
+        replayed.series,
+        replayed.samples,
+        replayed.took,
+        cpu() - before,
+        (rss() - memory) >> 20
+    );
+}
+
 fn all(c: &mut Criterion) {
+    if let Some(dir) = std::env::var_os("EPIMETHEUS_REPLAY") {
+        open_folder(dir.as_ref());
+        return;
+    }
     if std::env::var_os("EPIMETHEUS_SIZES").is_some() {
         sizes();
     }
