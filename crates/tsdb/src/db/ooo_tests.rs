@@ -223,6 +223,71 @@ fn damage_in_their_log_is_set_aside() {
     );
 }
 
+#[test]
+fn histograms_come_late_too() {
+    use model::histogram::{IntBuckets, IntHistogram, Span};
+    let histogram = |n: u64| {
+        let positive = IntBuckets {
+            spans: vec![Span {
+                offset: 0,
+                length: 1,
+            }],
+            deltas: vec![n as i64],
+        };
+        IntHistogram {
+            count: n,
+            sum: n as f64,
+            positive,
+            ..IntHistogram::default()
+        }
+    };
+    let give = |db: &Db, ts: Millis, n: u64| {
+        let refs = db.resolve_now(&[set(0)]).unwrap();
+        let mut batch = Batch::default();
+        batch.histograms.push(model::sink::HistogramSample {
+            series: refs[0],
+            ts,
+            start: 0,
+            value: model::histogram::Histogram::Int(histogram(n)),
+        });
+        let took = db.append_now(batch).unwrap();
+        took.rejected.first().map(|r| r.reason)
+    };
+    let chunks = |db: &Db| {
+        let scope = Scope::unbounded(TimeRange::ALL);
+        let view = db.open(Arc::clone(&scope)).unwrap();
+        let rows = view.select(Select::new(vec![], TimeRange::ALL));
+        let mut sums: BTreeMap<Millis, f64> = BTreeMap::new();
+        for batch in chunk::suite::batches(rows).unwrap() {
+            for c in batch.chunks_of(0) {
+                for row in chunk::histogram::rows(c.encoding, batch.bytes_of(c)).unwrap() {
+                    sums.insert(row.ts, row.value.sum());
+                }
+            }
+        }
+        sums
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), options()).unwrap();
+    let mut want = BTreeMap::new();
+    for (ts, n) in [(10_000, 9), (9_000, 3), (7_000, 5), (8_000, 4), (9_900, 1)] {
+        assert_eq!(give(&db, ts, n), None);
+        want.insert(ts, n as f64);
+    }
+    assert_eq!(give(&db, 4_999, 1), Some(Reject::TooOld));
+    assert_eq!(chunks(&db), want);
+    drop(db);
+    let db = Db::open(dir.path(), options()).unwrap();
+    assert_eq!(db.replayed().out_of_order, 4);
+    assert_eq!(chunks(&db), want);
+    db.flush_all().unwrap();
+    let layout = db.inner.layout();
+    let metas = layout.blocks.iter().map(|b| b.meta());
+    let late = metas.filter(|m| !m.compaction.in_order());
+    assert_eq!(late.map(|m| m.stats.num_samples).sum::<u64>(), 4);
+    assert_eq!(chunks(&db), want);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Samples at these distances behind a clock that each step moves on.

@@ -12,6 +12,7 @@ use model::{Appended, Batch, Kind, Millis, Reject, Rejected, SinkError, TimeRang
 use parking_lot::MutexGuard;
 
 use super::exemplars::Judged;
+use super::ooo::{OooSample, OooValue};
 use super::open::Chunking;
 use super::page::{Inner, Page, Series, Taken};
 use super::{Head, Starts, place};
@@ -256,9 +257,11 @@ impl Head {
             self.write_records(batch, scratch);
             ticket = Some((wal, wal.append(&mut scratch.records)?));
         }
-        let (mut taken, histograms) = self.remember(batch, window, scratch);
+        let (mut taken, mut histograms) = self.remember(batch, window, scratch);
         if scratch.verdicts.iter().any(|v| !v.takes()) {
-            taken += self.remember_ooo(batch, wal.is_some(), scratch)?;
+            let more = self.remember_ooo(batch, wal.is_some(), scratch)?;
+            taken += more.0;
+            histograms += more.1;
         }
         let rejected = rejections(&scratch.verdicts);
         self.count_rejected(&rejected);
@@ -328,17 +331,47 @@ impl Head {
         }
     }
 
-    /// Takes the rows that are out of order: into their log, then into memory. How many those are.
+    /// One row as it is kept out of order.
+    fn ooo_sample(&self, batch: &Batch, row: usize) -> (u32, OooSample) {
+        let starts = self.stores_starts();
+        let kept = |start: Millis| if starts { start } else { 0 };
+        // The references were known a moment ago.
+        match row.checked_sub(batch.refs.len()) {
+            None => {
+                let start = batch.starts.get(row).copied().unwrap_or(0);
+                let sample = OooSample {
+                    ts: batch.ts[row],
+                    start: kept(start),
+                    value: OooValue::Float(batch.values[row]),
+                };
+                (batch.refs[row].id as u32, sample)
+            }
+            Some(at) => {
+                let h = &batch.histograms[at];
+                let sample = OooSample {
+                    ts: h.ts,
+                    start: kept(h.start),
+                    value: OooValue::Histogram(Box::new(h.value.clone())),
+                };
+                (h.series.id as u32, sample)
+            }
+        }
+    }
+
+    /// Takes the rows that are out of order: into their log, then into memory. How many floats and
+    /// how many histograms those are.
     #[cold]
     fn remember_ooo(
         &self,
         batch: &Batch,
         logs: bool,
         scratch: &mut Scratch,
-    ) -> Result<usize, SinkError> {
+    ) -> Result<(usize, usize), SinkError> {
         let newest = self.range().map_or(Millis::MIN, |r| r.max);
         let mut any = false;
-        for (&ts, v) in batch.ts.iter().zip(&scratch.verdicts) {
+        let times = batch.ts.iter().copied();
+        let times = times.chain(batch.histograms.iter().map(|h| h.ts));
+        for (ts, v) in times.zip(&scratch.verdicts) {
             let late = match v {
                 Verdict::Ooo => true,
                 Verdict::Reject(r) => {
@@ -353,27 +386,30 @@ impl Head {
             any |= *v == Verdict::Ooo;
         }
         if !any {
-            return Ok(0);
+            return Ok((0, 0));
         }
-        let Scratch {
-            records, verdicts, ..
-        } = scratch;
-        let verdicts = verdicts.iter().enumerate();
-        let rows = verdicts.filter(|(_, v)| **v == Verdict::Ooo);
-        let samples = rows.map(|(row, _)| (batch.refs[row].id, batch.ts[row], batch.values[row]));
         let mut ticket = None;
         if logs && let Some(log) = self.ooo_log() {
-            super::ooo::write_records(samples.clone(), SAMPLES_RECORD, records);
-            ticket = Some((log, log.append(records)?));
+            self.write_ooo_records(batch, scratch);
+            ticket = Some((log, log.append(&mut scratch.records)?));
         }
-        let mut taken = 0;
-        let samples = samples.map(|(id, ts, value)| (id as u32, ts, value));
-        self.insert_ooo(samples, |new| taken += usize::from(new));
-        self.stats.ooo_appended.add(taken as u64);
+        let verdicts = scratch.verdicts.iter().enumerate();
+        let rows = verdicts.filter(|(_, v)| **v == Verdict::Ooo);
+        let samples = rows.map(|(row, _)| self.ooo_sample(batch, row));
+        let (mut floats, mut histograms) = (0, 0);
+        self.insert_ooo(samples, |new, float| match float {
+            true => floats += usize::from(new),
+            false => histograms += usize::from(new),
+        });
+        self.stats.ooo_appended.add(floats as u64);
+        self.stats
+            .head
+            .histograms_ooo_appended
+            .add(histograms as u64);
         if let Some((log, ticket)) = ticket {
             log.settle(ticket)?;
         }
-        Ok(taken)
+        Ok((floats, histograms))
     }
 
     /// Puts the rows to take into memory; how many floats and how many histograms those are.
@@ -423,10 +459,7 @@ impl Head {
             match end {
                 // Somebody was faster.
                 Some(Taken::No(reason)) => {
-                    *v = match row < floats {
-                        true => window.otherwise(ts, reason),
-                        false => Verdict::Reject(reason),
-                    };
+                    *v = window.otherwise(ts, reason);
                     continue;
                 }
                 Some(Taken::Same) | None => continue,

@@ -17,12 +17,12 @@ use std::sync::{Arc, OnceLock};
 use model::{Millis, TimeRange};
 
 use store::Inserted;
-pub(super) use store::Store;
+pub(super) use store::{OooSample, OooValue, Store};
 
 use super::{Head, Snapshot, page, place};
 use crate::Error;
+use crate::wal::Wal;
 use crate::wal::record::{self, RecordKind};
-use crate::wal::{Records, Wal};
 
 /// What the head knows of out-of-order samples beyond the pages.
 pub(crate) struct Ooo {
@@ -107,18 +107,19 @@ impl Head {
         }
     }
 
-    /// Inserts out-of-order samples that are in the log. `each` hears whether a sample was new: the
-    /// first of a time stays. How many had no series.
+    /// Inserts out-of-order samples that are in the log. `each` hears whether a sample was new (the
+    /// first of a time stays), and whether it is a float. How many had no series.
     pub(crate) fn insert_ooo(
         &self,
-        samples: impl IntoIterator<Item = (u32, Millis, f64)>,
-        mut each: impl FnMut(bool),
+        samples: impl IntoIterator<Item = (u32, OooSample)>,
+        mut each: impl FnMut(bool, bool),
     ) -> u64 {
         let epoch = self.ooo.epoch.load(Ordering::Acquire);
         let pages = self.pages.read();
         let (mut unknown, mut chunks) = (0, 0);
         let mut range = TimeRange::EMPTY;
-        for (id, ts, value) in samples {
+        for (id, sample) in samples {
+            let (ts, float) = (sample.ts, matches!(sample.value, OooValue::Float(_)));
             let (number, slot) = place(id);
             let page = pages.get(number).and_then(Option::as_ref);
             let mut page = page.map(|p| p.0.lock());
@@ -127,12 +128,12 @@ impl Head {
                 continue;
             };
             let store = page.ooo.get_or_insert_default();
-            let inserted = store.insert(slot, (ts, value), epoch);
+            let inserted = store.insert(slot, sample, epoch);
             chunks += i64::from(inserted == Inserted::NewChunk);
             if inserted != Inserted::Same {
                 range = range.union(TimeRange::new(ts, ts));
             }
-            each(inserted != Inserted::Same);
+            each(inserted != Inserted::Same, float);
         }
         self.stats.chunks.add(chunks);
         self.stats.chunks_created.add(chunks as u64);
@@ -218,11 +219,41 @@ impl Head {
             // A number that no series has.
             None => u32::try_from(reference).unwrap_or(u32::MAX),
         };
+        let stores = self.stores_starts();
+        let kept = |start: Millis| if stores { start } else { 0 };
         let mut samples = Vec::new();
         match record::kind(bytes) {
-            RecordKind::Samples | RecordKind::SamplesV2 => {
-                record::read_samples(bytes, |reference, ts, value| {
-                    samples.push((number(reference), ts, value));
+            RecordKind::Samples => record::read_samples(bytes, |reference, ts, value| {
+                let value = OooValue::Float(value);
+                samples.push((
+                    number(reference),
+                    OooSample {
+                        ts,
+                        start: 0,
+                        value,
+                    },
+                ));
+            })?,
+            RecordKind::SamplesV2 => {
+                record::read_started_samples(bytes, |reference, ts, start, value| {
+                    let value = OooValue::Float(value);
+                    samples.push((
+                        number(reference),
+                        OooSample {
+                            ts,
+                            start: kept(start),
+                            value,
+                        },
+                    ));
+                })?;
+            }
+            RecordKind::Histograms => {
+                record::read_histograms(bytes, |reference, ts, start, value| {
+                    if value.validate().is_ok() {
+                        let value = OooValue::Histogram(Box::new(value));
+                        let start = kept(start);
+                        samples.push((number(reference), OooSample { ts, start, value }));
+                    }
                 })?;
             }
             RecordKind::Tombstones => {
@@ -239,29 +270,6 @@ impl Head {
             _ => {}
         }
         let count = samples.len() as u64;
-        Ok((count, self.insert_ooo(samples, |_| {})))
+        Ok((count, self.insert_ooo(samples, |_, _| {})))
     }
-}
-
-/// Writes the records of out-of-order samples.
-pub(super) fn write_records(
-    samples: impl Iterator<Item = (u64, Millis, f64)>,
-    limit: usize,
-    records: &mut Records,
-) {
-    records.clear();
-    let mut writer: Option<record::SamplesWriter> = None;
-    for (id, ts, value) in samples {
-        if records.open_len() > limit {
-            records.end();
-            writer = None;
-        }
-        let w = match writer {
-            Some(w) => w,
-            None => record::SamplesWriter::begin(records.out(), id, ts),
-        };
-        writer = Some(w);
-        w.push(records.out(), id, ts, value);
-    }
-    records.end();
 }

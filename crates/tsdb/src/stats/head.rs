@@ -97,6 +97,8 @@ pub struct HeadStats {
     pub histograms_appended: Counter,
     /// Histograms rejected: older than the series' newest.
     pub histograms_out_of_order: Counter,
+    /// Histograms taken out of order.
+    pub histograms_ooo_appended: Counter,
     /// Histograms rejected: older than the out-of-order window.
     pub histograms_too_old: Counter,
     /// Histograms rejected: before what the head takes.
@@ -153,6 +155,10 @@ impl HeadStats {
             histograms_appended: histogram(
                 "prometheus_tsdb_head_samples_appended_total",
                 "Total number of appended samples.",
+            )?,
+            histograms_ooo_appended: histogram(
+                "prometheus_tsdb_head_out_of_order_samples_appended_total",
+                "Total number of appended out of order samples.",
             )?,
             histograms_out_of_order: histogram(
                 "prometheus_tsdb_out_of_order_samples_total",

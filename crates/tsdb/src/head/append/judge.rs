@@ -51,23 +51,19 @@ fn marker(taken: Taken, float_counts: bool, ts: Millis, window: Window) -> Verdi
     }
 }
 
-/// What becomes of a histogram. None is taken out of order.
+/// What becomes of a histogram.
 fn histogram(
     taken: impl FnOnce() -> Taken,
     ts: Millis,
     value: &Histogram,
     window: Window,
 ) -> Verdict {
-    if let Some(reason) = window.check(ts) {
-        return Verdict::Reject(reason);
-    }
     if let Err(e) = value.validate() {
         return Verdict::Reject(Reject::InvalidHistogram(e));
     }
-    match taken() {
-        Taken::No(reason) => Verdict::Reject(reason),
-        Taken::Same => Verdict::Same,
-        Taken::Yes | Taken::NewChunk => Verdict::Take,
+    match window.check(ts) {
+        Some(reason) => window.otherwise(ts, reason),
+        None => of_taken(taken(), ts, window),
     }
 }
 

@@ -105,7 +105,7 @@ impl Rows<'_> {
             }
             return;
         };
-        if verdict.takes() {
+        if verdict.takes() || verdict == Verdict::Ooo {
             let h = &batch.histograms[at];
             self.histogram((h.series.id, h.ts, h.start), &h.value);
         }
@@ -121,6 +121,22 @@ fn sort(h: &Histogram) -> (bool, bool) {
 }
 
 impl Head {
+    /// The records of the rows that are out of order.
+    pub(super) fn write_ooo_records(&self, batch: &Batch, scratch: &mut Scratch) {
+        scratch.records.clear();
+        let mut rows = Rows {
+            records: &mut scratch.records,
+            writer: Writer::None,
+            starts: self.stores_starts(),
+        };
+        for (row, v) in scratch.verdicts.iter().enumerate() {
+            if *v == Verdict::Ooo {
+                rows.row(batch, row, *v);
+            }
+        }
+        rows.end();
+    }
+
     pub(super) fn write_records(&self, batch: &Batch, scratch: &mut Scratch) {
         let Scratch {
             records,

@@ -3,13 +3,10 @@
 use block::index::SymbolSet;
 use block::{BlockError, Chunk, Writer};
 use hashbrown::HashMap;
-use model::{Encoding, Millis};
+use model::Millis;
 
 use super::super::{Head, PAGE, place};
 use super::store::encode;
-
-/// Samples in a chunk of a block.
-const SAMPLES: usize = 120;
 
 /// The series with out-of-order samples in a range, in the order of their labels.
 pub(crate) struct OooExport {
@@ -108,17 +105,14 @@ impl Head {
                     .samples(slot, export.epoch, export.range, &mut samples)
                     .map_err(|e| BlockError::Invalid(e.to_string()))?;
             }
-            let encoded: Vec<(Millis, Millis, Vec<u8>)> = samples
-                .chunks(SAMPLES)
-                .filter_map(|c| Some((c.first()?.0, c.last()?.0, encode(c))))
-                .collect();
+            let encoded = encode(&samples);
             let list: Vec<Chunk<'_>> = encoded
                 .iter()
-                .map(|(min, max, data)| Chunk {
-                    min: *min,
-                    max: *max,
-                    encoding: Encoding::XOR,
-                    data,
+                .map(|c| Chunk {
+                    min: c.range.min,
+                    max: c.range.max,
+                    encoding: c.encoding,
+                    data: &c.data,
                 })
                 .collect();
             if list.is_empty() {

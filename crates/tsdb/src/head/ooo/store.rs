@@ -1,18 +1,71 @@
 //! The out-of-order chunks of one page's series.
 
-use chunk::Columns;
-use chunk::xor::Encoder;
+use chunk::histogram::HistogramRow;
+use chunk::{ChunkError, Chunker, Columns, EncodedChunk};
+use model::histogram::Histogram;
 use model::{Encoding, Millis, TimeRange};
+
+use crate::rewrite::without;
 
 /// Samples of an open chunk: small, because each insertion moves some of them.
 const CAP: usize = 32;
+
+/// A sample.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OooSample {
+    pub(crate) ts: Millis,
+    /// Start timestamp; 0: none.
+    pub(crate) start: Millis,
+    pub(crate) value: OooValue,
+}
+
+/// The value of a sample; histograms are rare enough to lie elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum OooValue {
+    Float(f64),
+    Histogram(Box<Histogram>),
+}
 
 /// A finished chunk.
 struct Done {
     min: Millis,
     max: Millis,
     epoch: u32,
+    encoding: Encoding,
     bytes: Box<[u8]>,
+}
+
+impl Done {
+    fn new(chunk: EncodedChunk, epoch: u32) -> Self {
+        Self {
+            min: chunk.range.min,
+            max: chunk.range.max,
+            epoch,
+            encoding: chunk.encoding,
+            bytes: chunk.data.into_boxed_slice(),
+        }
+    }
+
+    fn samples(&self, out: &mut Vec<OooSample>) -> Result<(), ChunkError> {
+        if self.encoding == Encoding::XOR || self.encoding == Encoding::XOR2 {
+            let mut columns = Columns::default();
+            chunk::decode(self.encoding, &self.bytes, &mut columns)?;
+            let floats = columns.iter().enumerate();
+            out.extend(floats.map(|(i, (ts, value))| OooSample {
+                ts,
+                start: columns.start(i),
+                value: OooValue::Float(value),
+            }));
+        } else {
+            let rows = chunk::histogram::rows(self.encoding, &self.bytes)?;
+            out.extend(rows.into_iter().map(|row| OooSample {
+                ts: row.ts,
+                start: row.start,
+                value: OooValue::Histogram(Box::new(row.value)),
+            }));
+        }
+        Ok(())
+    }
 }
 
 struct Series {
@@ -20,7 +73,7 @@ struct Series {
     /// Of the open samples.
     epoch: u32,
     /// Ascending, each time once.
-    open: Vec<(Millis, f64)>,
+    open: Vec<OooSample>,
     done: Vec<Done>,
 }
 
@@ -49,24 +102,32 @@ pub(crate) struct OooSeen<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-pub(super) fn encode(samples: &[(Millis, f64)]) -> Vec<u8> {
-    let mut encoder = Encoder::with_capacity(16 + samples.len() * 8);
-    for &(ts, value) in samples {
-        encoder.append(ts, value);
+/// Ascending samples as chunks: one if all are of one kind and fit together.
+pub(super) fn encode<'a>(samples: impl IntoIterator<Item = &'a OooSample>) -> Vec<EncodedChunk> {
+    let mut chunker = Chunker::default();
+    for s in samples {
+        match &s.value {
+            OooValue::Float(value) => chunker.float(s.ts, s.start, *value),
+            OooValue::Histogram(value) => {
+                let row = HistogramRow {
+                    ts: s.ts,
+                    start: s.start,
+                    value: Histogram::clone(value),
+                };
+                // It was judged before it was taken.
+                if let Err(error) = chunker.histogram(&row) {
+                    tracing::error!(%error, "a histogram that came out of order is lost");
+                }
+            }
+        }
     }
-    encoder.into_bytes()
+    chunker.finish()
 }
 
 impl Series {
     fn finish(&mut self) {
-        if let (Some(first), Some(last)) = (self.open.first(), self.open.last()) {
-            self.done.push(Done {
-                min: first.0,
-                max: last.0,
-                epoch: self.epoch,
-                bytes: encode(&self.open).into_boxed_slice(),
-            });
-        }
+        let chunks = encode(&self.open).into_iter();
+        self.done.extend(chunks.map(|c| Done::new(c, self.epoch)));
         self.open = Vec::new();
     }
 
@@ -77,7 +138,7 @@ impl Series {
     fn ranges(&self) -> impl Iterator<Item = TimeRange> + '_ {
         let open = self.open.first().zip(self.open.last());
         let done = self.done.iter().map(|d| TimeRange::new(d.min, d.max));
-        done.chain(open.map(|(a, b)| TimeRange::new(a.0, b.0)))
+        done.chain(open.map(|(a, b)| TimeRange::new(a.ts, b.ts)))
     }
 }
 
@@ -93,12 +154,7 @@ impl Store {
     }
 
     /// Inserts a sample; chunks of another epoch are not added to.
-    pub(super) fn insert(
-        &mut self,
-        slot: usize,
-        (ts, value): (Millis, f64),
-        epoch: u32,
-    ) -> Inserted {
+    pub(super) fn insert(&mut self, slot: usize, sample: OooSample, epoch: u32) -> Inserted {
         let at = match self
             .series
             .binary_search_by_key(&slot, |s| usize::from(s.slot))
@@ -121,11 +177,11 @@ impl Store {
         }
         series.epoch = epoch;
         let first = series.open.is_empty();
-        let at = series.open.partition_point(|s| s.0 < ts);
-        if series.open.get(at).is_some_and(|s| s.0 == ts) {
+        let at = series.open.partition_point(|s| s.ts < sample.ts);
+        if series.open.get(at).is_some_and(|s| s.ts == sample.ts) {
             return Inserted::Same;
         }
-        series.open.insert(at, (ts, value));
+        series.open.insert(at, sample);
         match first {
             true => Inserted::NewChunk,
             false => Inserted::Yes,
@@ -178,20 +234,22 @@ impl Store {
             each(OooSeen {
                 min: d.min,
                 max: d.max,
-                encoding: Encoding::XOR,
+                encoding: d.encoding,
                 bytes: &d.bytes,
             });
         }
         if let (Some(first), Some(last)) = (series.open.first(), series.open.last())
-            && first.0 <= max
-            && last.0 >= min
+            && first.ts <= max
+            && last.ts >= min
         {
-            each(OooSeen {
-                min: first.0,
-                max: last.0,
-                encoding: Encoding::XOR,
-                bytes: &encode(&series.open),
-            });
+            for c in encode(&series.open) {
+                each(OooSeen {
+                    min: c.range.min,
+                    max: c.range.max,
+                    encoding: c.encoding,
+                    bytes: &c.data,
+                });
+            }
         }
     }
 
@@ -208,17 +266,17 @@ impl Store {
     /// The first time from `from` on of samples that are older than `epoch`.
     pub(super) fn next(&self, epoch: u32, from: Millis) -> Option<Millis> {
         let of = |s: &Series| {
-            let mut columns = Columns::default();
-            let open = s.open.iter().find(|o| o.0 >= from && s.epoch < epoch);
+            let mut samples = Vec::new();
+            let open = s.open.iter().find(|o| o.ts >= from && s.epoch < epoch);
             let done = s.done.iter().filter(|d| d.epoch < epoch && d.max >= from);
             let firsts = done.map(|d| {
-                columns.clear();
-                match d.min < from && chunk::xor::decode(&d.bytes, &mut columns).is_ok() {
-                    true => columns.ts.iter().copied().find(|&t| t >= from),
+                samples.clear();
+                match d.min < from && d.samples(&mut samples).is_ok() {
+                    true => samples.iter().map(|s| s.ts).find(|&t| t >= from),
                     false => Some(d.min.max(from)),
                 }
             });
-            firsts.flatten().chain(open.map(|o| o.0)).min()
+            firsts.flatten().chain(open.map(|o| o.ts)).min()
         };
         self.series.iter().filter_map(of).min()
     }
@@ -230,27 +288,24 @@ impl Store {
         slot: usize,
         epoch: u32,
         (min, max): (Millis, Millis),
-        out: &mut Vec<(Millis, f64)>,
-    ) -> Result<(), chunk::ChunkError> {
+        out: &mut Vec<OooSample>,
+    ) -> Result<(), ChunkError> {
         out.clear();
         let Some(series) = self.find(slot) else {
             return Ok(());
         };
-        let inside = |ts: Millis| ts >= min && ts <= max;
-        let mut columns = Columns::default();
         for d in series.done.iter().filter(|d| d.epoch < epoch) {
             if d.min <= max && d.max >= min {
-                columns.clear();
-                chunk::xor::decode(&d.bytes, &mut columns)?;
-                out.extend(columns.iter().filter(|s| inside(s.0)));
+                d.samples(out)?;
             }
         }
         if series.epoch < epoch {
-            out.extend(series.open.iter().filter(|s| inside(s.0)));
+            out.extend_from_slice(&series.open);
         }
+        out.retain(|s| s.ts >= min && s.ts <= max);
         // Stable: of equal times the first inserted stays in front.
-        out.sort_by_key(|s| s.0);
-        out.dedup_by_key(|s| s.0);
+        out.sort_by_key(|s| s.ts);
+        out.dedup_by_key(|s| s.ts);
         Ok(())
     }
 
@@ -276,23 +331,18 @@ impl Store {
             return;
         };
         let keeps = |ts: Millis| ts < min || ts > max;
-        series.open.retain(|s| keeps(s.0));
-        series.done.retain_mut(|d| {
+        series.open.retain(|s| keeps(s.ts));
+        for d in std::mem::take(&mut series.done) {
             if d.min > max || d.max < min {
-                return true;
+                series.done.push(d);
+                continue;
             }
-            let mut columns = Columns::default();
-            // What was encoded here can be decoded; what cannot be read is not kept.
-            if chunk::xor::decode(&d.bytes, &mut columns).is_err() {
-                return false;
-            }
-            let left: Vec<_> = columns.iter().filter(|s| keeps(s.0)).collect();
-            if let (Some(first), Some(last)) = (left.first(), left.last()) {
-                (d.min, d.max) = (first.0, last.0);
-                d.bytes = encode(&left).into_boxed_slice();
-            }
-            !left.is_empty()
-        });
+            // What was encoded here can be decoded.
+            let left = without(d.encoding, &d.bytes, keeps).unwrap_or_default();
+            series
+                .done
+                .extend(left.into_iter().map(|c| Done::new(c, d.epoch)));
+        }
         self.series.retain(|s| !s.is_empty());
     }
 
@@ -309,7 +359,7 @@ impl Store {
                 .iter()
                 .map(|d| size_of::<Done>() + d.bytes.len())
                 .sum();
-            size_of::<Series>() + s.open.capacity() * size_of::<(Millis, f64)>() + done
+            size_of::<Series>() + s.open.capacity() * size_of::<OooSample>() + done
         };
         self.series.iter().map(of).sum()
     }
