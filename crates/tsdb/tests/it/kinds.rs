@@ -58,7 +58,7 @@ pub(crate) fn stored(db: &Db) -> Vec<StoredSeries> {
 }
 
 /// That a database holds just this.
-fn same(db: &Db, want: &[StoredSeries]) {
+pub(crate) fn same(db: &Db, want: &[StoredSeries]) {
     let got = stored(db);
     let labels =
         |all: &[StoredSeries]| -> Vec<Labels> { all.iter().map(|s| s.labels.clone()).collect() };
@@ -89,7 +89,7 @@ fn set(i: u64) -> Labels {
 }
 
 /// An integer histogram that has seen `n` observations in `buckets` buckets.
-fn int(n: u64, buckets: usize) -> Histogram {
+pub(crate) fn int(n: u64, buckets: usize) -> Histogram {
     let counts: Vec<i64> = (0..buckets as u64).map(|i| (n + i) as i64).collect();
     let deltas = counts
         .iter()
@@ -111,7 +111,15 @@ fn int(n: u64, buckets: usize) -> Histogram {
     })
 }
 
-fn float(n: u64, reset: CounterReset) -> Histogram {
+pub(crate) fn float(n: u64) -> Histogram {
+    float_as(n, CounterReset::Unknown)
+}
+
+pub(crate) fn gauge(n: u64) -> Histogram {
+    float_as(n, CounterReset::Gauge)
+}
+
+fn float_as(n: u64, reset: CounterReset) -> Histogram {
     Histogram::Float(FloatHistogram {
         counter_reset: reset,
         schema: 1,
@@ -128,7 +136,7 @@ fn float(n: u64, reset: CounterReset) -> Histogram {
     })
 }
 
-fn custom(n: u64) -> Histogram {
+pub(crate) fn custom(n: u64) -> Histogram {
     Histogram::Int(IntHistogram {
         schema: CUSTOM_SCHEMA,
         count: 2 * n,
@@ -343,13 +351,13 @@ fn a_series_changes_its_kind_and_ends() {
     batch.histograms.push(histogram(30, int(5, 3)));
     batch
         .histograms
-        .push(histogram(20, float(3, CounterReset::Unknown)));
+        .push(histogram(20, float_as(3, CounterReset::Unknown)));
     batch
         .histograms
-        .push(histogram(20, float(3, CounterReset::Gauge)));
+        .push(histogram(20, float_as(3, CounterReset::Gauge)));
     batch
         .histograms
-        .push(histogram(20, float(4, CounterReset::Unknown)));
+        .push(histogram(20, float_as(4, CounterReset::Unknown)));
     let took = db.append_now(batch).unwrap();
     assert_eq!((took.samples, took.histograms), (3, 3));
     assert_eq!(took.rejected.len(), 1);
@@ -604,7 +612,7 @@ fn value() -> impl Strategy<Value = Value> {
         6 => (-1e6..1e6).prop_map(Value::Float),
         1 => Just(Value::Float(STALE_NAN)),
         4 => (0..50u64, 1..6usize).prop_map(|(n, b)| Value::Histogram(int(n, b))),
-        2 => (0..50u64, reset).prop_map(|(n, r)| Value::Histogram(float(n, r))),
+        2 => (0..50u64, reset).prop_map(|(n, r)| Value::Histogram(float_as(n, r))),
         2 => (0..50u64).prop_map(|n| Value::Histogram(custom(n))),
         1 => Just(Value::Histogram(marker())),
     ]

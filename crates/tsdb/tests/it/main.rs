@@ -6,6 +6,7 @@ mod blocks;
 mod durability;
 mod faults;
 mod fixture;
+mod handover;
 mod interop;
 mod kinds;
 mod ooo;
