@@ -3,9 +3,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use chunk::memory::MemorySource;
+use chunk::HistogramRow;
+use chunk::memory::{MemorySource, StoredSeries};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::executor::block_on;
+use model::histogram::{Buckets, FloatHistogram, Histogram};
 use model::{Labels, Sample};
 use promql::value::QueryOptions;
 use promql::{Engine, EngineOptions, Evaluator, InstantQuery, RangeQuery};
@@ -47,6 +49,70 @@ fn source() -> MemorySource {
         series.push((labels("gauge"), samples(&mut random, true)));
     }
     MemorySource::new(series)
+}
+
+/// 100 native histograms of 40 buckets over an hour, some of them with other buckets than the rest.
+fn native() -> MemorySource {
+    let mut series = Vec::new();
+    for i in 0..100u32 {
+        let first = -(i as i32 % 3);
+        let rows = (0..240i64).map(|s| {
+            let counts = (0..40).map(|b| f64::from(b) * s as f64 / 4.0);
+            let positive = Buckets::from_pairs((first..).zip(counts));
+            HistogramRow {
+                ts: s * 15_000,
+                start: 0,
+                value: Histogram::Float(FloatHistogram {
+                    schema: 3,
+                    count: positive.counts.iter().sum(),
+                    sum: s as f64,
+                    positive,
+                    ..FloatHistogram::default()
+                }),
+            }
+        });
+        let (ns, pod) = (format!("ns{}", i % 5), format!("pod{i}"));
+        let labels = [("__name__", "h_total"), ("ns", &*ns), ("pod", &*pod)];
+        series.push(StoredSeries::histograms(
+            Labels::from_pairs(labels),
+            rows.collect(),
+        ));
+    }
+    MemorySource::with_histograms(series)
+}
+
+fn histograms(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let engine = Engine::new(
+        Arc::new(native()),
+        EngineOptions::default(),
+        Arc::new(pool.expect("a thread can be started")),
+    );
+    let mut group = c.benchmark_group("native histograms, per series and step");
+    let (end, step) = (3_600_000, 15_000);
+    group.throughput(Throughput::Elements(100 * (end / step) as u64));
+    group.sample_size(10);
+    for expr in [
+        "rate(h_total[5m])",
+        "sum by (ns) (h_total)",
+        "histogram_quantile(0.9, sum by (ns) (rate(h_total[5m])))",
+        "histogram_count(rate(h_total[5m]))",
+        "h_total - h_total offset 1m",
+    ] {
+        group.bench_with_input(BenchmarkId::from_parameter(expr), expr, |b, expr| {
+            b.iter(|| {
+                let query = RangeQuery {
+                    expr: expr.into(),
+                    start: 0,
+                    end,
+                    step,
+                    options: QueryOptions::default(),
+                };
+                black_box(block_on(engine.range(query)).expect("the query is right"))
+            });
+        });
+    }
+    group.finish();
 }
 
 fn benches(c: &mut Criterion) {
@@ -113,5 +179,5 @@ fn benches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches);
+criterion_group!(all, benches, histograms);
 criterion_main!(all);

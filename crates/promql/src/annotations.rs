@@ -229,8 +229,10 @@ impl Annotations {
         self.said
             .entry((level, text))
             .and_modify(|said| {
-                // One text is shown once, at its last place.
-                if span.start > said.span.start {
+                // One text is shown once, where it was said last: operands come before what uses
+                // them, from left to right.
+                let order = |s: Span| (s.end, std::cmp::Reverse(s.start));
+                if order(span) > order(said.span) {
                     said.span = span;
                 }
                 said.forced = match (said.forced, forced) {

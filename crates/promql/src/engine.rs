@@ -299,7 +299,11 @@ impl Inner {
         let mut root = build(expr, &query)?;
         root.optimize();
         let grid = when.grid();
-        let mut lowering = Lowering::new(self.options.delayed_name_removal, grid);
+        let mut lowering = Lowering::new(
+            self.options.delayed_name_removal,
+            grid,
+            when.start != when.end,
+        );
         let around = Around::default();
         let physical = match &root {
             Root::Vector(node) => Physical::Vector(lowering.node(node, grid, &around)),

@@ -22,7 +22,36 @@ pub(crate) struct Unique {
 struct Seen {
     labels: LabelIndex,
     bits: Vec<u64>,
+    /// Whether two series were equal.
+    twice: bool,
     held: Option<Held>,
+}
+
+impl Seen {
+    fn add(
+        &mut self,
+        cx: &Context,
+        block: &Block,
+        words: usize,
+        strict: bool,
+    ) -> Result<(), QueryError> {
+        for row in block.rows() {
+            let (i, new) = self.labels.intern(row.labels);
+            self.bits.resize(self.labels.len() * words, 0);
+            let before = &mut self.bits[i * words..(i + 1) * words];
+            if !new && (strict || first_common(before, row.bits).is_some()) {
+                self.twice = true;
+                return Ok(());
+            }
+            unite(before, row.bits);
+        }
+        let bytes = self.labels.bytes() + self.bits.capacity() * 8;
+        match &mut self.held {
+            Some(held) => held.resize(bytes)?,
+            None => self.held = Some(cx.hold(bytes)?),
+        }
+        Ok(())
+    }
 }
 
 impl Operator for Unique {
@@ -32,30 +61,30 @@ impl Operator for Unique {
         let input = self.input.blocks(&cx);
         let state = (input, Some(Seen::default()), cx);
         futures_util::stream::try_unfold(state, move |(mut input, seen, cx)| async move {
-            let Some(block) = input.next().await.transpose()? else {
-                return Ok(None);
-            };
             let mut seen = seen.unwrap_or_default();
-            let (block, seen) = cx
-                .run(move |cx| {
-                    for row in block.rows() {
-                        let (i, new) = seen.labels.intern(row.labels);
-                        seen.bits.resize(seen.labels.len() * words, 0);
-                        let before = &mut seen.bits[i * words..(i + 1) * words];
-                        if !new && (strict || first_common(before, row.bits).is_some()) {
-                            return Err(execution(SAME_LABELSET));
-                        }
-                        unite(before, row.bits);
-                    }
-                    let bytes = seen.labels.bytes() + seen.bits.capacity() * 8;
-                    match &mut seen.held {
-                        Some(held) => held.resize(bytes)?,
-                        None => seen.held = Some(cx.hold(bytes)?),
-                    }
-                    Ok((block, seen))
-                })
-                .await?;
-            Ok(Some((block, (input, Some(seen), cx))))
+            loop {
+                let Some(block) = input.next().await.transpose()? else {
+                    // A failure of the input is what Prometheus would have met first.
+                    return if seen.twice {
+                        Err(execution(SAME_LABELSET))
+                    } else {
+                        Ok(None)
+                    };
+                };
+                if seen.twice {
+                    continue;
+                }
+                let (block, after) = cx
+                    .run(move |cx| {
+                        seen.add(cx, &block, words, strict)?;
+                        Ok((block, seen))
+                    })
+                    .await?;
+                seen = after;
+                if !seen.twice {
+                    return Ok(Some((block, (input, Some(seen), cx))));
+                }
+            }
         })
         .boxed()
     }

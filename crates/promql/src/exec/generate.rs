@@ -1,4 +1,4 @@
-//! Series that are not read: `absent`, `vector`.
+//! Series that are not read: `absent`, `vector`, and what has none.
 
 use std::sync::Arc;
 
@@ -6,6 +6,8 @@ use super::block::{Block, Row, words};
 use super::context::Context;
 use super::operator::{Blocks, Description, Operator, blocking, fold};
 use super::pipe::Pipe;
+use crate::annotations::Note;
+use crate::ast::{BinaryOp, Span};
 use crate::grid::Grid;
 
 /// `absent` and `absent_over_time`: 1 where no series has a value.
@@ -80,5 +82,45 @@ impl Operator for Vector {
 
     fn describe(&self) -> Description {
         Description::new("Vector", true, "steps x 8 B").over(self.scalar.children())
+    }
+}
+
+/// `scalar </ vector` and `scalar >/ vector`: no series, for reasons.
+pub(crate) struct NoTrim {
+    pub(crate) op: BinaryOp,
+    /// Where it was written.
+    pub(crate) span: Span,
+    pub(crate) input: Pipe,
+}
+
+impl Operator for NoTrim {
+    fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
+        blocking(async move {
+            // Of each step, as in Prometheus, only the last series is mentioned: whether it is a
+            // histogram.
+            let last: Vec<Option<bool>> = vec![None; self.input.grid.count];
+            let last = fold(&cx, self.input.blocks(&cx), last, |_, last, block| {
+                for row in block.rows() {
+                    super::block::each_set(row.bits, |i| last[i] = Some(false));
+                    for (i, _) in row.histograms {
+                        last[*i as usize] = Some(true);
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+            for (histogram, kind) in [(false, "float"), (true, "histogram")] {
+                if last.contains(&Some(histogram)) {
+                    let note = Note::Types("float", self.op.as_str(), kind);
+                    cx.say(|a| a.note(&note, self.span));
+                }
+            }
+            Ok(Vec::new())
+        })
+    }
+
+    fn describe(&self) -> Description {
+        let name = format!("Scalar operation {}", self.op.as_str());
+        Description::new(name, false, "steps").over([self.input.describe()])
     }
 }

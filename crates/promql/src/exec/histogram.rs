@@ -16,6 +16,7 @@ use crate::annotations::{Forced, Note};
 use crate::ast::Span;
 use crate::buckets::{self, Bucket};
 use crate::grid::Grid;
+use crate::histogram::Histogram;
 use crate::histogram::quantile::{self, Nans};
 use crate::kernels::Param;
 use crate::value::QueryError;
@@ -32,7 +33,7 @@ pub(crate) enum Of {
 
 /// Groups classic buckets by all labels but `le` (the name included), native histograms by all
 /// labels, and computes one series a group.
-pub(crate) struct Histogram {
+pub(crate) struct OfHistograms {
     pub(crate) of: Of,
     pub(crate) input: Pipe,
     /// Where the buckets were written.
@@ -53,7 +54,7 @@ enum Ready {
     Fraction(Param, Param),
 }
 
-impl Operator for Histogram {
+impl Operator for OfHistograms {
     fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
         blocking(async move {
             let (grid, span) = (self.grid, self.span);
@@ -148,24 +149,25 @@ fn computed(
         }
         members[g].classic.push((bound, row));
     }
-    let steps = grid.count;
-    let mut out = Block::new(steps);
-    let (mut row, mut buckets) = (Row::default(), Vec::new());
-    for (g, Members { classic, native }) in members.iter_mut().enumerate() {
-        let rows = classic;
+    for members in &mut members {
         // Sorted once; a stable sort keeps equal bounds in order of appearance.
-        rows.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
-        let name = if cx.delayed_names {
-            super::block::value_of(groups.labels(g), cx.name_symbol())
-        } else {
-            Symbol::EMPTY
-        };
-        let n = match ready {
-            Ready::Quantiles(all, _) => all.len(),
-            Ready::Fraction(..) => 1,
-        };
-        for which in 0..n {
-            row.reset(steps);
+        let bounds = |a: &(f64, _), b: &(f64, _)| a.0.partial_cmp(&b.0);
+        let classic = &mut members.classic;
+        classic.sort_by(|a, b| bounds(a, b).unwrap_or(std::cmp::Ordering::Equal));
+    }
+    // Quantile by quantile, native histograms first: aggregations see this order.
+    let native = |g: &usize| !members[*g].native.is_empty();
+    let (mut order, classic): (Vec<_>, Vec<_>) = (0..members.len()).partition(native);
+    order.extend(classic);
+    let n = match ready {
+        Ready::Quantiles(all, _) => all.len(),
+        Ready::Fraction(..) => 1,
+    };
+    let mut out = Block::new(grid.count);
+    let (mut row, mut buckets) = (Row::default(), Vec::new());
+    for which in 0..n {
+        for &g in &order {
+            row.reset(grid.count);
             row.labels.extend_from_slice(groups.labels(g));
             if let Ready::Quantiles(all, label) = ready
                 && *label != Symbol::EMPTY
@@ -176,76 +178,125 @@ fn computed(
             if !cx.delayed_names {
                 cx.drop_metadata(&mut row.labels);
             }
-            let mut forced: Option<Forced> = None;
-            for i in 0..steps {
-                buckets.clear();
-                for (bound, r) in rows.iter() {
-                    if is_set(r.bits, i) && r.histogram(i).is_none() {
-                        buckets.push(Bucket {
-                            bound: *bound,
-                            count: r.values[i],
-                        });
-                    }
-                }
-                if let Some(h) = native.iter().find_map(|r| r.histogram(i)) {
-                    let name = || model::Str::from(symbols.get(name));
-                    if !buckets.is_empty() {
-                        cx.say(|a| a.note(&Note::MixedClassicNative(name()), span));
-                        continue;
-                    }
-                    let (value, note) = match ready {
-                        Ready::Quantiles(all, _) => {
-                            let (v, nans) = quantile::quantile(all[which].0.at(i), h);
-                            let note = nans.map(|nans| match nans {
-                                Nans::Result => Note::NansResult(name()),
-                                Nans::Skew => Note::NansSkew(name()),
-                            });
-                            (v, note)
-                        }
-                        Ready::Fraction(lower, upper) => {
-                            let (v, nans) = quantile::fraction(lower.at(i), upper.at(i), h);
-                            (v, nans.then(|| Note::NansFraction(name())))
-                        }
-                    };
-                    if let Some(note) = note {
-                        cx.say(|a| a.note(&note, span));
-                    }
+            let name = if cx.delayed_names {
+                symbols.get(super::block::value_of(groups.labels(g), cx.name_symbol()))
+            } else {
+                ""
+            };
+            let group = Group {
+                members: &members[g],
+                ready,
+                which,
+                grid,
+            };
+            let mut said = Said {
+                cx,
+                name,
+                span,
+                forced: None,
+            };
+            for i in 0..grid.count {
+                if let Some(value) = group.at(i, &mut buckets, &mut said) {
                     row.values[i] = value;
                     row.bits[i >> 6] |= 1 << (i & 63);
-                    continue;
                 }
-                if buckets.is_empty() {
-                    continue;
-                }
-                row.values[i] = match ready {
-                    Ready::Quantiles(all, _) => {
-                        let (v, fixed) = buckets::quantile(all[which].0.at(i), &mut buckets);
-                        if let Some(fixed) = fixed {
-                            let ts = grid.at(i);
-                            let f = Forced {
-                                ts: (ts, ts),
-                                buckets: fixed.bounds,
-                                max_diff: fixed.max_diff,
-                                count: 1,
-                            };
-                            forced = Some(forced.map_or(f, |all| all.join(f)));
-                        }
-                        v
-                    }
-                    Ready::Fraction(lower, upper) => {
-                        buckets::fraction(lower.at(i), upper.at(i), &mut buckets)
-                    }
-                };
-                row.bits[i >> 6] |= 1 << (i & 63);
             }
-            if let Some(forced) = forced {
-                cx.say(|a| a.forced_monotonicity(symbols.get(name), forced, span));
+            if let Some(forced) = said.forced {
+                cx.say(|a| a.forced_monotonicity(name, forced, span));
             }
             if !row.is_empty() {
                 out.push(row.as_ref());
             }
+            cx.check()?;
         }
-        cx.check()?;
     }
     Ok(out)
+}
+
+/// A group and what is computed of it.
+struct Group<'a> {
+    members: &'a Members<'a>,
+    ready: &'a Ready,
+    /// Which of the quantiles.
+    which: usize,
+    grid: &'a Grid,
+}
+
+/// What there is to say about a group.
+struct Said<'a> {
+    cx: &'a Context,
+    name: &'a str,
+    span: Span,
+    forced: Option<Forced>,
+}
+
+impl Said<'_> {
+    fn note(&self, note: fn(model::Str) -> Note) {
+        let note = note(self.name.into());
+        self.cx.say(|a| a.note(&note, self.span));
+    }
+}
+
+impl Group<'_> {
+    /// The value at step `i`; `buckets` is memory to work in.
+    fn at(&self, i: usize, buckets: &mut Vec<Bucket>, said: &mut Said<'_>) -> Option<f64> {
+        buckets.clear();
+        for (bound, r) in &self.members.classic {
+            if is_set(r.bits, i) && r.histogram(i).is_none() {
+                buckets.push(Bucket {
+                    bound: *bound,
+                    count: r.values[i],
+                });
+            }
+        }
+        let native = self.members.native.iter().find_map(|r| r.histogram(i));
+        if let Some(h) = native {
+            if !buckets.is_empty() {
+                said.note(Note::MixedClassicNative);
+                return None;
+            }
+            return Some(self.native(i, h, said));
+        }
+        if buckets.is_empty() {
+            return None;
+        }
+        Some(match self.ready {
+            Ready::Quantiles(all, _) => {
+                let (v, fixed) = buckets::quantile(all[self.which].0.at(i), buckets);
+                if let Some(fixed) = fixed {
+                    let ts = self.grid.at(i);
+                    let f = Forced {
+                        ts: (ts, ts),
+                        buckets: fixed.bounds,
+                        max_diff: fixed.max_diff,
+                        count: 1,
+                    };
+                    said.forced = Some(said.forced.map_or(f, |all| all.join(f)));
+                }
+                v
+            }
+            Ready::Fraction(lower, upper) => buckets::fraction(lower.at(i), upper.at(i), buckets),
+        })
+    }
+
+    fn native(&self, i: usize, h: &Histogram, said: &Said<'_>) -> f64 {
+        match self.ready {
+            Ready::Quantiles(all, _) => {
+                let (v, nans) = quantile::quantile(all[self.which].0.at(i), h);
+                match nans {
+                    Some(Nans::Result) => said.note(Note::NansResult),
+                    Some(Nans::Skew) => said.note(Note::NansSkew),
+                    None => {}
+                }
+                v
+            }
+            Ready::Fraction(lower, upper) => {
+                let (v, nans) = quantile::fraction(lower.at(i), upper.at(i), h);
+                if nans {
+                    said.note(Note::NansFraction);
+                }
+                v
+            }
+        }
+    }
 }

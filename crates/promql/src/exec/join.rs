@@ -31,6 +31,9 @@ pub(crate) struct Join {
     pub(crate) span: Span,
 }
 
+/// Where two series meet: a step, and the block and row of the later one.
+type Met = (usize, (u32, u32));
+
 /// How two series of a match become one.
 struct Rules {
     op: BinaryOp,
@@ -376,26 +379,27 @@ impl State {
         if filled {
             unite(&mut relevant, &self.one_present);
         }
-        let mut duplicate: Option<(usize, Vec<Pair>, Vec<Pair>)> = None;
+        // The first in the order of steps, then of series.
+        let mut duplicate: Option<(Met, Vec<Pair>, Vec<Pair>)> = None;
         for rows in self.rows.iter().filter(|rows| rows.len() > 1) {
             let mut seen = vec![0u64; relevant.len()];
             for &(b, r) in rows {
                 let row = self.one[b as usize].row(r as usize);
                 let now: Vec<u64> = row.bits.iter().zip(&relevant).map(|(a, b)| a & b).collect();
                 if let Some(step) = first_common(&seen, &now)
-                    && duplicate.as_ref().is_none_or(|d| step < d.0)
+                    && duplicate.as_ref().is_none_or(|d| (step, (b, r)) < d.0)
                 {
                     let first = rows
                         .iter()
                         .map(|&(b, r)| self.one[b as usize].row(r as usize))
                         .find(|other| super::block::is_set(other.bits, step));
                     let first = first.map_or_else(Vec::new, |f| f.labels.to_vec());
-                    duplicate = Some((step, first, row.labels.to_vec()));
+                    duplicate = Some(((step, (b, r)), first, row.labels.to_vec()));
                 }
                 unite(&mut seen, &now);
             }
         }
-        if let Some((step, a, b)) = duplicate
+        if let Some(((step, _), a, b)) = duplicate
             && self.wrong.as_ref().is_none_or(|(first, _)| step <= *first)
         {
             let group = cx.text(&rules.matching_labels(cx, &b));

@@ -135,8 +135,14 @@ impl Operator for TopK {
         blocking(async move {
             let steps = self.grid.count;
             let k = self.k.eval(&cx, &self.grid).await?;
-            let Some(k) = checked_k(&k, steps)? else {
-                return Ok(Vec::new());
+            let k = match checked_k(&k, steps) {
+                Ok(Some(k)) => k,
+                // The input may still fail, or have something to say.
+                nothing => {
+                    let input = self.input.blocks(&cx);
+                    fold(&cx, input, (), |_, (), _| Ok(())).await?;
+                    return nothing.map(|_| Vec::new());
+                }
             };
             let mut state = State {
                 k,

@@ -43,10 +43,17 @@ pub(crate) fn quantile(q: f64, h: &Histogram) -> (f64, Option<Nans>) {
     // With a sum that is NaN, some observations may be in no bucket: those above all others.
     let nans = h.scalars.sum.is_nan();
     if nans || q < 0.5 {
-        from_side(h, q * total, true, h.view().ascending(), nans)
+        let buckets = h.view().ascending().filter(|b| is_there(h, b));
+        from_side(h, q * total, true, buckets, nans)
     } else {
-        from_side(h, (1.0 - q) * total, false, h.view().descending(), nans)
+        let buckets = h.view().descending().filter(|b| is_there(h, b));
+        from_side(h, (1.0 - q) * total, false, buckets, nans)
     }
+}
+
+/// Whether a bucket would be left by compacting: where counts are negative, empty ones matter.
+fn is_there(h: &Histogram, b: &Bucket) -> bool {
+    !h.compacted || b.count != 0.0
 }
 
 fn from_side(
@@ -150,7 +157,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &Histogram) -> (f64, bool) {
     let signs = h.signs();
     let (mut count, mut rank) = (0.0, 0.0);
     let (mut lower_rank, mut upper_rank) = (None, None);
-    let mut buckets = h.view().ascending();
+    let mut buckets = h.view().ascending().filter(|b| is_there(h, b));
     for mut b in buckets.by_ref() {
         count += b.count;
         let zero = b.lower <= 0.0 && b.upper >= 0.0;
@@ -183,7 +190,10 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &Histogram) -> (f64, bool) {
     }
     let mut nans = false;
     if h.scalars.sum.is_nan() {
-        count += buckets.map(|b| b.count).sum::<f64>();
+        // One by one: the comparison below is about the last bits.
+        for b in buckets {
+            count += b.count;
+        }
         nans = count < total;
     } else {
         count = total;

@@ -138,6 +138,13 @@ impl Sum {
                 reconciled,
             })
         };
+        if starts_in_zero(h.layout) {
+            let mut other = Sum::plain(h);
+            let reconciled = !self.same_scale(h.layout) && self.align(&mut other);
+            other.leave_zero_bucket();
+            self.add_sum(&other, sign);
+            return added(reconciled);
+        }
         if Arc::ptr_eq(&self.layout, h.layout) || *self.layout == **h.layout {
             self.add_scalars(&h.scalars, sign);
             self.add_run(0, h.counts, sign);
@@ -415,6 +422,17 @@ impl Sum {
         out
     }
 
+    /// Forgets populated buckets within the zero bucket, which should not be there: as in
+    /// Prometheus, they are not added.
+    fn leave_zero_bucket(&mut self) {
+        let (schema, threshold) = (self.layout.schema, self.layout.zero_threshold);
+        let (mut positive, mut negative) = self.buckets();
+        for side in [&mut positive, &mut negative] {
+            side.retain(|(index, _, _)| upper_bound(schema, *index) > threshold);
+        }
+        self.set_buckets(&positive, &negative, Layout::clone(&self.layout));
+    }
+
     /// Moves what lies within `threshold`, and the rest of a populated bucket that it cuts, into
     /// the zero bucket.
     fn widen(&mut self, mut threshold: f64) {
@@ -445,6 +463,16 @@ impl Sum {
         };
         self.set_buckets(&positive, &negative, layout);
     }
+}
+
+/// Whether there is a bucket within the zero bucket.
+fn starts_in_zero(layout: &Layout) -> bool {
+    let inside = |spans: &[Span]| {
+        spans
+            .first()
+            .is_some_and(|s| upper_bound(layout.schema, s.offset) <= layout.zero_threshold)
+    };
+    layout.schema != CUSTOM_SCHEMA && (inside(&layout.positive) || inside(&layout.negative))
 }
 
 /// The least threshold from `threshold` on that cuts no populated bucket of either sign.

@@ -57,6 +57,15 @@ fn unparen(mut expr: &Expr) -> &Expr {
     expr
 }
 
+/// Where a note about the argument `arg` of `whole` stands: it starts with the argument, and ends
+/// with what says it, which decides which of two places of one text is shown.
+fn said_at(arg: &Expr, whole: Span) -> Span {
+    Span {
+        start: arg.span.start,
+        end: whole.end,
+    }
+}
+
 /// The plan of a whole expression.
 pub(crate) fn build(expr: &Expr, query: &Query) -> Built<Root> {
     let inner = unparen(expr);
@@ -391,20 +400,20 @@ impl Query {
             "label_replace" => self.label_replace(call),
             "label_join" => self.label_join(call),
             "histogram_quantile" => Ok(Node::HistogramQuantile {
-                quantiles: vec![(self.scalar_arg(call, 0)?, self.arg(call, 0)?.span)],
+                quantiles: vec![(self.scalar_arg(call, 0)?, said_at(self.arg(call, 0)?, span))],
                 label: None,
                 input: Box::new(self.node_arg(call, 1)?),
-                span: self.arg(call, 1)?.span,
+                span: said_at(self.arg(call, 1)?, span),
             }),
             "histogram_quantiles" => {
                 let quantiles = (2..call.args.len())
-                    .map(|i| Ok((self.scalar_arg(call, i)?, self.arg(call, i)?.span)))
+                    .map(|i| Ok((self.scalar_arg(call, i)?, said_at(self.arg(call, i)?, span))))
                     .collect::<Built<_>>()?;
                 Ok(Node::HistogramQuantile {
                     quantiles,
                     label: Some(self.string_arg(call, 1)?.as_str().into()),
                     input: Box::new(self.node_arg(call, 0)?),
-                    span: self.arg(call, 0)?.span,
+                    span: said_at(self.arg(call, 0)?, span),
                 })
             }
             "info" => self.info(call),
@@ -412,16 +421,16 @@ impl Query {
                 lower: self.scalar_arg(call, 0)?,
                 upper: self.scalar_arg(call, 1)?,
                 input: Box::new(self.node_arg(call, 2)?),
-                span: self.arg(call, 2)?.span,
+                span: said_at(self.arg(call, 2)?, span),
             }),
             _ => match RangeFn::named(name) {
-                Some(func) => self.range_function(call, func),
+                Some(func) => self.range_function(call, func, span),
                 None => missing(name),
             },
         }
     }
 
-    fn range_function(&self, call: &Call, func: RangeFn) -> Built<Node> {
+    fn range_function(&self, call: &Call, func: RangeFn, whole: Span) -> Built<Node> {
         let mut over = None;
         let mut params = Vec::new();
         for arg in call.args.iter().map(unparen) {
@@ -455,8 +464,11 @@ impl Query {
                 call.func.name
             ));
         }
-        // Annotations name the first argument.
-        let span = self.arg(call, 0)?.span;
+        // Annotations name the first argument; a subquery has no place of its own, as in Prometheus.
+        let mut span = said_at(self.arg(call, 0)?, whole);
+        if let ExprKind::Subquery(_) = self.arg(call, 0)?.kind {
+            span.start = 0;
+        }
         let node = Node::Range {
             func,
             over,
@@ -635,7 +647,7 @@ impl Query {
                     }
                     label = Some(Str::from(text.as_str()));
                 }
-                _ => param = Some((self.scalar(expr)?, expr.span)),
+                _ => param = Some((self.scalar(expr)?, said_at(expr, span))),
             }
         }
         Ok(Node::Aggregate {
@@ -647,7 +659,7 @@ impl Query {
             input: Box::new(self.node(&aggregate.expr)?),
             param,
             label,
-            spans: (span, unparen(&aggregate.expr).span),
+            spans: (span, said_at(unparen(&aggregate.expr), span)),
         })
     }
 

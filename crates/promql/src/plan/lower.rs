@@ -14,8 +14,8 @@ use crate::exec::aggregate::{Aggregate, Grouping, Op};
 use crate::exec::collect::{CountValues, Quantile};
 use crate::exec::exchange::Exchange;
 use crate::exec::gather::{Gather, Unique};
-use crate::exec::generate::{Absent, Vector};
-use crate::exec::histogram::{Histogram, Of};
+use crate::exec::generate::{Absent, NoTrim, Vector};
+use crate::exec::histogram::{Of, OfHistograms};
 use crate::exec::info::Info;
 use crate::exec::join::Join;
 use crate::exec::limit::{Pick, TopK};
@@ -40,6 +40,9 @@ pub(crate) struct Lowering {
     /// The part that the present node belongs to.
     part: usize,
     delayed_names: bool,
+    /// Whether the present part is a range: it ends at another time than it starts, even if there
+    /// is a single step between.
+    ranged: bool,
     /// How many nodes are around the present one.
     depth: usize,
 }
@@ -48,8 +51,9 @@ pub(crate) struct Lowering {
 const LEVELS: usize = 12;
 
 impl Lowering {
-    /// For a plan whose whole is evaluated on `grid`.
-    pub(crate) fn new(delayed_names: bool, grid: Grid) -> Self {
+    /// For a plan whose whole is evaluated on `grid`, which starts and ends at the same time unless
+    /// it is `ranged`.
+    pub(crate) fn new(delayed_names: bool, grid: Grid, ranged: bool) -> Self {
         let within = Within::Root;
         Self {
             questions: Vec::new(),
@@ -57,6 +61,7 @@ impl Lowering {
             parts: vec![Part { grid, within }],
             part: 0,
             delayed_names,
+            ranged,
             depth: 0,
         }
     }
@@ -217,7 +222,7 @@ impl Lowering {
             }
             Node::Sort { by, input, span } => {
                 let input = self.node(input, grid, &Around::default());
-                if grid.count > 1 {
+                if self.ranged {
                     self.annotations.sort_in_range_query(*span);
                     // Sorting by value leaves histograms out, even where it sorts nothing.
                     return match by {
@@ -283,13 +288,17 @@ impl Lowering {
                 self.unique_always(Pipe::of(joined, grid), false)
             }
             Node::Invariant(inner) => {
+                let ranged = std::mem::replace(&mut self.ranged, false);
                 if grid.count <= 1 {
-                    return self.node(inner, grid, around);
+                    let once = self.node(inner, grid, around);
+                    self.ranged = ranged;
+                    return once;
                 }
                 let first = grid.first();
                 let around_part = self.enter(first, Within::Invariant(self.part));
                 let once = self.node(inner, first, around);
                 self.part = around_part;
+                self.ranged = ranged;
                 Pipe::of(once, grid).then(Stage::Repeat(grid.count))
             }
         }
@@ -330,7 +339,10 @@ impl Lowering {
             at: subquery.at,
         };
         let part = self.enter(inner, Within::Subquery(self.part, window));
+        let ranged = subquery.end(&grid) != inner.start;
+        let around = std::mem::replace(&mut self.ranged, ranged);
         let mut input = self.node(&subquery.inner, inner, &Around::default());
+        self.ranged = around;
         self.part = part;
         if in_pieces(&subquery.inner) {
             input = Pipe::of(Gather { input }, inner);
@@ -367,6 +379,16 @@ impl Lowering {
                 bool_modifier,
                 span,
             } => {
+                if *swapped && matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+                    return Pipe::of(
+                        NoTrim {
+                            op: *op,
+                            span: *span,
+                            input: below,
+                        },
+                        grid,
+                    );
+                }
                 let stage = Stage::Scalar {
                     span: *span,
                     op: *op,
@@ -400,13 +422,18 @@ impl Lowering {
 
     fn histogram(&mut self, of: Of, input: &Node, span: Span, grid: Grid) -> Pipe {
         let unique = one_name(input);
+        // The same quantile may be asked for twice.
+        let repeats = matches!(&of, Of::Quantiles(all, Some(_)) if all.len() > 1);
         let input = self.node(input, grid, &Around::default());
-        let histogram = Histogram {
+        let histogram = OfHistograms {
             of,
             input,
             span,
             grid,
         };
+        if repeats && (self.ranged || !self.delayed_names) {
+            return self.unique_always(Pipe::of(histogram, grid), false);
+        }
         self.unique(Pipe::of(histogram, grid), unique, false)
     }
 
@@ -639,6 +666,12 @@ impl std::fmt::Display for Selector {
 }
 
 impl Subquery {
+    /// Where the inner evaluation ends at the latest.
+    fn end(&self, outer: &Grid) -> model::Millis {
+        let last = self.at.unwrap_or_else(|| outer.end());
+        last.saturating_sub(self.offset)
+    }
+
     /// The inner grid: absolute multiples of the step, the first strictly after the window's start.
     pub(crate) fn grid(&self, outer: &Grid) -> Grid {
         if outer.count == 0 {

@@ -106,7 +106,7 @@ impl Observed {
             ],
             negative: vec![0.0; 6],
             zero: 0.0,
-            zero_threshold: r.pick(&[0.001, 0.001, 0.01, 0.3]),
+            zero_threshold: r.pick(&[0.001, 0.001, 0.01, 0.25]),
             sum: 0.0,
             custom,
             nans: 0.0,
@@ -139,7 +139,20 @@ impl Observed {
             populated(first, &self.positive),
             populated(-1, if custom { &[] } else { &self.negative }),
         );
-        let zero = if custom { 0.0 } else { self.zero };
+        let mut zero = if custom { 0.0 } else { self.zero };
+        let mut outside = |buckets: Buckets| {
+            // What is within the threshold is in the zero bucket.
+            let inside = |i: i32| {
+                !custom && model::histogram::upper_bound(self.schema, i) <= self.zero_threshold
+            };
+            zero += buckets
+                .iter()
+                .filter(|b| inside(b.0))
+                .map(|b| b.1)
+                .sum::<f64>();
+            Buckets::from_pairs(buckets.iter().filter(|b| !inside(b.0)))
+        };
+        let (positive, negative) = (outside(positive), outside(negative));
         let counts = positive.counts.iter().chain(&negative.counts);
         FloatHistogram {
             schema: self.schema,
@@ -502,7 +515,13 @@ fn vector(r: &mut Random, depth: u32) -> String {
             } else {
                 r.pick(&["1", "2", "0"])
             };
-            format!("{op}{}({k}, {})", grouping(r), vector(r, next))
+            // Which of equal values stay depends on the order of the input, which is random in
+            // Prometheus beyond functions of selectors.
+            let v = match op {
+                "quantile" => vector(r, next),
+                _ => over_range(r, 0),
+            };
+            format!("{op}{}({k}, {v})", grouping(r))
         }
         9 => {
             let op = r.pick(&[
@@ -527,7 +546,7 @@ fn vector(r: &mut Random, depth: u32) -> String {
                     "",
                     "",
                     " on (job, inst)",
-                    " on (job) group_left",
+                    " on (job) group_left ()",
                     " ignoring (inst)",
                     " fill (1)",
                 ]),
@@ -546,7 +565,11 @@ fn vector(r: &mut Random, depth: u32) -> String {
                 4 => format!("label_replace({v}, \"x\", \"$1\", \"job\", \"(.*)\")"),
                 5 => format!("sort({v})"),
                 6 => format!("histogram_quantiles({v}, \"q\", 0.5, {})", quantile(r)),
-                7 => format!("count_values(\"v\", {v})"),
+                // Not of what has rounding errors: they would show in the label.
+                7 => {
+                    let (s, at) = (selector(r), shift(r));
+                    format!("count_values(\"v\", -({s}{at}))")
+                }
                 _ => format!("start_timestamp({})", selector(r)),
             }
         }
