@@ -2,6 +2,7 @@
 
 pub mod promql;
 pub mod rules;
+pub mod tsdb;
 
 use std::process::ExitCode;
 
@@ -50,10 +51,10 @@ pub fn command() -> Command {
                 .subcommand_required(true)
                 .arg_required_else_help(true)
                 .subcommand(rules::test_rules_command()),
-        );
+        )
+        .subcommand(tsdb::command());
     for (name, about) in [
         ("bucket", "Look into a bucket and mend it"),
-        ("tsdb", "Look into a data directory"),
         ("query", "Ask a server"),
         ("push", "Push metrics"),
         ("debug", "Fetch debug information"),
@@ -80,6 +81,7 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
             Some(("rules", m)) => rules::test_rules(m),
             _ => Ok(ExitCode::from(2)),
         },
+        Some(("tsdb", m)) => tsdb::dispatch(m),
         Some((name, _)) => Ok(not_in_this_version(&format!("tools {name}"))),
         None => Ok(ExitCode::from(2)),
     }

@@ -12,6 +12,7 @@ mod ooo;
 mod ooo_tests;
 mod plan;
 mod quarantine;
+mod read_only;
 mod report;
 mod retention;
 mod sink;
@@ -39,6 +40,7 @@ use keeper::Keepers;
 use local::LocalBlock;
 use maintain::Pending;
 pub use maintain::Round;
+pub use read_only::ReadOnly;
 pub use retention::{Retention, Space};
 
 /// A data folder of Prometheus' layout, opened for writing by this process alone.

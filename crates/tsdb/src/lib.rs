@@ -36,7 +36,7 @@ pub mod wal;
 
 /// The files that it writes: [`Options::fs`].
 pub use block::fs;
-pub use db::{Db, Retention, Round, Space};
+pub use db::{Db, ReadOnly, Retention, Round, Space};
 pub use error::Error;
 pub use head::Starts;
 pub use options::{Disk, Hold, OnProgress, Options};
