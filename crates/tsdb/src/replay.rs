@@ -58,6 +58,8 @@ pub struct Replayed {
     pub took: Duration,
     /// References in the log that stand for a series with another number.
     pub(crate) renamed: HashMap<u64, u32>,
+    /// The highest reference of a sample.
+    highest: u64,
 }
 
 type Samples = Vec<(u32, Millis, f64)>;
@@ -371,6 +373,9 @@ pub(crate) fn replay(
             "files have chunks of series that the log does not have"
         );
     }
+    // Where the labels of a series are lost, its samples stay in the log without an owner: none of
+    // the series to come may take them for its own at the next replay.
+    head.skip_numbers(replayed.highest);
     replayed.series = head.series() as u64;
     replayed.took = started.elapsed();
     stats.wal_corruptions.add(replayed.damaged.len() as u64);
@@ -424,6 +429,7 @@ fn take(
         histograms,
         exemplars,
         renamed,
+        highest,
         ..
     } = replayed;
     let counts = &head.stats().head;
@@ -462,6 +468,7 @@ fn take(
             bytes,
             |reference, ts, start, value| {
                 *samples += 1;
+                *highest = (*highest).max(reference);
                 match number(renamed, reference) {
                     Some(id) => workers.push_other((id, ts, start, ReplayValue::Float(value))),
                     None => *unknown += 1,
@@ -471,6 +478,7 @@ fn take(
         RecordKind::Samples | RecordKind::SamplesV2 => {
             Ok(record::read_samples(bytes, |reference, ts, value| {
                 *samples += 1;
+                *highest = (*highest).max(reference);
                 match number(renamed, reference) {
                     Some(id) => workers.push(id, ts, value),
                     None => *unknown += 1,
@@ -502,6 +510,7 @@ fn take(
             bytes,
             |reference, ts, start, value| {
                 *histograms += 1;
+                *highest = (*highest).max(reference);
                 match number(renamed, reference) {
                     Some(id) => {
                         workers.push_other((id, ts, start, ReplayValue::Histogram(value)));

@@ -100,6 +100,34 @@ fn a_closed_database_takes_nothing() {
 }
 
 #[test]
+fn samples_whose_labels_are_lost_find_no_other_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let db = Db::open(dir.path(), Options::quiet()).unwrap();
+        db.append_samples(&rows(1000, 2)).unwrap();
+        db.inner.wal.rotate().unwrap();
+        // A third series: its labels in one segment, its second sample in the next one.
+        db.append_samples(&rows(2000, 3)).unwrap();
+        db.inner.wal.rotate().unwrap();
+        db.append_samples(&rows(3000, 3)).unwrap();
+    }
+    let path = dir.path().join("wal/00000001");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    {
+        let db = Db::open(dir.path(), Options::quiet()).unwrap();
+        assert_eq!(db.replayed().unknown, 1);
+        assert_eq!(db.replayed().damaged.len(), 1);
+        db.append_samples(&[(set(77), 4000, 4.0)]).unwrap();
+    }
+    let db = Db::open(dir.path(), Options::quiet()).unwrap();
+    let all = all(&db);
+    let mine: Vec<_> = all[&set(77)].iter().map(|s| (s.ts, s.value)).collect();
+    assert_eq!(mine, [(4000, 4.0)]);
+}
+
+#[test]
 fn what_is_refused_reaches_neither_log_nor_memory() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(dir.path(), Options::quiet()).unwrap();
