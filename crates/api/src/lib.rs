@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use axum::Router;
 use model::report::{
-    Admin, AlertmanagersReport, BucketReport, HeadReport, MetadataReport, RulesReport, Targets,
+    Admin, AlertmanagersReport, BucketReport, ExemplarReport, HeadReport, MetadataReport,
+    RulesReport, Targets,
 };
 use model::time::{Clock, WallClock};
 use model::{BoxFuture, Budget, Source};
@@ -55,6 +56,8 @@ pub struct Options {
     pub targets: Option<Arc<dyn Targets>>,
     /// Knows types and help texts.
     pub metadata: Option<Arc<dyn MetadataReport>>,
+    /// Knows exemplars.
+    pub exemplars: Option<Arc<dyn ExemplarReport>>,
     /// Knows the local database.
     pub head: Option<Arc<dyn HeadReport>>,
     /// Changes what is stored (`--web.enable-admin-api`).
@@ -115,6 +118,7 @@ impl Default for Options {
             source: None,
             targets: None,
             metadata: None,
+            exemplars: None,
             head: None,
             admin: None,
             rules: None,

@@ -18,6 +18,7 @@ use crate::error::{ApiError, ErrorType};
 use crate::ready::State as Readiness;
 
 mod admin;
+mod exemplars;
 mod explain;
 mod head;
 mod language;
@@ -38,6 +39,7 @@ pub(crate) fn router(options: Api) -> Router {
     let asked = Router::new()
         .route("/query", both(query::instant))
         .route("/query_range", both(query::range))
+        .route("/query_exemplars", both(exemplars::query))
         .route("/query_explain", both(explain::instant))
         .route("/query_range_explain", both(explain::range))
         .route("/format_query", both(language::format))

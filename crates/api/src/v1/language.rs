@@ -41,9 +41,9 @@ async fn answer<T: Serialize>(
 
 /// Runs `work` on a thread whose stack (only what is touched becomes memory) holds the deepest
 /// tree that the parser makes.
-async fn on_deep_stack(
-    work: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
-) -> Result<Response, ApiError> {
+pub(super) async fn on_deep_stack<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     const STACK: usize = 64 << 20;
     let internal = |why: String| ApiError::new(ErrorType::Internal, why);
     let (done, result) = tokio::sync::oneshot::channel();

@@ -1,0 +1,93 @@
+//! `query_exemplars`: exemplars of the series that the selectors of an expression match.
+
+use axum::extract::State;
+use axum::response::Response;
+use model::Matcher;
+use promql::ast::{Expr, ExprKind};
+use serde::Serialize;
+
+use super::Api;
+use super::language::on_deep_stack;
+use super::targets::Object;
+use crate::error::{ApiError, success};
+use crate::json;
+use crate::params::Params;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfSeries<'a> {
+    series_labels: Object<'a>,
+    exemplars: Vec<One<'a>>,
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    labels: Object<'a>,
+    value: String,
+    timestamp: f64,
+}
+
+pub(super) async fn query(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let range = params.range()?;
+    if range.max < range.min {
+        let why = "end timestamp must not be before start timestamp";
+        return Err(ApiError::bad(why));
+    }
+    let features = api.features;
+    let selectors = on_deep_stack(move || {
+        let expr = promql::parse::parse(params.get("query"), &features)
+            .map_err(|why| ApiError::bad(why.to_string()))?;
+        let mut selectors = Vec::new();
+        gather(expr, &mut selectors);
+        Ok(selectors)
+    })
+    .await?;
+    if selectors.is_empty() {
+        return success(&None::<()>);
+    }
+    let report = api
+        .exemplars
+        .as_ref()
+        .ok_or_else(|| ApiError::not_served("exemplars"))?;
+    let found = report.exemplars(selectors, range).await;
+    let spelled = |value| {
+        let mut out = Vec::new();
+        json::float(&mut out, value);
+        String::from_utf8_lossy(&out).trim_matches('"').to_owned()
+    };
+    let shown: Vec<OfSeries<'_>> = found
+        .iter()
+        .map(|(labels, all)| OfSeries {
+            series_labels: Object(labels),
+            exemplars: all
+                .iter()
+                .map(|e| One {
+                    labels: Object(&e.labels),
+                    value: spelled(e.value),
+                    timestamp: e.ts as f64 / 1000.0,
+                })
+                .collect(),
+        })
+        .collect();
+    success(&shown)
+}
+
+/// The matchers of every selector of an expression, however deep it is nested.
+fn gather(expr: Expr, found: &mut Vec<Vec<Matcher>>) {
+    let mut left = vec![expr];
+    while let Some(expr) = left.pop() {
+        match expr.kind {
+            ExprKind::Number(_) | ExprKind::String(_) => {}
+            ExprKind::Vector(v) => found.push(v.matchers),
+            ExprKind::Matrix(m) => found.push(m.selector.matchers),
+            ExprKind::Subquery(s) => left.push(s.expr),
+            ExprKind::Call(c) => left.extend(c.args),
+            ExprKind::Aggregate(a) => {
+                left.push(a.expr);
+                left.extend(a.param);
+            }
+            ExprKind::Binary(b) => left.extend([b.lhs, b.rhs]),
+            ExprKind::Unary(_, e) | ExprKind::Paren(e) => left.push(*e),
+        }
+    }
+}
