@@ -43,7 +43,7 @@ mod web;
 
 pub use error::{ApiError, ErrorType};
 pub use ready::Ready;
-pub use v1::{BuildInfo, RuntimeInfo};
+pub use v1::{BuildInfo, Gathering, RuntimeInfo, StoreStatus};
 
 /// What the API answers from. An absent part is not served.
 #[derive(Clone)]
@@ -99,6 +99,8 @@ pub struct Options {
     pub external_path: String,
     /// The title of the page.
     pub title: String,
+    /// Set where the source is many stores: Thanos' parameters are understood, `stores` is served.
+    pub gathering: Option<Gathering>,
 }
 
 /// Changes the life of the process.
@@ -139,6 +141,7 @@ impl Default for Options {
             clock: Arc::new(WallClock),
             external_path: String::new(),
             title: "Epimetheus".to_owned(),
+            gathering: None,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Params {
     form: Vec<(String, String)>,
     /// The first pair that could not be read; only some endpoints mind.
     broken: Option<String>,
+    headers: http::HeaderMap,
 }
 
 impl<S: Sync> FromRequest<S> for Params {
@@ -46,6 +47,7 @@ impl<S: Sync> FromRequest<S> for Params {
                     .eq_ignore_ascii_case("application/x-www-form-urlencoded")
             });
         let (parts, body) = request.into_parts();
+        params.headers = parts.headers.clone();
         if has_form {
             params.read_form(body).await?;
         }
@@ -75,6 +77,11 @@ impl Params {
     pub(crate) fn url(&self, name: &str) -> &str {
         let mut found = self.url.iter().filter(|(n, _)| n == name);
         found.next().map_or("", |(_, v)| v)
+    }
+
+    /// The header `name`, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// All values of `name`.

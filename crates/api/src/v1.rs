@@ -20,6 +20,7 @@ use crate::ready::State as Readiness;
 mod admin;
 mod exemplars;
 mod explain;
+mod gather;
 mod head;
 mod language;
 mod query;
@@ -30,6 +31,7 @@ mod status;
 mod targets;
 mod time;
 
+pub use gather::{Gathering, StoreStatus};
 pub use status::{BuildInfo, RuntimeInfo};
 
 type Api = Arc<Options>;
@@ -54,6 +56,7 @@ pub(crate) fn router(options: Api) -> Router {
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
+        .route("/stores", get(gather::stores))
         .route("/status/config", get(status::config))
         .route("/status/tsdb", get(head::tsdb))
         .route("/status/tsdb/blocks", get(head::blocks))

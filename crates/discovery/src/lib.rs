@@ -23,6 +23,7 @@
 pub mod config;
 mod counters;
 mod discoverer;
+pub mod dns;
 mod group;
 mod manager;
 

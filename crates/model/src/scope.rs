@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::{Budget, Str, Symbols, TimeRange};
+use crate::{Budget, Matcher, Millis, Str, Symbols, TimeRange};
 
 /// What to do when a part of the data cannot be had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub enum PartialResponse {
     Warn,
     /// Fail.
     Abort,
+}
+
+/// How the answers of many stores are brought together for one query. A source that is one store
+/// by itself does not look at it.
+#[derive(Clone, Debug, Default)]
+pub struct Gather {
+    /// Labels that tell replicas apart, to deduplicate over. None: what the source is set to;
+    /// empty: replicas stay apart.
+    pub replica_labels: Option<Arc<[Str]>>,
+    /// Only stores whose `__address__` satisfies all matchers of one of these lists; empty: all.
+    pub stores: Vec<Vec<Matcher>>,
+    /// The coarsest downsampled resolution that will do, ms; 0 means raw only.
+    pub max_resolution: Millis,
 }
 
 /// Everything that belongs to one query and to all of its selectors.
@@ -34,6 +47,8 @@ pub struct Scope {
     pub budget: Arc<Budget>,
     /// What to do when data is missing.
     pub partial_response: PartialResponse,
+    /// How the answers of many stores are brought together.
+    pub gather: Gather,
     /// The one symbol table of all answers to this query.
     pub symbols: Arc<Symbols>,
     /// What was done for it.
@@ -55,6 +70,7 @@ impl Scope {
             cancel: Cancel::default(),
             budget,
             partial_response: PartialResponse::Warn,
+            gather: Gather::default(),
             symbols: Arc::default(),
             statistics: Statistics::default(),
         }

@@ -364,6 +364,7 @@ impl Inner {
             cancel,
             budget,
             partial_response: options.partial_response,
+            gather: options.gather.clone(),
             symbols: Arc::<Symbols>::default(),
             statistics: Statistics::default(),
         });

@@ -79,6 +79,8 @@ pub struct QueryOptions {
     pub tenant: Option<Str>,
     /// What to do when a part of the data cannot be had.
     pub partial_response: model::scope::PartialResponse,
+    /// How the answers of many stores are brought together.
+    pub gather: model::scope::Gather,
 }
 
 /// The answer to a query.

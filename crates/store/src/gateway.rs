@@ -427,22 +427,9 @@ impl View for GatewayView {
             window: share.clamp(64 << 10, 8 << 20),
         };
         let query = self.query();
-        let (send, receive) = mpsc::channel(1);
-        let task = self.inner.runtime.spawn(async move {
-            let ended = merge(query, parts, ask, shape, warnings, &send).await;
-            if let Err(e) = ended {
-                // Nobody listens any more: then nobody misses it.
-                let _ = send.send(Err(e)).await;
-            }
-        });
-        let state = (receive, crate::Guard(task.abort_handle()));
-        Rows::Stream(Box::pin(stream::unfold(
-            state,
-            |(mut receive, guard)| async {
-                let item = receive.recv().await?;
-                Some((item, (receive, guard)))
-            },
-        )))
+        crate::stream_of(&self.inner.runtime, move |send| async move {
+            merge(query, parts, ask, shape, warnings, &send).await
+        })
     }
 
     fn label_names(

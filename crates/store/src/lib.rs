@@ -3,6 +3,11 @@
 //! - [`Gateway`] answers from the blocks in a bucket: a small index-header for each block tells
 //!   which ranges hold postings, series and chunks, and only those are fetched.
 //! - [`Proxy`] makes one source of several: the local database and a gateway, or many stores.
+//! - [`Remote`] is a store at the other end of a connection, [`Serve`] is this end: StoreAPI over
+//!   any source.
+//! - [`PrometheusSource`] is a real Prometheus, asked by remote read.
+//! - [`Endpoints`] are the stores a querier knows: found in DNS, asked who they are.
+//! - [`Labelled`] lays external labels over a source, [`Deduplicated`] makes replicas into lanes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,13 +33,54 @@
 //! Useful for: answering `select` from somewhere else than memory. Not useful for: finding and
 //! marking blocks (`bucket`), decoding what is in a chunk (`chunk`), compacting (`compact`).
 
+mod arrange;
+mod dedup;
+mod endpoints;
 mod failure;
 mod gateway;
+mod labelled;
 mod merge;
+mod pack;
+mod prometheus;
 mod proxy;
+mod remote;
+mod serve;
 
+pub use dedup::{DedupOptions, Deduplicated};
+pub use endpoints::{EndpointSpec, EndpointStatus, Endpoints, EndpointsOptions};
 pub use gateway::{ExternalLabels, Gateway, GatewayOptions};
+pub use labelled::Labelled;
+pub use prometheus::{Prometheus, PrometheusFlags, PrometheusSource, RETRY};
 pub use proxy::Proxy;
+pub use remote::{About, Remote};
+pub use serve::{Serve, ServeOptions, Sisters};
+
+use model::{Rows, SeriesBatch, SourceError};
+use tokio::sync::mpsc;
+
+/// Rows that a task on `runtime` produces; it ends when nobody wants them any more.
+fn stream_of<F, T>(runtime: &tokio::runtime::Handle, work: F) -> Rows
+where
+    F: FnOnce(mpsc::Sender<Result<SeriesBatch, SourceError>>) -> T,
+    T: Future<Output = Result<(), SourceError>> + Send + 'static,
+{
+    let (send, receive) = mpsc::channel(1);
+    let work = work(send.clone());
+    let task = runtime.spawn(async move {
+        // Nothing of the work is left when the last word is said.
+        if let Err(e) = work.await {
+            let _ = send.send(Err(e)).await;
+        }
+    });
+    let state = (receive, Guard(task.abort_handle()));
+    Rows::Stream(Box::pin(futures_util::stream::unfold(
+        state,
+        |(mut receive, guard)| async {
+            let item = receive.recv().await?;
+            Some((item, (receive, guard)))
+        },
+    )))
+}
 
 /// Ends a task whose results nobody will take.
 struct Guard(tokio::task::AbortHandle);

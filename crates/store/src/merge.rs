@@ -8,6 +8,7 @@ use model::source::Projection;
 use model::{ChunkRef, Scope, SeriesBatch, SourceError, Str, Symbol, Symbols};
 
 use crate::failure;
+use crate::pack::Packer;
 
 type Pair = (Symbol, Symbol);
 
@@ -174,11 +175,11 @@ impl<I: Input> Merge<I> {
             }
             self.given += out.add(&group, &self.shape, &self.scope);
         }
-        out.batch.warnings.append(&mut self.warnings);
-        if out.batch.is_empty() && out.batch.warnings.is_empty() {
+        out.0.batch.warnings.append(&mut self.warnings);
+        if out.0.batch.is_empty() && out.0.batch.warnings.is_empty() {
             return Ok(None);
         }
-        out.finish().map(Some)
+        out.0.finish().map(Some)
     }
 
     /// Ends all inputs and lets go of what they gave.
@@ -280,31 +281,16 @@ impl<I: Input> Merge<I> {
     }
 }
 
-/// A batch that is being made.
-struct Out {
-    batch: SeriesBatch,
-    /// Which buffers of which input batches are in it already, of the last few.
-    known: Vec<(Arc<Keyed>, Vec<u32>)>,
-    bytes: u64,
-}
-
-/// A buffer that is not in the new batch yet.
-const UNKNOWN: u32 = u32::MAX;
+/// What comes out.
+struct Out(Packer);
 
 impl Out {
     fn new(scope: &Arc<Scope>) -> Result<Self, SourceError> {
-        Ok(Self {
-            batch: SeriesBatch {
-                reservation: Some(scope.budget.reserve("series", 0)?),
-                ..SeriesBatch::default()
-            },
-            known: Vec::new(),
-            bytes: 0,
-        })
+        Packer::new(scope).map(Self)
     }
 
     fn is_full(&self, shape: &Shape) -> bool {
-        self.batch.len() >= shape.series || self.bytes >= shape.bytes
+        self.0.batch.len() >= shape.series || self.0.bytes >= shape.bytes
     }
 
     /// Adds the members of a group, united as the shape says; returns how many series came of it.
@@ -342,60 +328,27 @@ impl Out {
         let Some(first) = members.clone().next() else {
             return;
         };
+        let out = &mut self.0;
         let keeps = |(name, _): &&Pair| shape.projection.keeps(scope.symbols.get(*name));
         match shape.projection {
-            Projection::All => self.batch.labels.extend_from_slice(first.labels()),
-            _ => self
-                .batch
-                .labels
-                .extend(first.labels().iter().filter(keeps)),
+            Projection::All => out.batch.labels.extend_from_slice(first.labels()),
+            _ => out.batch.labels.extend(first.labels().iter().filter(keeps)),
         }
-        let start = self.batch.chunks.len();
+        let start = out.batch.chunks.len();
+        let mut lanes = 0;
         for head in members {
+            let base = match shape.unite {
+                Unite::Same => 0,
+                // Whether they are parts of one replica is found out by whoever knows all of them.
+                Unite::Disjoint => lanes,
+            };
             for chunk in head.keyed.batch.chunks_of(head.row) {
-                let buffer = self.buffer(&head.keyed, chunk.buffer);
-                self.bytes += u64::from(chunk.len);
-                self.batch.chunks.push(ChunkRef { buffer, ..*chunk });
+                let lane = chunk.lane.saturating_add(base);
+                lanes = lanes.max(lane.saturating_add(1));
+                out.chunk(&head.keyed, ChunkRef { lane, ..*chunk });
             }
         }
-        let chunks = &mut self.batch.chunks[start..];
-        if !chunks.is_sorted_by_key(|c| (c.lane, c.min, c.max)) {
-            chunks.sort_by_key(|c| (c.lane, c.min, c.max));
-        }
-        self.batch.finish_series();
-    }
-
-    /// The number that a buffer of an input's batch has in this one.
-    fn buffer(&mut self, keyed: &Arc<Keyed>, number: u32) -> u32 {
-        let known = self.known.iter().rposition(|(k, _)| Arc::ptr_eq(k, keyed));
-        let at = known.unwrap_or_else(|| {
-            let fresh = vec![UNKNOWN; keyed.batch.buffers.len()];
-            self.known.push((Arc::clone(keyed), fresh));
-            self.known.len() - 1
-        });
-        let (source, numbers) = &mut self.known[at];
-        let (Some(slot), Some(bytes)) = (
-            numbers.get_mut(number as usize),
-            source.batch.buffers.get(number as usize),
-        ) else {
-            return UNKNOWN; // a reference to nowhere stays one
-        };
-        if *slot == UNKNOWN {
-            *slot = self.batch.buffers.len() as u32;
-            self.batch.buffers.push(bytes.clone());
-        }
-        *slot
-    }
-
-    /// Sets aside what the batch holds besides its buffers, which hold their own.
-    fn finish(mut self) -> Result<SeriesBatch, SourceError> {
-        let bytes = self.batch.labels.len() * size_of::<Pair>()
-            + self.batch.chunks.len() * size_of::<ChunkRef>()
-            + self.batch.series.len() * size_of::<model::SeriesEntry>();
-        if let Some(reservation) = &mut self.batch.reservation {
-            reservation.grow("series", bytes as u64)?;
-        }
-        Ok(self.batch)
+        out.finish_series(start);
     }
 }
 

@@ -15,18 +15,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use futures_util::stream;
 use model::source::Projection;
 use model::{
     Answer, BoxFuture, Capabilities, Extent, LabelSelect, Matcher, Order, Rows, Scope, Select,
-    SeriesBatch, Source, SourceError, Str, TimeRange, View,
+    Source, SourceError, Str, TimeRange, View,
 };
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use crate::failure;
 use crate::merge::{Merge, Shape, Unite};
-use inputs::{CursorsInput, MergedCursor, RowsInput};
+pub(crate) use inputs::{Chain, RowsInput};
+use inputs::{CursorsInput, MergedCursor};
 
 /// A source over other sources.
 pub struct Proxy {
@@ -231,8 +230,7 @@ impl View for ProxyView {
 
 impl ProxyView {
     fn stream(&self, mut merge: Merge<RowsInput>) -> Rows {
-        let (send, receive) = mpsc::channel::<Result<SeriesBatch, SourceError>>(1);
-        let task = self.runtime.spawn(async move {
+        crate::stream_of(&self.runtime, move |send| async move {
             let ended = loop {
                 match merge.next().await {
                     Ok(Some(batch)) => {
@@ -244,20 +242,8 @@ impl ProxyView {
                     Err(e) => break Err(e),
                 }
             };
-            // Nothing of the query is left when the last word is said.
             merge.close().await;
-            drop(merge);
-            if let Err(e) = ended {
-                let _ = send.send(Err(e)).await;
-            }
-        });
-        let state = (receive, crate::Guard(task.abort_handle()));
-        Rows::Stream(Box::pin(stream::unfold(
-            state,
-            |(mut receive, guard)| async {
-                let item = receive.recv().await?;
-                Some((item, (receive, guard)))
-            },
-        )))
+            ended
+        })
     }
 }

@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Request, Response};
+use reqwest::{Request, Response};
 
+pub use reqwest::Method;
 pub use settings::{
     Authorization, BasicAuth, Header, HttpHeaders, HttpSettings, OAuth2, SigV4, TlsSettings,
     TlsVersion, Url, is_reserved_header,
@@ -286,6 +287,21 @@ fn connect(
     builder
         .build()
         .map_err(|e| ClientError::Invalid(root_cause(&e)))
+}
+
+/// The whole body of an answer, if it has at most `limit` bytes.
+pub async fn body(mut answer: Response, limit: usize) -> Result<bytes::Bytes, ClientError> {
+    let failed = |e: reqwest::Error| ClientError::Failed(root_cause(&e.without_url()));
+    let mut held = bytes::BytesMut::new();
+    while let Some(part) = answer.chunk().await.map_err(failed)? {
+        if held.len() + part.len() > limit {
+            return Err(ClientError::Failed(format!(
+                "an answer has more than {limit} bytes"
+            )));
+        }
+        held.extend_from_slice(&part);
+    }
+    Ok(held.freeze())
 }
 
 async fn read_trimmed(what: &'static str, path: &str) -> Result<String, ClientError> {

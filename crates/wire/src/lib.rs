@@ -31,5 +31,12 @@ pub mod client;
 pub mod convert;
 pub mod grpc;
 pub mod proto;
+pub mod remote;
 pub mod series;
 pub mod server;
+
+/// Reads YAML of which only some keys are of interest.
+pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())
+}

@@ -44,5 +44,7 @@ pub mod io {
     }
 }
 
+pub use prost_types::{Any, Timestamp};
+
 /// All definitions, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");

@@ -10,7 +10,7 @@ use promql::profile::Profiling;
 use promql::value::{QueryOptions, RangeSeries};
 use promql::{Evaluator, InstantQuery, QueryResult, RangeQuery, Value};
 
-use super::{Api, stats};
+use super::{Api, gather, stats};
 use crate::encode::{self, Encode};
 use crate::error::{ApiError, mark_partial, tail};
 use crate::json;
@@ -21,7 +21,8 @@ const TRUNCATED: &str = "results truncated due to limit";
 pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let ts = params.time_or("time", api.clock.now())?;
-    let (options, _guard) = options(&params)?;
+    let (mut options, _guard) = options(&params)?;
+    gather::apply(&api, &params, None, &mut options)?;
     let query = InstantQuery {
         expr: params.get("query").into(),
         ts,
@@ -34,7 +35,8 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
 pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let (start, end, step) = grid(&params)?;
-    let (options, _guard) = options(&params)?;
+    let (mut options, _guard) = options(&params)?;
+    gather::apply(&api, &params, Some(step), &mut options)?;
     let query = RangeQuery {
         expr: params.get("query").into(),
         start,

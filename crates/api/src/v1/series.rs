@@ -11,7 +11,7 @@ use model::{
     SourceError, Str, TimeRange, View,
 };
 
-use super::Api;
+use super::{Api, gather};
 use crate::encode::{self, Encode};
 use crate::error::{ApiError, ErrorType, mark_partial, tail};
 use crate::json;
@@ -26,7 +26,7 @@ pub(super) async fn label_names(
     let limit = params.limit()?;
     let range = params.range()?;
     let sets = params.selectors().map_err(ApiError::bad)?;
-    let (view, scope) = open(&api, range)?;
+    let (view, scope) = open(&api, &params, range)?;
     let asked = Asked { sets, range, limit };
     names(asked, &scope, |select| view.label_names(select)).await
 }
@@ -44,7 +44,7 @@ pub(super) async fn label_values(
     let limit = params.limit()?;
     let range = params.range()?;
     let sets = params.selectors().map_err(ApiError::bad)?;
-    let (view, scope) = open(&api, range)?;
+    let (view, scope) = open(&api, &params, range)?;
     let name: Str = name.into();
     let asked = Asked { sets, range, limit };
     names(asked, &scope, |select| {
@@ -63,7 +63,7 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
     let sets = params
         .selectors()
         .map_err(|why| ApiError::param("match[]", why))?;
-    let (view, scope) = open(&api, range)?;
+    let (view, scope) = open(&api, &params, range)?;
     let _guard = scope.cancel.on_drop();
     let mut found = Found::new(Arc::clone(&scope))?;
     // With several selectors a series may come more than once, so that no limit can be passed on.
@@ -92,13 +92,19 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
 }
 
 /// Opens the source for one request.
-fn open(api: &Api, range: TimeRange) -> Result<(Box<dyn View>, Arc<Scope>), ApiError> {
+fn open(
+    api: &Api,
+    params: &Params,
+    range: TimeRange,
+) -> Result<(Box<dyn View>, Arc<Scope>), ApiError> {
     let source = api
         .source
         .as_ref()
         .ok_or_else(|| ApiError::not_served("series"))?;
     let budget = api.budget.child("one request", api.budget.limit());
-    let scope = Arc::new(Scope::new(range, budget).with_timeout(api.timeout));
+    let mut scope = Scope::new(range, budget).with_timeout(api.timeout);
+    gather::scope(api, params, &mut scope)?;
+    let scope = Arc::new(scope);
     Ok((source.open(Arc::clone(&scope))?, scope))
 }
 

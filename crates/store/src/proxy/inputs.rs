@@ -1,24 +1,23 @@
 //! A child's rows as input of a merge.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use model::{BoxStream, Cursor, Kind, Reservation, Rows, SeriesBatch, SourceError, Str};
+use model::{BoxStream, Cursor, Kind, Rows, SeriesBatch, SourceError, Str};
 use tokio::runtime::Handle;
 
 use crate::merge::{Input, Keyed, Merge};
+use crate::pack::keyed;
 
 /// Cursors, one after the other: as each is sorted and so are they among each other.
-struct Chain {
+pub(crate) struct Chain {
     cursors: std::vec::IntoIter<Box<dyn Cursor>>,
     current: Option<Box<dyn Cursor>>,
 }
 
 impl Chain {
-    fn new(cursors: Vec<Box<dyn Cursor>>) -> Self {
+    pub(crate) fn new(cursors: Vec<Box<dyn Cursor>>) -> Self {
         let mut cursors = cursors.into_iter();
         Self {
             current: cursors.next(),
@@ -26,7 +25,7 @@ impl Chain {
         }
     }
 
-    fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
+    pub(crate) fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
         while let Some(cursor) = &mut self.current {
             if let Some(batch) = cursor.next()? {
                 return Ok(Some(batch));
@@ -76,7 +75,7 @@ impl Cursor for MergedCursor {
 }
 
 /// Rows of either kind; cursors run on the pool for work that takes the processor.
-pub(super) struct RowsInput {
+pub(crate) struct RowsInput {
     name: Str,
     rows: Either,
     runtime: Handle,
@@ -89,7 +88,7 @@ enum Either {
 }
 
 impl RowsInput {
-    pub(super) fn new(name: Str, rows: Rows, runtime: Handle) -> Self {
+    pub(crate) fn new(name: Str, rows: Rows, runtime: Handle) -> Self {
         Self {
             name,
             rows: match rows {
@@ -132,30 +131,4 @@ impl Input for RowsInput {
     async fn close(&mut self) {
         self.rows = Either::Cursors(None);
     }
-}
-
-/// Bytes that share the reservation of the batch they came in.
-struct Shared {
-    bytes: Bytes,
-    _reservation: Arc<Reservation>,
-}
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// The buffers of a batch go their own ways, so each keeps the batch's memory set aside.
-fn keyed(mut batch: SeriesBatch) -> Keyed {
-    if let Some(reservation) = batch.reservation.take() {
-        let reservation = Arc::new(reservation);
-        for buffer in &mut batch.buffers {
-            *buffer = Bytes::from_owner(Shared {
-                bytes: std::mem::take(buffer),
-                _reservation: Arc::clone(&reservation),
-            });
-        }
-    }
-    Keyed::from(batch)
 }

@@ -5,4 +5,5 @@ mod gateway;
 mod kit;
 mod promtool;
 mod proxy;
+mod remote;
 mod requests;

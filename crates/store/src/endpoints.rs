@@ -1,0 +1,401 @@
+//! The stores that a querier knows: found, asked who they are, dropped when they are gone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use discovery::dns::Dns;
+use metrics::{Counter, Kind as MetricKind, Registry};
+use model::time::{Clock as _, WallClock};
+use model::{
+    Answer, BoxFuture, Cancel, Extent, Kind, LabelSelect, Labels, Matcher, Millis, Rows, Scope,
+    Select, Source, SourceError, Str, TimeRange, View,
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use wire::grpc::{Channel, ChannelSettings};
+
+use crate::Proxy;
+use crate::remote::{About, Remote};
+
+/// An endpoint as it was configured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointSpec {
+    /// `host:port`, or one of `dns+`, `dnssrv+`, `dnssrvnoa+`, `dnsdualstack+` before it.
+    pub address: String,
+    /// Kept, whatever becomes of it: its failure is always told.
+    pub strict: bool,
+    /// All its addresses are equal: one of them is asked.
+    pub group: bool,
+    /// How it is called.
+    pub channel: ChannelSettings,
+}
+
+/// How endpoints are kept.
+#[derive(Clone, Debug)]
+pub struct EndpointsOptions {
+    /// How often each is asked who it is.
+    pub info_interval: Duration,
+    /// How long the answer may take.
+    pub info_timeout: Duration,
+    /// An endpoint that has not answered for so long is dropped, unless it is strict.
+    pub unhealthy_timeout: Duration,
+    /// How often names are looked up.
+    pub dns_interval: Duration,
+    /// How long the next message of an answer may take.
+    pub response_timeout: Option<Duration>,
+}
+
+impl Default for EndpointsOptions {
+    fn default() -> Self {
+        Self {
+            info_interval: Duration::from_secs(5),
+            info_timeout: Duration::from_secs(5),
+            unhealthy_timeout: Duration::from_secs(300),
+            dns_interval: Duration::from_secs(30),
+            response_timeout: None,
+        }
+    }
+}
+
+/// What is known of an endpoint, for people.
+#[derive(Clone, Debug)]
+pub struct EndpointStatus {
+    /// Its address.
+    pub name: String,
+    /// When it was asked last, ms.
+    pub last_check: Millis,
+    /// Why it did not answer; empty if it did.
+    pub last_error: String,
+    /// What it said when it answered last.
+    pub about: Option<Arc<About>>,
+}
+
+/// The endpoints: a source over all that are stores.
+pub struct Endpoints {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    specs: RwLock<Vec<EndpointSpec>>,
+    options: EndpointsOptions,
+    members: RwLock<Arc<BTreeMap<String, Arc<Member>>>>,
+    /// Addresses by configured name, as they were found last.
+    resolved: Mutex<HashMap<String, (Instant, Vec<String>)>>,
+    dns: Dns,
+    lookups: Counter,
+    failures: Counter,
+    runtime: Handle,
+}
+
+struct Member {
+    spec: EndpointSpec,
+    /// Where it is.
+    address: String,
+    remote: Arc<Remote>,
+    state: Mutex<State>,
+}
+
+struct State {
+    last_check: Millis,
+    last_error: String,
+    answered: Option<Instant>,
+    since: Instant,
+}
+
+impl Endpoints {
+    /// Knows of `specs`; nothing is asked before [`Endpoints::update`].
+    pub fn new(
+        specs: Vec<EndpointSpec>,
+        options: EndpointsOptions,
+        runtime: Handle,
+        registry: &Registry,
+    ) -> Result<Self, metrics::Error> {
+        let inner = Arc::new(Inner {
+            specs: RwLock::new(specs),
+            options,
+            members: RwLock::default(),
+            resolved: Mutex::default(),
+            dns: Dns::default(),
+            lookups: registry.counter(
+                "thanos_query_endpoints_dns_lookups_total",
+                "The number of DNS lookups resolutions attempts.",
+            )?,
+            failures: registry.counter(
+                "thanos_query_endpoints_dns_failures_total",
+                "The number of DNS lookup failures.",
+            )?,
+            runtime,
+        });
+        let weak = Arc::downgrade(&inner);
+        registry.callback(
+            MetricKind::Gauge,
+            "thanos_store_nodes_grpc_connections",
+            "Number of gRPC connection to Store APIs that answer.",
+            move || {
+                let members = weak.upgrade().map(|inner| inner.members.read().clone());
+                let healthy = |m: &&Arc<Member>| m.state.lock().last_error.is_empty();
+                members.map_or(0.0, |m| m.values().filter(healthy).count() as f64)
+            },
+        )?;
+        Ok(Self { inner })
+    }
+
+    /// Takes over other endpoints; those that stay keep their connections.
+    pub fn set(&self, specs: Vec<EndpointSpec>) {
+        *self.inner.specs.write() = specs;
+    }
+
+    /// Looks names up where it is time to, and asks every endpoint who it is.
+    pub async fn update(&self) {
+        let inner = &self.inner;
+        let specs = inner.specs.read().clone();
+        let mut wanted: BTreeMap<String, (EndpointSpec, String)> = BTreeMap::new();
+        for spec in specs {
+            let addresses = inner.resolve(&spec).await;
+            if spec.group {
+                // Any of them will do: the one in use while it answers, else the next.
+                let used = inner.members.read().get(&spec.address).cloned();
+                let turn = used.map_or(0, |member| {
+                    let answers = member.state.lock().last_error.is_empty();
+                    let at = addresses.iter().position(|a| *a == member.address);
+                    at.map_or(0, |at| at + usize::from(!answers))
+                });
+                let at = turn.checked_rem(addresses.len()).unwrap_or(0);
+                if let Some(address) = addresses.get(at) {
+                    let address = address.clone();
+                    wanted.insert(spec.address.clone(), (spec, address));
+                }
+                continue;
+            }
+            for address in addresses {
+                wanted.insert(address.clone(), (spec.clone(), address));
+            }
+        }
+        let before = inner.members.read().clone();
+        let mut members = BTreeMap::new();
+        for (name, (spec, address)) in wanted {
+            let known = before.get(&name).filter(|m| m.spec == spec && !spec.group);
+            let member = match known {
+                Some(member) => Arc::clone(member),
+                None => match Channel::new(&address, &spec.channel) {
+                    Ok(channel) => Arc::new(Member {
+                        remote: Arc::new(Remote::new(
+                            channel,
+                            inner.options.response_timeout,
+                            inner.runtime.clone(),
+                        )),
+                        state: Mutex::new(State {
+                            last_check: 0,
+                            last_error: "not asked yet".to_owned(),
+                            answered: None,
+                            since: Instant::now(),
+                        }),
+                        spec,
+                        address,
+                    }),
+                    Err(error) => {
+                        tracing::warn!(endpoint = name, %error, "an endpoint cannot be used");
+                        continue;
+                    }
+                },
+            };
+            members.insert(name, member);
+        }
+        let asked = members.iter().map(|(name, member)| async move {
+            let answer = member.remote.ask(inner.options.info_timeout).await;
+            let mut state = member.state.lock();
+            state.last_check = WallClock.now();
+            match answer {
+                Ok(about) => {
+                    if !state.last_error.is_empty() {
+                        tracing::info!(
+                            endpoint = name,
+                            component = about.component,
+                            "endpoint answers"
+                        );
+                    }
+                    state.answered = Some(Instant::now());
+                    state.last_error.clear();
+                }
+                Err(e) => {
+                    if state.last_error != e.message {
+                        tracing::warn!(
+                            endpoint = name,
+                            error = e.message,
+                            "endpoint does not answer"
+                        );
+                    }
+                    state.last_error = e.message;
+                }
+            }
+        });
+        futures_util::future::join_all(asked).await;
+        // One that looks dead stays in the list, so that queries can say what they miss; after a
+        // while it is only asked on, unless it is strict.
+        *inner.members.write() = Arc::new(members);
+    }
+
+    /// Updates again and again until `stop`.
+    pub async fn run(&self, stop: Cancel) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.inner.options.info_interval) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.update() => {}
+            }
+        }
+    }
+
+    /// All endpoints, by address.
+    pub fn status(&self) -> Vec<EndpointStatus> {
+        let members = self.inner.members.read().clone();
+        members
+            .iter()
+            .map(|(name, member)| {
+                let state = member.state.lock();
+                EndpointStatus {
+                    name: name.clone(),
+                    last_check: state.last_check,
+                    last_error: state.last_error.clone(),
+                    about: member.remote.about(),
+                }
+            })
+            .collect()
+    }
+
+    /// The stores that a query asks, with their names.
+    fn stores(&self, scope: Option<&Scope>) -> Vec<(Str, Arc<dyn Source>)> {
+        let members = self.inner.members.read().clone();
+        let mut stores: Vec<(Str, Arc<dyn Source>)> = Vec::new();
+        for (name, member) in members.iter() {
+            if let Some(scope) = scope
+                && !scope.gather.stores.is_empty()
+                && !scope.gather.stores.iter().any(|list| fits(list, name))
+            {
+                continue;
+            }
+            let state = member.state.lock();
+            let about = member.remote.about();
+            if about.as_ref().is_some_and(|a| a.store.is_none()) {
+                continue;
+            }
+            if state.last_error.is_empty() {
+                stores.push((
+                    name.as_str().into(),
+                    Arc::clone(&member.remote) as Arc<dyn Source>,
+                ));
+                continue;
+            }
+            let silent = state.answered.unwrap_or(state.since).elapsed();
+            if member.spec.strict || silent < self.inner.options.unhealthy_timeout {
+                let down = Down {
+                    message: format!("the endpoint does not answer: {}", state.last_error),
+                    extent: member.remote.extent(),
+                };
+                stores.push((name.as_str().into(), Arc::new(down)));
+            }
+        }
+        stores
+    }
+}
+
+/// Whether a store's address satisfies all matchers; it has no other label.
+fn fits(matchers: &[Matcher], address: &str) -> bool {
+    matchers.iter().all(|m| match &*m.name {
+        "__address__" => m.matches(address),
+        _ => m.matches(""),
+    })
+}
+
+impl Inner {
+    /// The addresses of an endpoint; those known from before when they cannot be looked up.
+    async fn resolve(&self, spec: &EndpointSpec) -> Vec<String> {
+        if !discovery::dns::is_dynamic(&spec.address) {
+            return vec![spec.address.clone()];
+        }
+        let known = self.resolved.lock().get(&spec.address).cloned();
+        if let Some((at, addresses)) = &known
+            && at.elapsed() < self.options.dns_interval
+        {
+            return addresses.clone();
+        }
+        self.lookups.inc();
+        match self.dns.lookup(&spec.address).await {
+            Ok(addresses) => {
+                let entry = (Instant::now(), addresses.clone());
+                self.resolved.lock().insert(spec.address.clone(), entry);
+                addresses
+            }
+            Err(error) => {
+                self.failures.inc();
+                tracing::warn!(%error, "an endpoint's name cannot be looked up; what was known stays");
+                known.map(|k| k.1).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Source for Endpoints {
+    fn open(&self, scope: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
+        let stores = self.stores(Some(&scope));
+        Proxy::new(stores, self.inner.runtime.clone()).open(scope)
+    }
+
+    fn extent(&self) -> Arc<Extent> {
+        Proxy::new(self.stores(None), self.inner.runtime.clone()).extent()
+    }
+}
+
+/// A store that is known not to answer: asking it fails at once.
+struct Down {
+    message: String,
+    extent: Arc<Extent>,
+}
+
+impl Down {
+    fn error(&self) -> SourceError {
+        SourceError::new(Kind::Unavailable, self.message.clone())
+    }
+}
+
+impl Source for Down {
+    fn open(&self, _: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
+        Ok(Box::new(Down {
+            message: self.message.clone(),
+            extent: Arc::clone(&self.extent),
+        }))
+    }
+
+    fn extent(&self) -> Arc<Extent> {
+        // What it has got since it was last asked is not known.
+        Arc::new(Extent {
+            parts: self
+                .extent
+                .parts
+                .iter()
+                .map(|(labels, range)| (labels.clone(), TimeRange::new(range.min, Millis::MAX)))
+                .collect::<Vec<(Labels, TimeRange)>>(),
+            capabilities: self.extent.capabilities,
+        })
+    }
+}
+
+type Names = BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>>;
+
+impl View for Down {
+    fn select(&self, _: Select) -> Rows {
+        Rows::Stream(Box::pin(futures_util::stream::iter([Err(self.error())])))
+    }
+
+    fn label_names(&self, _: LabelSelect) -> Names {
+        Box::pin(std::future::ready(Err(self.error())))
+    }
+
+    fn label_values(&self, _: Str, _: LabelSelect) -> Names {
+        Box::pin(std::future::ready(Err(self.error())))
+    }
+}
