@@ -7,5 +7,6 @@ mod bucket;
 mod crash;
 mod differential;
 mod exporter;
+mod fleet;
 mod limits;
 mod process;

@@ -6,17 +6,11 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::kingpin::{Flag, Typed, register};
-use crate::roles::{all_in_one, server};
+use crate::roles::{all_in_one, query, server, sidecar, store};
 use crate::tools;
 
 /// Roles and tools that stand in the plan, but not in this version.
 const PLANNED: &[(&str, &str)] = &[
-    (
-        "sidecar",
-        "StoreAPI and block shipping beside a real Prometheus",
-    ),
-    ("store", "StoreAPI over the blocks in a bucket"),
-    ("query", "PromQL over many stores"),
     (
         "query-frontend",
         "Split, cache and retry in front of a querier",
@@ -43,6 +37,21 @@ pub fn command() -> Command {
             "server",
             "Scrape, store and answer, with Prometheus' flags and prometheus.yml",
             server::FLAGS,
+        ))
+        .subcommand(role(
+            "sidecar",
+            "StoreAPI and block shipping beside a real Prometheus, with Thanos' flags",
+            sidecar::FLAGS,
+        ))
+        .subcommand(role(
+            "store",
+            "StoreAPI over the blocks in a bucket, with Thanos' flags",
+            store::FLAGS,
+        ))
+        .subcommand(role(
+            "query",
+            "PromQL over many stores, with Thanos' flags",
+            query::FLAGS,
         ))
         .subcommand(tools::command());
     for (name, about) in PLANNED {
@@ -81,6 +90,9 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
     match matches.subcommand() {
         Some(("all-in-one", m)) => all_in_one::run(&Typed::new(m, all_in_one::FLAGS)),
         Some(("server", m)) => server::run(&Typed::new(m, server::FLAGS)),
+        Some(("sidecar", m)) => sidecar::run(&Typed::new(m, sidecar::FLAGS)),
+        Some(("store", m)) => store::run(&Typed::new(m, store::FLAGS)),
+        Some(("query", m)) => query::run(&Typed::new(m, query::FLAGS)),
         Some(("tools", m)) => tools::dispatch(m),
         Some((name, _)) => Ok(not_in_this_version(name)),
         None => Ok(ExitCode::from(2)),
@@ -100,13 +112,13 @@ mod tests {
     fn planned_roles_take_any_flags() {
         let typed = [
             "epimetheus",
-            "store",
+            "compact",
             "--objstore.config-file=x",
             "--help",
             "y",
         ];
         let matches = command().try_get_matches_from(typed).unwrap();
-        assert_eq!(matches.subcommand_name(), Some("store"));
+        assert_eq!(matches.subcommand_name(), Some("compact"));
     }
 
     #[test]
@@ -117,5 +129,25 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("--storage.tsdb.path"), "{error}");
+    }
+
+    #[test]
+    fn the_arguments_of_charts_are_taken_unchanged() {
+        let common = "--log.level=info --log.format=logfmt --grpc-address=0.0.0.0:10901 --http-address=0.0.0.0:10902 --http.config=/conf/http/http-config.yml --grpc-server-tls-cert=/certs/cert.pem --grpc-server-tls-key=/certs/key.pem --grpc-server-tls-client-ca=/certs/ca.pem";
+        let query = "--query.replica-label=replica --query.replica-label=prometheus_replica --store.sd-files=/conf/sd/servicediscovery.yml --endpoint=dnssrv+_grpc._tcp.sidecars.ns.svc.cluster.local --endpoint-group=storegateway:10901 --grpc-client-tls-secure --grpc-client-tls-skip-verify --grpc-client-tls-cert=/c --grpc-client-tls-key=/k --grpc-client-tls-ca=/ca --grpc-client-server-name=x --alert.query-url=http://q:9090 --query.auto-downsampling --web.external-prefix=. --query.timeout=5m --query.lookback-delta=15m --query.max-concurrent=20 --rule=dnssrv+_grpc._tcp.rule.ns.svc --store=a:1 --no-query.partial-response";
+        let store = "--data-dir=/data --objstore.config-file=/conf/objstore.yml --index-cache.config-file=/conf/cache/config.yml --store.caching-bucket.config-file=/conf/cache/bucket-cache.yml --min-time=-6w --max-time=-2d --ignore-deletion-marks-delay=24h --store.grpc.series-max-concurrency=20 --selector.relabel-config=-";
+        let sidecar = "--prometheus.url=http://localhost:9090/ --prometheus.http-client-file=/etc/x --objstore.config-file=/y --tsdb.path=/prometheus --shipper.meta-file-name=t.json --shipper.ignore-unequal-block-size --tracing.config-file=/t --min-time=-2h --prometheus.ready_timeout=10m --prometheus.get_config_interval=30s --prometheus.get_config_timeout=30s";
+        for (role, own) in [("query", query), ("store", store), ("sidecar", sidecar)] {
+            let typed = ["epimetheus", role];
+            let typed = typed
+                .into_iter()
+                .chain(common.split(' '))
+                .chain(own.split(' '));
+            if let Err(e) = command().try_get_matches_from(typed) {
+                panic!("{role}: {e}");
+            }
+        }
+        let error = command().try_get_matches_from(["epimetheus", "query", "--endpiont=x"]);
+        assert!(error.unwrap_err().to_string().contains("--endpoint"));
     }
 }

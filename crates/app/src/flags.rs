@@ -1,5 +1,7 @@
 //! The flag tables that roles share. Names and defaults are those of Prometheus and Thanos.
 
+pub mod thanos;
+
 use crate::kingpin::{Flag, many, many_or, optional, switch, switch_on, value};
 
 /// Where HTTP is served.
@@ -268,10 +270,8 @@ pub const OBJSTORE: &[Flag] = &[
     ),
 ];
 
-/// gRPC, as every Thanos component takes it.
-pub const GRPC: &[Flag] = &[value(
+/// gRPC, as every Thanos component takes it; off unless an address is given.
+pub const GRPC: &[Flag] = &[optional(
     "grpc-address",
-    "0.0.0.0:10901",
-    "Address to serve StoreAPI on.",
-)
-.accepted("StoreAPI is not in this version")];
+    "Address to serve StoreAPI on, for a querier: 0.0.0.0:10901 where every component is asked. Off by default.",
+)];

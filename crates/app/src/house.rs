@@ -32,7 +32,7 @@ use config::{Current, Place};
 use life::Life;
 
 /// The commit this was built from, if whoever built it said so.
-const REVISION: &str = match option_env!("EPIMETHEUS_REVISION") {
+pub(crate) const REVISION: &str = match option_env!("EPIMETHEUS_REVISION") {
     Some(revision) => revision,
     None => "",
 };
@@ -63,6 +63,8 @@ pub struct Settings {
     pub timestamp_tolerance: Millis,
     /// Changes of targets are taken over at most this often.
     pub discovery_throttle: Duration,
+    /// Where StoreAPI is served, if it is.
+    pub grpc: Option<String>,
     /// All flags, for the API.
     pub flags: BTreeMap<String, String>,
     /// Said on standard output once it runs.
@@ -250,6 +252,25 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     options.evaluator = Some(engine);
     options.rules = Some(rules.manager());
     options.alertmanagers = Some(rules.notifier());
+    let grpc = match settings.grpc {
+        None => None,
+        Some(address) => {
+            let (current, ready) = (Arc::clone(&current), life.ready.clone());
+            let labels = Arc::new(move || current.external_labels());
+            let is_ready = move || ready.get() == State::Ready;
+            let shared = (Arc::clone(&source), labels as _, memory.clone());
+            Some(
+                store_api(
+                    address,
+                    shared,
+                    Arc::new(is_ready),
+                    &registry,
+                    life.draining(),
+                )
+                .await?,
+            )
+        }
+    };
     options.source = Some(source);
     options.targets = Some(targets.manager());
     options.metadata = Some(targets.manager());
@@ -290,6 +311,9 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     rules.stop().await;
     life.drain();
     serving.await.context("the HTTP server")??;
+    if let Some(grpc) = grpc {
+        grpc.await.context("the gRPC server")??;
+    }
     background.iter().for_each(|task| task.abort());
     if let (Some(part), Some(ships)) = (shipping, ships) {
         part.finish(ships).await;
@@ -387,6 +411,39 @@ async fn count_head(db: Arc<tsdb::Db>, memory: Memory) {
     }
 }
 
+/// Serves StoreAPI over everything that is answered locally, under the external labels.
+async fn store_api(
+    address: String,
+    (source, labels, memory): (
+        Arc<dyn Source>,
+        Arc<dyn Fn() -> model::Labels + Send + Sync>,
+        Memory,
+    ),
+    ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    registry: &Registry,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<tokio::task::JoinHandle<Result<(), wire::server::ServerError>>> {
+    let settings = wire::grpc::Settings {
+        listen: address,
+        grace: Duration::from_secs(30),
+        ..wire::grpc::Settings::default()
+    };
+    let server = wire::grpc::Server::bind(settings, registry).await?;
+    tracing::info!(address = %server.address(), "serving StoreAPI");
+    let source = store::Labelled::new(source, labels, Handle::current());
+    let options = store::ServeOptions {
+        // What it is to a querier: the newest data of one Prometheus.
+        component: "sidecar".to_owned(),
+        memory: memory.queries,
+        request_memory: memory.per_query,
+        ready,
+        ..store::ServeOptions::default()
+    };
+    let serve = store::Serve::new(Arc::new(source), options, Handle::current(), registry)?;
+    let routes = wire::grpc::Routes::new(serve.store()).add_service(serve.info());
+    Ok(tokio::spawn(server.serve(routes, shutdown)))
+}
+
 fn runtime_info(
     role: &'static str,
     started: Millis,
@@ -419,7 +476,7 @@ fn runtime_info(
 }
 
 /// Clients such as Grafana decide by `version` what they may ask: the Prometheus that we equal.
-fn build_info() -> api::BuildInfo {
+pub(crate) fn build_info() -> api::BuildInfo {
     api::BuildInfo {
         version: "3.14.0".to_owned(),
         revision: REVISION.to_owned(),

@@ -12,6 +12,7 @@ pub mod house;
 pub mod kingpin;
 pub mod limits;
 pub mod logging;
+pub mod outpost;
 pub mod roles;
 pub mod tools;
 

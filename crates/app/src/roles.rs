@@ -1,7 +1,10 @@
 //! The roles: which rooms each opens, in which order.
 
 pub mod all_in_one;
+pub mod query;
 pub mod server;
+pub mod sidecar;
+pub mod store;
 
 use model::Millis;
 

@@ -99,6 +99,10 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         memory,
         timestamp_tolerance,
         discovery_throttle,
+        grpc: typed
+            .text("grpc-address")
+            .filter(|a| !a.is_empty())
+            .map(String::from),
         flags: typed.all().into_iter().collect(),
         banner,
     };

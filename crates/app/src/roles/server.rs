@@ -42,6 +42,10 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         memory: limits::Memory::from_flags(typed)?,
         timestamp_tolerance: super::tolerance(typed)?,
         discovery_throttle: super::throttle(typed)?,
+        grpc: typed
+            .text("grpc-address")
+            .filter(|a| !a.is_empty())
+            .map(String::from),
         flags: typed.all().into_iter().collect(),
         banner: Vec::new(),
     };

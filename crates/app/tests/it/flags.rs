@@ -12,6 +12,9 @@ fn page() -> String {
     for (role, tables) in [
         ("all-in-one", app::roles::all_in_one::FLAGS),
         ("server", app::roles::server::FLAGS),
+        ("sidecar", app::roles::sidecar::FLAGS),
+        ("store", app::roles::store::FLAGS),
+        ("query", app::roles::query::FLAGS),
     ] {
         let _ = write!(
             out,
@@ -52,7 +55,13 @@ fn the_page_of_flags_is_true() {
 
 #[test]
 fn no_flag_stands_twice() {
-    for tables in [app::roles::all_in_one::FLAGS, app::roles::server::FLAGS] {
+    for tables in [
+        app::roles::all_in_one::FLAGS,
+        app::roles::server::FLAGS,
+        app::roles::sidecar::FLAGS,
+        app::roles::store::FLAGS,
+        app::roles::query::FLAGS,
+    ] {
         let mut names: Vec<&str> = tables.iter().copied().flatten().map(|f| f.name).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|w| w[0] != w[1]), "{names:?}");

@@ -1,0 +1,167 @@
+//! Makes Prometheus reload when its configuration or rules have changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use model::Cancel;
+use wire::client::HttpClient;
+
+use crate::house::settings::span;
+use crate::kingpin::{FlagError, Typed};
+use crate::outpost::listed;
+
+/// What is watched, and where the result goes.
+pub(super) struct Reloader {
+    config: Option<PathBuf>,
+    /// Where the configuration is written with `$(NAME)` replaced by the environment.
+    output: Option<PathBuf>,
+    rules: Vec<PathBuf>,
+    watch: Duration,
+    retry: Duration,
+    url: String,
+}
+
+/// How often files are looked at: a look costs little, and a change should not wait for long.
+const LOOK: Duration = Duration::from_secs(5);
+
+type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+
+impl Reloader {
+    pub(super) fn from_flags(typed: &Typed<'_>, url: &str) -> Result<Self, FlagError> {
+        let path = |flag: &str| {
+            typed
+                .text(flag)
+                .filter(|t| !t.is_empty())
+                .map(PathBuf::from)
+        };
+        let (config, output) = (
+            path("reloader.config-file"),
+            path("reloader.config-envsubst-file"),
+        );
+        Ok(Self {
+            config,
+            output,
+            rules: listed(typed, "reloader.rule-dir")
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
+            watch: span(typed.duration("reloader.watch-interval")?),
+            retry: span(typed.duration("reloader.retry-interval")?),
+            url: format!("{url}/-/reload"),
+        })
+    }
+
+    /// Watches until `stop`.
+    pub(super) async fn run(self, client: HttpClient, stop: Cancel) {
+        if self.config.is_none() && self.rules.is_empty() {
+            return;
+        }
+        let mut applied: Option<Seen> = None;
+        loop {
+            let seen = self.look();
+            let mut pause = LOOK.min(self.watch).max(Duration::from_millis(100));
+            if applied.as_ref() != Some(&seen) {
+                match self.apply(&client).await {
+                    Ok(()) => {
+                        tracing::info!("Prometheus reload triggered");
+                        applied = Some(seen);
+                    }
+                    Err(error) => {
+                        tracing::error!(error, "Prometheus cannot be reloaded; trying again");
+                        pause = self.retry;
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn look(&self) -> Seen {
+        let mut seen = Seen::new();
+        let mut note = |path: &Path| {
+            if let Ok(meta) = std::fs::metadata(path)
+                && meta.is_file()
+            {
+                seen.insert(path.to_owned(), (meta.modified().ok(), meta.len()));
+            }
+        };
+        self.config.iter().for_each(|c| note(c));
+        for dir in &self.rules {
+            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            files.for_each(|entry| note(&entry.path()));
+        }
+        seen
+    }
+
+    async fn apply(&self, client: &HttpClient) -> Result<(), String> {
+        if let (Some(config), Some(output)) = (&self.config, &self.output) {
+            let text = std::fs::read_to_string(config)
+                .map_err(|e| format!("{}: {e}", config.display()))?;
+            let text = expand(&text, |name| std::env::var(name).ok())?;
+            let half = output.with_extension("tmp");
+            let write = std::fs::write(&half, text).and_then(|()| std::fs::rename(&half, output));
+            write.map_err(|e| format!("{}: {e}", output.display()))?;
+        }
+        let request = client
+            .request(wire::client::Method::POST, &self.url)
+            .map_err(|e| e.to_string())?;
+        let answer = client.send(request).await.map_err(|e| e.to_string())?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(format!(
+                "received non-200 response: {status}; have you set `--web.enable-lifecycle` Prometheus flag?"
+            )),
+        }
+    }
+}
+
+/// Replaces `$(NAME)`; a name that is not set is an error, so that no half configuration runs.
+fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("$(") {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 2..];
+        let name = after.find(')').map(|end| &after[..end]).filter(|name| {
+            let plain = |(i, b): (usize, u8)| {
+                b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit())
+            };
+            !name.is_empty() && name.bytes().enumerate().all(plain)
+        });
+        match name {
+            Some(name) => {
+                let value = variable(name).ok_or_else(|| {
+                    format!("found reference to unset environment variable {name:?}")
+                })?;
+                out.push_str(&value);
+                rest = &after[name.len() + 1..];
+            }
+            None => {
+                out.push_str("$(");
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+
+    #[test]
+    fn the_environment_is_put_in() {
+        let env = |name: &str| (name == "POD").then(|| "p-1".to_owned());
+        assert_eq!(
+            expand("a: $(POD), $(not a name) $POD", env).unwrap(),
+            "a: p-1, $(not a name) $POD"
+        );
+        assert!(expand("$(GONE)", env).is_err());
+        assert_eq!(expand("$(", env).unwrap(), "$(");
+    }
+}

@@ -1,0 +1,137 @@
+//! `epimetheus store`: StoreAPI over the blocks in a bucket, with Thanos' flags.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use api::ready::State;
+use bucket::catalog::{Strategy, relabel_filter};
+use bucket::{Catalog, CatalogOptions};
+use model::TimeRange;
+use store::{Gateway, GatewayOptions, Serve, ServeOptions};
+use tokio::runtime::Handle;
+use wire::grpc::Routes;
+
+use crate::house::settings::span;
+use crate::kingpin::{Flag, Typed};
+use crate::outpost::{Outpost, Settings, content, moment};
+use crate::{flags::thanos, limits, logging, outpost};
+
+/// The flags of this role.
+pub const FLAGS: &[&[Flag]] = &[
+    thanos::STORE,
+    thanos::COMMON,
+    thanos::LIMITS,
+    thanos::OBJSTORE,
+    thanos::WEB,
+    limits::FLAGS,
+    logging::FLAGS,
+];
+
+/// Runs the role.
+pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
+    logging::init(typed)?;
+    let settings = Settings::from_flags(typed, "store")?;
+    let config = content(typed, "objstore.config")?
+        .context("a bucket is needed: give --objstore.config-file or --objstore.config")?;
+    let config = bucket::Config::parse(&config).map_err(|e| typed.error("objstore.config", e))?;
+    let data_dir = std::path::PathBuf::from(typed.required("data-dir")?);
+    let labels = match content(typed, "selector.relabel-config")? {
+        None => None,
+        Some(text) => {
+            let wrong = |e: String| typed.error("selector.relabel-config", e);
+            let list: Vec<model::relabel::Config> = wire::yaml(&text).map_err(wrong)?;
+            let rules = model::relabel::compile(&list, model::relabel::NameScheme::Utf8);
+            Some(relabel_filter(rules.map_err(|e| wrong(e.to_string()))?))
+        }
+    };
+    let strategy = match typed.required("block-discovery-strategy")? {
+        "concurrent" => Strategy::Concurrent,
+        "recursive" => Strategy::Recursive,
+        other => {
+            let message = format!("{other:?} is no strategy; use concurrent or recursive");
+            return Err(typed.error("block-discovery-strategy", message).into());
+        }
+    };
+    let catalog = CatalogOptions {
+        strategy,
+        cache_dir: Some(data_dir.clone()),
+        concurrency: typed.number("block-meta-fetch-concurrency")?,
+        time: (moment(typed, "min-time")?, moment(typed, "max-time")?),
+        labels,
+        consistency_delay: span(typed.duration("consistency-delay")?),
+        ignore_deletion_marks_delay: Some(span(typed.duration("ignore-deletion-marks-delay")?)),
+        interval: span(typed.duration("sync-block-duration")?),
+        ..CatalogOptions::default()
+    };
+    let gateway = GatewayOptions {
+        data_dir: typed.switch("cache-index-header").then_some(data_dir),
+        cache_bytes: typed.bytes("index-cache-size")?,
+        ..GatewayOptions::default()
+    };
+    let limit = |new: &str, old: &str| -> Result<u64> {
+        let (new, old) = (typed.number::<u64>(new)?, typed.number::<u64>(old)?);
+        Ok(if new > 0 { new } else { old })
+    };
+    let serve = ServeOptions {
+        component: "store".to_owned(),
+        series_limit: limit(
+            "store.limits.request-series",
+            "store.grpc.touched-series-limit",
+        )?,
+        sample_limit: limit(
+            "store.limits.request-samples",
+            "store.grpc.series-sample-limit",
+        )?,
+        concurrency: typed.number("store.grpc.series-max-concurrency")?,
+        ..ServeOptions::default()
+    };
+    super::warn_without_effect(typed);
+    outpost::run(live(settings, config, catalog, gateway, serve))
+}
+
+async fn live(
+    settings: Settings,
+    config: bucket::Config,
+    catalog: CatalogOptions,
+    gateway: GatewayOptions,
+    serve: ServeOptions,
+) -> Result<ExitCode> {
+    let outpost = Outpost::open(settings).await?;
+    let (registry, ready) = (outpost.registry.clone(), outpost.life.ready.clone());
+    let bucket = bucket::open(&config, &registry)?;
+    let catalog = Arc::new(Catalog::new(bucket, catalog, &registry)?);
+    let gateway = Gateway::new(Arc::clone(&catalog), gateway, Handle::current(), &registry)?;
+    let serve = ServeOptions {
+        memory: Arc::clone(&outpost.memory().queries),
+        request_memory: outpost.memory().per_query,
+        ready: Arc::new(move || ready.get() == State::Ready),
+        range: Arc::new(|| TimeRange::ALL),
+        ..serve
+    };
+    let serve = Serve::new(Arc::new(gateway), serve, Handle::current(), &registry)?;
+    let routes = Routes::new(serve.store()).add_service(serve.info());
+    let options = outpost.options();
+    let stop = outpost.stop.clone();
+    let opened = async move {
+        // A bucket that is away is waited for: there is nothing to answer without it.
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match catalog.sync().await {
+                Ok(change) => {
+                    tracing::info!(blocks = change.added.len(), "listed the bucket");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the bucket cannot be listed; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(30));
+                }
+            }
+        }
+        tokio::spawn(async move { catalog.run(stop).await });
+        Ok(())
+    };
+    outpost.serve(options, routes, opened).await
+}
