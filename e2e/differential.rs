@@ -1,7 +1,6 @@
 //! The same targets, scraped by us and by real Prometheus: equal answers.
 
-use serde_json::Value;
-
+use crate::compare::equal;
 use crate::exporter::{Exporter, STEP_MS};
 use crate::process::{Process, available, free_port};
 
@@ -147,7 +146,7 @@ async fn answers_equal_those_of_real_prometheus() {
                 theirs.get("/api/v1/query", &params).await,
             );
             compared += 1;
-            if let Err(e) = equal(&answers.0["data"], &answers.1["data"]) {
+            if let Err(e) = equal(query, &answers.0["data"], &answers.1["data"]) {
                 differences.push(format!(
                     "{query} @ tick {tick}: {e}\n  ours   {}\n  theirs {}",
                     answers.0, answers.1
@@ -166,7 +165,7 @@ async fn answers_equal_those_of_real_prometheus() {
             theirs.get("/api/v1/query_range", &params).await,
         );
         compared += 1;
-        if let Err(e) = equal(&answers.0["data"], &answers.1["data"]) {
+        if let Err(e) = equal(query, &answers.0["data"], &answers.1["data"]) {
             differences.push(format!("{query} range: {e}"));
         }
     }
@@ -176,64 +175,4 @@ async fn answers_equal_those_of_real_prometheus() {
         differences.len()
     );
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-}
-
-/// Whether two answers are equal: the same series, values within 1e-9 relative. The order of
-/// series counts only where the query sorts, which the API's consumers cannot rely on elsewhere.
-fn equal(ours: &Value, theirs: &Value) -> Result<(), String> {
-    if ours["resultType"] != theirs["resultType"] || ours.is_null() {
-        return Err(format!(
-            "types {} and {}",
-            ours["resultType"], theirs["resultType"]
-        ));
-    }
-    if ours["resultType"] == "scalar" || ours["resultType"] == "string" {
-        return same_sample(&ours["result"], &theirs["result"]);
-    }
-    let sorted = |v: &Value| {
-        let mut series = v["result"].as_array().cloned().unwrap_or_default();
-        series.sort_by_key(|s| s["metric"].to_string());
-        series
-    };
-    let (ours, theirs) = (sorted(ours), sorted(theirs));
-    if ours.len() != theirs.len() {
-        return Err(format!("{} and {} series", ours.len(), theirs.len()));
-    }
-    for (a, b) in ours.iter().zip(&theirs) {
-        if a["metric"] != b["metric"] {
-            return Err(format!("series {} and {}", a["metric"], b["metric"]));
-        }
-        let samples = |s: &Value| match s["values"].as_array() {
-            Some(values) => values.clone(),
-            None => vec![s["value"].clone()],
-        };
-        let (x, y) = (samples(a), samples(b));
-        if x.len() != y.len() {
-            return Err(format!(
-                "{}: {} and {} samples",
-                a["metric"],
-                x.len(),
-                y.len()
-            ));
-        }
-        for (x, y) in x.iter().zip(&y) {
-            same_sample(x, y).map_err(|e| format!("{}: {e}", a["metric"]))?;
-        }
-    }
-    Ok(())
-}
-
-fn same_sample(ours: &Value, theirs: &Value) -> Result<(), String> {
-    let parse = |v: &Value| v[1].as_str().and_then(|s| s.parse::<f64>().ok());
-    let differ = || Err(format!("{ours} and {theirs}"));
-    let (Some(a), Some(b)) = (parse(ours), parse(theirs)) else {
-        return if ours == theirs { Ok(()) } else { differ() };
-    };
-    let close =
-        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
-    if ours[0].as_f64() == theirs[0].as_f64() && close {
-        Ok(())
-    } else {
-        differ()
-    }
 }

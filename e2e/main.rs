@@ -4,9 +4,12 @@
 
 mod alerts;
 mod bucket;
+mod compare;
 mod crash;
 mod differential;
 mod exporter;
 mod fleet;
+mod fuzz;
 mod limits;
 mod process;
+mod random;

@@ -142,6 +142,10 @@ pub const QUERY: &[Flag] = &[
         "50000000",
         "Maximum number of samples a single query can load into memory.",
     ),
+    switch(
+        "query.enable-x-functions",
+        "Whether to enable extended rate functions (xrate, xincrease and xdelta).",
+    ),
 ];
 
 /// Rules and alerts.

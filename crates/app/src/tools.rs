@@ -1,42 +1,25 @@
 //! `epimetheus tools ...`: what promtool and `thanos tools` do.
 
 pub mod promql;
+pub mod query;
 pub mod rules;
 pub mod tsdb;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 
 use crate::cli::{not_in_this_version, planned};
 
 /// `tools` and everything below it.
 pub fn command() -> Command {
-    let files = Arg::new("files")
-        .action(ArgAction::Append)
-        .num_args(1..)
-        .required(true)
-        .value_name("FILE");
-    let promql = Command::new("promql")
-        .about("Work with PromQL")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(
-            Command::new("test")
-                .about("Run scripts of Prometheus' .test language and count what passes")
-                .arg(files),
-        )
-        .subcommand(
-            Command::new("format")
-                .about("Print an expression in its canonical, indented form")
-                .arg(Arg::new("query").required(true).value_name("QUERY")),
-        );
     let mut tools = Command::new("tools")
         .about("Tools: what promtool and 'thanos tools' do")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(promql)
+        .subcommand(promql::command())
+        .subcommand(query::command())
         .subcommand(
             Command::new("check")
                 .about("Check the resources for validity")
@@ -55,7 +38,6 @@ pub fn command() -> Command {
         .subcommand(tsdb::command());
     for (name, about) in [
         ("bucket", "Look into a bucket and mend it"),
-        ("query", "Ask a server"),
         ("push", "Push metrics"),
         ("debug", "Fetch debug information"),
     ] {
@@ -67,11 +49,8 @@ pub fn command() -> Command {
 /// Runs what was typed behind `tools`.
 pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
     match matches.subcommand() {
-        Some(("promql", m)) => match m.subcommand() {
-            Some(("test", m)) => promql::test(m.get_many::<String>("files").into_iter().flatten()),
-            Some(("format", m)) => promql::format(m.get_one::<String>("query").map_or("", |q| q)),
-            _ => Ok(ExitCode::from(2)),
-        },
+        Some(("promql", m)) => promql::dispatch(m),
+        Some(("query", m)) => query::dispatch(m),
         Some(("check", m)) => match m.subcommand() {
             Some(("config", m)) => rules::check_config(m),
             Some(("rules", m)) => rules::check_rules(m),

@@ -458,6 +458,50 @@ impl Expr {
 }
 
 impl Expr {
+    /// Calls `f` with each expression directly below this one, in the order of evaluation.
+    pub fn each_child<'e>(&'e self, f: &mut dyn FnMut(&'e Expr)) {
+        match &self.kind {
+            ExprKind::Number(_)
+            | ExprKind::String(_)
+            | ExprKind::Vector(_)
+            | ExprKind::Matrix(_) => {}
+            ExprKind::Subquery(subquery) => f(&subquery.expr),
+            ExprKind::Call(call) => call.args.iter().for_each(f),
+            ExprKind::Aggregate(aggregate) => {
+                aggregate.param.iter().for_each(&mut *f);
+                f(&aggregate.expr);
+            }
+            ExprKind::Binary(binary) => {
+                f(&binary.lhs);
+                f(&binary.rhs);
+            }
+            ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => f(inner),
+        }
+    }
+
+    /// Calls `f` with every selector of the expression, to be changed.
+    pub fn each_selector(&mut self, f: &mut dyn FnMut(&mut VectorSelector)) {
+        let mut open = vec![self];
+        while let Some(expr) = open.pop() {
+            match &mut expr.kind {
+                ExprKind::Number(_) | ExprKind::String(_) => {}
+                ExprKind::Vector(selector) => f(selector),
+                ExprKind::Matrix(matrix) => f(&mut matrix.selector),
+                ExprKind::Subquery(subquery) => open.push(&mut subquery.expr),
+                ExprKind::Call(call) => open.extend(&mut call.args),
+                ExprKind::Aggregate(aggregate) => {
+                    open.extend(&mut aggregate.param);
+                    open.push(&mut aggregate.expr);
+                }
+                ExprKind::Binary(binary) => {
+                    open.push(&mut binary.lhs);
+                    open.push(&mut binary.rhs);
+                }
+                ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => open.push(inner),
+            }
+        }
+    }
+
     /// Calls `f` with this expression and all below it, parents first. A depth-first walk with a
     /// stack of its own, so that no tree is too deep for it.
     pub fn for_each<'e>(&'e self, mut f: impl FnMut(&'e Expr)) {
@@ -465,20 +509,7 @@ impl Expr {
         while let Some(expr) = stack.pop() {
             f(expr);
             let from = stack.len();
-            match &expr.kind {
-                ExprKind::Number(_)
-                | ExprKind::String(_)
-                | ExprKind::Vector(_)
-                | ExprKind::Matrix(_) => {}
-                ExprKind::Subquery(subquery) => stack.push(&subquery.expr),
-                ExprKind::Call(call) => stack.extend(&call.args),
-                ExprKind::Aggregate(aggregate) => {
-                    stack.extend(&aggregate.param);
-                    stack.push(&aggregate.expr);
-                }
-                ExprKind::Binary(binary) => stack.extend([&binary.lhs, &binary.rhs]),
-                ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => stack.push(inner),
-            }
+            expr.each_child(&mut |child| stack.push(child));
             if let Some(children) = stack.get_mut(from..) {
                 children.reverse();
             }

@@ -1,6 +1,6 @@
 //! Recursion over trees as deep as the parser lets them be.
 
-use crate::ast::{Expr, ExprKind};
+use crate::ast::Expr;
 use crate::value::QueryError;
 
 /// Trees up to this deep need no stack of their own.
@@ -44,24 +44,7 @@ pub(crate) fn depth(expr: &Expr) -> usize {
     let mut open = vec![(expr, 1)];
     while let Some((expr, depth)) = open.pop() {
         deepest = deepest.max(depth);
-        let mut below = |inner| open.push((inner, depth + 1));
-        match &expr.kind {
-            ExprKind::Number(_)
-            | ExprKind::String(_)
-            | ExprKind::Vector(_)
-            | ExprKind::Matrix(_) => {}
-            ExprKind::Subquery(subquery) => below(&subquery.expr),
-            ExprKind::Call(call) => call.args.iter().for_each(below),
-            ExprKind::Aggregate(aggregate) => {
-                below(&aggregate.expr);
-                aggregate.param.iter().for_each(below);
-            }
-            ExprKind::Binary(binary) => {
-                below(&binary.lhs);
-                below(&binary.rhs);
-            }
-            ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => below(inner),
-        }
+        expr.each_child(&mut |inner| open.push((inner, depth + 1)));
     }
     deepest
 }

@@ -13,7 +13,7 @@ use crate::deep;
 use crate::exec::context::{Context, Rules, of_source};
 use crate::exec::exchange::drive;
 use crate::exec::meter::{self, Meter};
-use crate::exec::operator::Description;
+use crate::exec::operator::{Description, Yield};
 use crate::exec::pipe::Pipe;
 use crate::exec::result;
 use crate::exec::scalar::ScalarOp;
@@ -543,7 +543,8 @@ impl Physical {
                 false,
                 "samples x 16 B",
             )
-            .metered(meter),
+            .metered(meter)
+            .yields(Yield::Beside),
         }
     }
 }

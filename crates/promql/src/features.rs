@@ -14,6 +14,8 @@ pub struct Features {
     pub extended_range_selectors: bool,
     /// `promql-binop-fill-modifiers`: `fill`, `fill_left`, `fill_right`.
     pub binop_fill_modifiers: bool,
+    /// Thanos' `--query.enable-x-functions`: `xrate`, `xincrease` and `xdelta`.
+    pub x_functions: bool,
 }
 
 impl Default for Features {
@@ -23,17 +25,19 @@ impl Default for Features {
             duration_expr: true,
             extended_range_selectors: false,
             binop_fill_modifiers: false,
+            x_functions: false,
         }
     }
 }
 
 impl Features {
-    /// The whole language.
+    /// The whole language, Thanos' functions included.
     pub const ALL: Features = Features {
         experimental_functions: true,
         duration_expr: true,
         extended_range_selectors: true,
         binop_fill_modifiers: true,
+        x_functions: true,
     };
 
     /// Turns on what `flag` (one value of `--enable-feature`) names; `false` if it names nothing of

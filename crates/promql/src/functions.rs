@@ -34,6 +34,16 @@ impl Function {
     }
 }
 
+/// Thanos' function of this name, which `Features::x_functions` turns on, or `None`.
+pub fn lookup_x(name: &str) -> Option<&'static Function> {
+    static FUNCTIONS: &[Function] = &[
+        f("xdelta", &[Matrix], 0, Vector),
+        f("xincrease", &[Matrix], 0, Vector),
+        f("xrate", &[Matrix], 0, Vector),
+    ];
+    FUNCTIONS.iter().find(|f| f.name == name)
+}
+
 /// The function of this name (case matters), or `None`.
 pub fn lookup(name: &str) -> Option<&'static Function> {
     FUNCTIONS

@@ -34,16 +34,16 @@ pub(crate) fn value_function(name: &str) -> Option<fn(f64) -> f64> {
                 v
             }
         },
-        "minute" => |v| (seconds(v).rem_euclid(3600) / 60) as f64,
-        "hour" => |v| (seconds(v).rem_euclid(86_400) / 3600) as f64,
-        // The epoch was a Thursday.
-        "day_of_week" => |v| (days(v) + 4).rem_euclid(7) as f64,
+        "minute" => |v| (seconds(v) % 3600 / 60) as f64,
+        "hour" => |v| (seconds(v) % 86_400 / 3600) as f64,
+        // Day 0 was a Wednesday.
+        "day_of_week" => |v| ((days(v) + 3) % 7) as f64,
         "day_of_month" => |v| date(v).2 as f64,
         "month" => |v| date(v).1 as f64,
         "year" => |v| date(v).0 as f64,
         "day_of_year" => |v| {
-            let (year, _, _) = date(v);
-            (days(v) - days_of(year, 1, 1) + 1) as f64
+            let (year, month, day) = date(v);
+            (days_of(year, month, day) - days_of(year, 1, 1) + 1) as f64
         },
         "days_in_month" => |v| {
             let (year, month, _) = date(v);
@@ -58,26 +58,32 @@ pub(crate) fn value_function(name: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// Go's conversion of a float to int64, as amd64 does it: what does not fit is the least integer.
-fn seconds(v: f64) -> i64 {
+/// Years from the beginning of Go's calendar, the 1st of March 292277022400 years before year 0.
+const BEFORE_ZERO: i64 = 292_277_022_400;
+/// Days from there to the epoch.
+const BEFORE_EPOCH: u64 = BEFORE_ZERO as u64 / 400 * 146_097 + 719_468;
+
+/// Seconds since the beginning of Go's calendar, where they wrap as they do there: what does not
+/// fit an int64 is converted as amd64 does it, into the least.
+fn seconds(v: f64) -> u64 {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if (-LIMIT..LIMIT).contains(&v) {
+    let seconds = if (-LIMIT..LIMIT).contains(&v) {
         v as i64
     } else {
         i64::MIN
-    }
+    };
+    (seconds as u64).wrapping_add(BEFORE_EPOCH * 86_400)
 }
 
-fn days(v: f64) -> i64 {
-    seconds(v).div_euclid(86_400)
+fn days(v: f64) -> u64 {
+    seconds(v) / 86_400
 }
 
 /// Year, month and day of a time in seconds; the proleptic Gregorian calendar, counted in eras of
 /// 400 years that start in March.
 fn date(v: f64) -> (i64, i64, i64) {
-    let days = days(v) + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
+    let days = days(v) as i64;
+    let (era, of_era) = (days / 146_097, days % 146_097);
     let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
@@ -87,7 +93,8 @@ fn date(v: f64) -> (i64, i64, i64) {
     } else {
         shifted - 9
     };
-    (year + era * 400 + i64::from(month <= 2), month, day)
+    let year = year + era * 400 - BEFORE_ZERO;
+    (year + i64::from(month <= 2), month, day)
 }
 
 /// The day, counted from the epoch, of a date.

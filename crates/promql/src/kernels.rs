@@ -12,6 +12,7 @@ pub(crate) mod over_time;
 pub(crate) mod rate;
 pub(crate) mod regression;
 pub(crate) mod stacks;
+pub(crate) mod xrate;
 
 #[cfg(test)]
 mod tests;
@@ -76,10 +77,13 @@ pub(crate) enum RangeFn {
     TsOfLast,
     TsOfMin,
     TsOfMax,
+    Xrate,
+    Xincrease,
+    Xdelta,
 }
 
 impl RangeFn {
-    const NAMES: [(Self, &'static str); 26] = [
+    const NAMES: [(Self, &'static str); 29] = [
         (Self::Rate, "rate"),
         (Self::Increase, "increase"),
         (Self::Delta, "delta"),
@@ -109,6 +113,9 @@ impl RangeFn {
         (Self::TsOfLast, "ts_of_last_over_time"),
         (Self::TsOfMin, "ts_of_min_over_time"),
         (Self::TsOfMax, "ts_of_max_over_time"),
+        (Self::Xrate, "xrate"),
+        (Self::Xincrease, "xincrease"),
+        (Self::Xdelta, "xdelta"),
     ];
 
     /// The function of this name; `absent_over_time` asks where samples are present.
@@ -125,6 +132,14 @@ impl RangeFn {
     pub(crate) fn name(self) -> &'static str {
         let found = Self::NAMES.iter().find(|(f, _)| *f == self);
         found.map_or("", |(_, n)| n)
+    }
+
+    /// How far before its range it looks, ms.
+    pub(crate) fn looks_before(self) -> Millis {
+        match self {
+            Self::Xrate | Self::Xincrease | Self::Xdelta => xrate::LOOKBACK,
+            _ => 0,
+        }
     }
 
     /// Whether the result is still the metric it was computed of.
@@ -206,6 +221,9 @@ pub(crate) fn run(
         RangeFn::Stdvar => over_time::variance(cols, scratch, out, |v| v),
         RangeFn::Quantile => over_time::quantile(cols, &param(0), scratch, out),
         RangeFn::Mad => over_time::mad(cols, scratch, out),
+        RangeFn::Xrate => xrate::run(xrate::Kind::Rate, cols, scratch, out),
+        RangeFn::Xincrease => xrate::run(xrate::Kind::Increase, cols, scratch, out),
+        RangeFn::Xdelta => xrate::run(xrate::Kind::Delta, cols, scratch, out),
     }
 }
 

@@ -229,7 +229,10 @@ pub struct Queries {
 impl Queries {
     /// As the flags say.
     pub fn from_flags(typed: &Typed<'_>) -> Result<Self, FlagError> {
-        let mut features = Features::default();
+        let mut features = Features {
+            x_functions: typed.switch("query.enable-x-functions"),
+            ..Features::default()
+        };
         let mut per_step_stats = false;
         let (mut delayed_name_removal, mut start_timestamps) = (false, false);
         let mut unknown_features = Vec::new();

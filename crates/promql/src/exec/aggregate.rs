@@ -16,7 +16,7 @@ use model::{Symbol, Symbols};
 use super::block::{Block, Pair, Row, RowRef, clear, each_set, full, is_set, unite, words};
 use super::context::{Context, Held};
 use super::index::{Key, LabelIndex};
-use super::operator::{Blocks, Description, Operator, blocking};
+use super::operator::{Blocks, Description, Operator, Yield, blocking};
 use super::pipe::Pipe;
 use crate::annotations::Note;
 use crate::ast::Span;
@@ -120,6 +120,7 @@ impl Operator for Aggregate {
     fn describe(&self) -> Description {
         let name = format!("Aggregate[{:?}] {}", self.op, self.key);
         Description::new(name, false, "groups x steps x 24 B x (credits + 1)")
+            .yields(Yield::Instead)
             .over([self.input.describe()])
     }
 }

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::block::{Block, Row, each_set};
 use super::context::{Context, Held};
 use super::index::LabelIndex;
-use super::operator::{Blocks, Description, Operator, blocking, fold};
+use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
 use super::pipe::Pipe;
 use crate::annotations::Note;
 use crate::ast::Span;
@@ -112,6 +112,7 @@ impl Operator for Quantile {
             false,
             "series x steps x 8 B",
         )
+        .yields(Yield::Instead)
         .over(self.q.children())
         .over([self.input.describe()])
     }

@@ -12,7 +12,7 @@ use model::Symbol;
 use super::block::{Block, Pair, Row, RowRef, clear, count, each_set, first_common, unite, words};
 use super::context::{Context, Held, execution};
 use super::index::{Key, LabelIndex};
-use super::operator::{Blocks, Description, Operator};
+use super::operator::{Blocks, Description, Operator, left_first};
 use super::pipe::Pipe;
 use crate::annotations::Note;
 use crate::arith::{self, OfHistograms, with_operator};
@@ -113,7 +113,11 @@ impl Operator for Join {
             }
         };
         let probed = async move {
-            let state = build.await?;
+            let state = match build.await {
+                Ok(state) => state,
+                Err(e) if !swapped => return Err(left_first(e, many).await),
+                Err(e) => return Err(e),
+            };
             Ok(probe(cx, rules, many, state, steps))
         };
         stream::once(probed).try_flatten().boxed()
@@ -160,7 +164,12 @@ fn probe(cx: Arc<Context>, rules: Arc<Rules>, many: Blocks, state: State, steps:
             Some(block) => {
                 let (out, state) = cx
                     .run(move |cx| {
-                        let out = state.probe(cx, &job_rules, &block, steps)?;
+                        let mut out = state.probe(cx, &job_rules, &block, steps)?;
+                        if state.wrong.is_some() {
+                            // The error comes at the end; what stands on this must not find it
+                            // first, and by another name.
+                            out = Block::new(steps);
+                        }
                         Ok((cx.hold_block(out)?, state))
                     })
                     .await?;

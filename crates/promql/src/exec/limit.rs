@@ -6,7 +6,7 @@ use super::aggregate::Grouping;
 use super::block::{Block, Row, each_set, words};
 use super::context::{Context, Held, execution};
 use super::index::{Key, LabelIndex};
-use super::operator::{Blocks, Description, Operator, blocking, fold};
+use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
 use super::pipe::Pipe;
 use super::scalar::ScalarOp;
 use crate::annotations::Note;
@@ -194,6 +194,7 @@ impl Operator for TopK {
     fn describe(&self) -> Description {
         let name = format!("{:?} {}", self.pick, self.key);
         Description::new(name, false, "groups x steps x k x 16 B")
+            .yields(Yield::Instead)
             .over(self.k.children())
             .over([self.input.describe()])
     }

@@ -1,8 +1,11 @@
 //! What each part of a plan yields: for `query.max-samples`, for statistics and for `analyze`.
 //!
 //! `query.max-samples` is held against the samples that an evaluation step by step would hold, as
-//! Prometheus evaluates: at each part of the plan the finished results of its operands, its own
-//! result, and a range function's widest window; an operand is finished before the next begins.
+//! Prometheus evaluates: an operand is finished before the next begins; a range function's widest
+//! window stands beside its result, a result beside its finished operands, those of one step
+//! gathered once more, and an aggregation's takes their place. (Numbers written in the query, which
+//! Prometheus holds once a step, are not counted, and those gathered are taken to be the same at
+//! each step: for queries at the very edge the verdict may differ by that.)
 //! Whether they are really held does not matter (a streaming aggregation holds none of its input),
 //! so the verdict depends on the data alone, never on batches or threads, and a query that
 //! Prometheus refuses is refused here. Memory has a limit of its own, in bytes.
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::StreamExt as _;
 
 use super::context::Context;
-use super::operator::{Blocks, Description};
+use super::operator::{Blocks, Description, Yield};
 
 /// Counters of one part of a plan.
 #[derive(Debug, Default)]
@@ -128,38 +131,50 @@ fn held(part: &Description) -> (u64, u64) {
         peak = peak.max(live + inside);
         live += result;
     }
-    let Some(meter) = part.meter.as_ref().filter(|_| part.yields) else {
+    let Some(meter) = part.meter.as_ref().filter(|_| part.result != Yield::Input) else {
         return (peak, live);
     };
     let own = meter.samples.load(Ordering::Relaxed);
-    let window = meter.window.load(Ordering::Relaxed);
-    (peak.max(live + own + window), own)
+    let while_made = match part.result {
+        Yield::Gathered => live + live.div_ceil(part.steps.max(1) as u64) + own,
+        Yield::Beside => live + own + meter.window.load(Ordering::Relaxed),
+        Yield::Instead | Yield::Input => live.max(own),
+    };
+    (peak.max(while_made), own)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn part(samples: u64, window: u64, children: Vec<Description>) -> Description {
+    fn part(samples: u64, result: Yield, children: Vec<Description>) -> Description {
         let meter = Meter::default();
         meter.add(&Counts {
             samples,
             ..Counts::default()
         });
-        meter.window(window);
+        if result == Yield::Beside {
+            meter.window(20);
+        }
         Description::new("x", true, "")
             .metered(&Arc::new(meter))
+            .yields(result)
             .over(children)
     }
 
     #[test]
     fn operands_are_held_until_the_result_is_there() {
-        let sum = |n| part(1, 0, vec![part(n, 0, vec![])]);
-        assert_eq!(held(&sum(100)), (101, 1));
+        let selector = |n| part(n, Yield::Beside, vec![]);
+        assert_eq!(held(&selector(3)), (23, 3));
+        let sum = |n| part(1, Yield::Instead, vec![selector(n)]);
+        assert_eq!(held(&sum(100)), (120, 1));
         // The second operand begins when only the result of the first is left.
-        assert_eq!(held(&part(1, 0, vec![sum(100), sum(100)])), (102, 1));
-        assert_eq!(held(&part(3, 20, vec![])), (23, 3));
-        let through = part(5, 0, vec![sum(9)]).transparent();
-        assert_eq!(held(&through), (10, 1));
+        let join = part(1, Yield::Gathered, vec![sum(100), sum(100)]);
+        assert_eq!(held(&join), (121, 1));
+        let mut abs = part(40, Yield::Gathered, vec![selector(40)]);
+        assert_eq!(held(&abs), (120, 40));
+        abs.steps = 10;
+        assert_eq!(held(&abs), (84, 40));
+        assert_eq!(held(&part(5, Yield::Input, vec![sum(9)])), (29, 1));
     }
 }

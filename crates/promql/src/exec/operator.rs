@@ -22,6 +22,21 @@ pub(crate) trait Operator: Send + Sync {
     fn describe(&self) -> Description;
 }
 
+/// How the result of a part of the plan stands beside those of its operands when Prometheus
+/// evaluates it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Yield {
+    /// It grows beside them, and the operands of one step are gathered once more.
+    #[default]
+    Gathered,
+    /// It grows beside them.
+    Beside,
+    /// It takes their place.
+    Instead,
+    /// There is none: what enters leaves.
+    Input,
+}
+
 /// An operator as `explain` shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
@@ -35,8 +50,10 @@ pub struct Description {
     pub children: Vec<Description>,
     /// What it has done.
     pub(crate) meter: Option<Arc<Meter>>,
-    /// Whether it has a result of its own, rather than passing on that of its input.
-    pub(crate) yields: bool,
+    /// How its result stands beside those of its operands.
+    pub(crate) result: Yield,
+    /// How many steps it is evaluated at; 0 if that is not known.
+    pub(crate) steps: usize,
 }
 
 impl Description {
@@ -47,7 +64,8 @@ impl Description {
             memory,
             children: Vec::new(),
             meter: None,
-            yields: true,
+            result: Yield::Gathered,
+            steps: 0,
         }
     }
 
@@ -57,9 +75,15 @@ impl Description {
         self
     }
 
+    /// With how its result stands beside those of its operands.
+    pub(crate) fn yields(mut self, result: Yield) -> Self {
+        self.result = result;
+        self
+    }
+
     /// Its result is its input's.
     pub(crate) fn transparent(mut self) -> Self {
-        self.yields = false;
+        self.result = Yield::Input;
         self
     }
 
@@ -108,6 +132,19 @@ pub(crate) fn blocking(
         .map_ok(|blocks| stream::iter(blocks).map(Ok))
         .try_flatten()
         .boxed()
+}
+
+/// The error of an operation whose right side has failed: its left side is evaluated first in
+/// Prometheus, so an error there comes before it.
+pub(crate) async fn left_first(error: QueryError, mut lhs: Blocks) -> QueryError {
+    if matches!(error, QueryError::Execution(_)) {
+        while let Some(block) = lhs.next().await {
+            if let Err(earlier) = block {
+                return earlier;
+            }
+        }
+    }
+    error
 }
 
 /// Hands every block of `input` to `each` on the CPU pool, in order, with a state that travels

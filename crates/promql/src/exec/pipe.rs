@@ -200,9 +200,12 @@ impl Pipe {
             Feed::Rows(operator) => operator.describe(),
         };
         let mut meters = self.meters.iter();
-        let metered = |part: Description, meter: Option<&Arc<Meter>>| match meter {
-            Some(meter) => part.metered(meter),
-            None => part,
+        let metered = |mut part: Description, meter: Option<&Arc<Meter>>| {
+            part.steps = self.grid.count;
+            match meter {
+                Some(meter) => part.metered(meter),
+                None => part,
+            }
         };
         let below = metered(below, meters.next());
         let stages = self.stages.iter().zip(meters);

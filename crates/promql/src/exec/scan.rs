@@ -8,7 +8,7 @@ use model::{TimeRange, is_stale};
 
 use super::block::{Pair, Row};
 use super::context::{Context, execution};
-use super::operator::Description;
+use super::operator::{Description, Yield};
 use super::pipe::JobMemory;
 use super::scalar::ScalarOp;
 use super::tally::{self, Steps};
@@ -112,6 +112,24 @@ impl Function {
 impl ReadyFunction {
     /// Parameters that no series can be computed with.
     fn check(&self, grid: &Grid) -> Result<(), QueryError> {
+        if let Kernel::Extended(func, extension) = self.kernel
+            && !extension.allows(func)
+            && grid.count > 0
+        {
+            let (modifier, functions) = if extension.smoothed {
+                ("smoothed", "delta, increase, rate")
+            } else {
+                ("anchored", "changes, delta, increase, rate, resets")
+            };
+            let name = match func {
+                // Only `absent_over_time` has use for names.
+                RangeFn::Present if !self.drops_name => "absent_over_time",
+                func => func.name(),
+            };
+            return Err(execution(format!(
+                "{modifier} modifier can only be used with: {functions} - not with {name}"
+            )));
+        }
         if self.kernel != Kernel::Range(RangeFn::DoubleExponentialSmoothing) {
             return Ok(());
         }
@@ -260,8 +278,14 @@ impl Scan {
     ) -> Result<ReadyScan, QueryError> {
         let counter = matches!(
             self.function.kernel,
-            Kernel::Range(RangeFn::Rate | RangeFn::Increase | RangeFn::Irate | RangeFn::Resets)
-                | Kernel::Extended(RangeFn::Rate | RangeFn::Increase | RangeFn::Resets, _)
+            Kernel::Range(
+                RangeFn::Rate
+                    | RangeFn::Increase
+                    | RangeFn::Irate
+                    | RangeFn::Resets
+                    | RangeFn::Xrate
+                    | RangeFn::Xincrease
+            ) | Kernel::Extended(RangeFn::Rate | RangeFn::Increase | RangeFn::Resets, _)
         );
         Ok(ReadyScan {
             want: Want {
@@ -291,6 +315,7 @@ impl Scan {
             true,
             "credits x (batch + columns of one series)",
         )
+        .yields(Yield::Beside)
     }
 }
 

@@ -8,7 +8,7 @@ use super::block::{Block, Row, unite, words};
 use super::context::{Context, Held};
 use super::index::{Key, LabelIndex};
 use super::join::matching_key;
-use super::operator::{Blocks, Description, Operator, fold};
+use super::operator::{Blocks, Description, Operator, fold, left_first};
 use super::pipe::Pipe;
 use crate::ast::{BinaryOp, Matching};
 use crate::value::QueryError;
@@ -99,7 +99,10 @@ impl Operator for Set {
             }
         };
         let masked = async move {
-            let presence = Arc::new(build.await?);
+            let presence = match build.await {
+                Ok(presence) => Arc::new(presence),
+                Err(e) => return Err(left_first(e, lhs).await),
+            };
             Ok(masked(cx, key, lhs, presence, steps, keep))
         };
         stream::once(masked).try_flatten().boxed()

@@ -6,7 +6,7 @@ use model::{Str, Symbol};
 
 use super::block::Row;
 use super::context::Context;
-use super::operator::Description;
+use super::operator::{Description, Yield};
 use super::scalar::ScalarOp;
 use crate::annotations::Note;
 use crate::arith::{self, with_operator};
@@ -151,7 +151,11 @@ impl Stage {
             Stage::Value("-", _) | Stage::LabelReplace(_) | Stage::LabelJoin(_)
         );
         let mut stage = Description::new(name, true, "one row");
-        stage.yields = !in_place;
+        stage.result = match self {
+            _ if in_place => Yield::Input,
+            Stage::Repeat(_) | Stage::Ratio(..) => Yield::Instead,
+            _ => Yield::Gathered,
+        };
         stage.over(scalars.into_iter().flat_map(ScalarOp::children))
     }
 }

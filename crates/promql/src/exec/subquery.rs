@@ -6,7 +6,7 @@ use model::histogram::CounterReset;
 
 use super::block::{Row, RowRef, each_set};
 use super::context::Context;
-use super::operator::{Description, Operator};
+use super::operator::{Description, Operator, Yield};
 use super::pipe::JobMemory;
 use super::scan::{Function, Kernel, ReadyFunction};
 use super::tally::{self, Steps};
@@ -59,6 +59,7 @@ impl Subquery {
             true,
             "credits x block",
         )
+        .yields(Yield::Beside)
         .over([self.input.describe()])
     }
 }

@@ -85,6 +85,8 @@ fn naive(
                 _ => d / seconds,
             }
         }
+        // These look before their window and are tested where they stand.
+        RangeFn::Xrate | RangeFn::Xincrease | RangeFn::Xdelta => return None,
         RangeFn::Changes => pairs(|a, b| a != b),
         RangeFn::Resets => pairs(|a, b| b < a),
         RangeFn::Sum => v.iter().sum(),

@@ -323,7 +323,8 @@ impl<'a> Parser<'a> {
 
     fn call(&mut self, name: Item<'a>) -> Parsed<Node> {
         let (args, depth) = self.arguments()?;
-        let func = match functions::lookup(name.text) {
+        let x_function = || functions::lookup_x(name.text).filter(|_| self.features.x_functions);
+        let func = match functions::lookup(name.text).or_else(x_function) {
             Some(func) => {
                 if func.experimental && !self.features.experimental_functions {
                     let shown = quote(name.text);

@@ -335,7 +335,8 @@ impl Query {
                         extension: None,
                         ..selector.clone()
                     };
-                    let selector = self.selector(&plain, self.lookback, span)?;
+                    let mut selector = self.selector(&plain, self.lookback, span)?;
+                    selector.at_alone();
                     let what = if name == "timestamp" {
                         Newest::Time
                     } else {
@@ -445,24 +446,13 @@ impl Query {
                 _ => params.push(self.scalar(arg)?),
             }
         }
-        let Some((over, arg)) = over else {
+        let Some((mut over, arg)) = over else {
             return failed(format!("{} needs a range vector", call.func.name));
         };
-        if let Over::Selector(Selector {
-            extension: Some(extension),
-            ..
-        }) = &over
-            && !extension.allows(func)
-        {
-            let (modifier, functions) = if extension.smoothed {
-                ("smoothed", "delta, increase, rate")
-            } else {
-                ("anchored", "changes, delta, increase, rate, resets")
-            };
-            return failed(format!(
-                "{modifier} modifier can only be used with: {functions} - not with {}",
-                call.func.name
-            ));
+        let before = func.looks_before();
+        match &mut over {
+            Over::Selector(selector) => selector.range = selector.range.saturating_add(before),
+            Over::Subquery(subquery) => subquery.range = subquery.range.saturating_add(before),
         }
         // Annotations name the first argument; a subquery has no place of its own, as in Prometheus.
         let mut span = said_at(self.arg(call, 0)?, whole);
@@ -701,11 +691,25 @@ impl Query {
     }
 }
 
+impl Selector {
+    /// `timestamp` of a selector with `@` forgets the offset when it looks, but not when it asks
+    /// for data: what both windows hold counts.
+    fn at_alone(&mut self) {
+        let Some(at) = self.at.filter(|_| self.offset != 0) else {
+            return;
+        };
+        let asked = at.saturating_sub(self.offset);
+        let (first, last) = (at.max(asked), at.min(asked));
+        self.range = last.saturating_sub(first.saturating_sub(self.range)).max(0);
+        (self.at, self.offset) = (Some(last), 0);
+    }
+}
+
 fn is_label_name(name: &StringLiteral) -> bool {
     name.is_utf8() && !name.is_empty()
 }
 
-/// The labels of `absent(arg)`: what the selector asks to be equal, unless a label is asked about
+/// The labels of `absent(arg)`: what the selector asks to be equal, unless it asks about a label
 /// twice.
 fn absent_labels(arg: &Expr) -> Labels {
     let matchers: &[Matcher] = match &arg.kind {
@@ -714,17 +718,11 @@ fn absent_labels(arg: &Expr) -> Labels {
         _ => &[],
     };
     let mut labels = LabelsBuilder::default();
-    let mut seen: Vec<&str> = Vec::new();
     for matcher in matchers {
         let name = &*matcher.name;
-        if name == METRIC_NAME {
-            continue;
-        }
-        if matcher.op == MatchOp::Equal && !seen.contains(&name) {
+        let once = matchers.iter().filter(|m| *m.name == *name).count() == 1;
+        if name != METRIC_NAME && once && matcher.op == MatchOp::Equal {
             labels.set(name, &*matcher.value);
-            seen.push(name);
-        } else {
-            labels.remove(name);
         }
     }
     labels.build()

@@ -566,7 +566,7 @@ fn takes_time(kernel: Kernel) -> bool {
 }
 
 /// Whether all series of `node` had one metric name, so that dropping it makes none equal.
-fn one_name(node: &Node) -> bool {
+pub(super) fn one_name(node: &Node) -> bool {
     let named = |selector: &Selector| {
         selector
             .matchers

@@ -4,10 +4,13 @@
 //! to take part, not even in a duplicate match. So set operators always qualify, and arithmetic
 //! where the other side cannot have duplicates, being an aggregation by the matching labels.
 
-use model::{METRIC_NAME, Matcher};
+use model::{METRIC_NAME, MatchOp, Matcher};
 
-use super::{Node, Over, Selector};
+use super::lower::one_name;
+use super::{Map, Node, Over, Selector};
+use crate::arith::changes_schema;
 use crate::ast::{AggregateOp, BinaryOp, Cardinality, Matching};
+use crate::kernels::RangeFn;
 
 /// Adds matchers to selectors below `node`.
 pub(crate) fn matchers(node: &mut Node) {
@@ -108,8 +111,11 @@ fn holds(node: &Node, out: &mut Vec<Matcher>) {
 }
 
 /// Restricts `node` to series that satisfy `matcher`, where that is the same as restricting what
-/// it reads.
+/// it reads, and where nothing can be said of the series that are left out.
 fn push(node: &mut Node, matcher: &Matcher) {
+    if may_collide(node) || may_say_something(node) {
+        return;
+    }
     match node {
         Node::Select(selector, _)
         | Node::Range {
@@ -143,6 +149,46 @@ fn push(node: &mut Node, matcher: &Matcher) {
             }
         }
         _ => {}
+    }
+}
+
+/// Whether series of `node` may become equal, which is an error even of those left out.
+fn may_collide(node: &Node) -> bool {
+    let drops_name = match node {
+        Node::Range { drops_name, .. } => *drops_name,
+        Node::Map(
+            _,
+            Map::Scalar {
+                op, bool_modifier, ..
+            },
+        ) => *bool_modifier || changes_schema(*op),
+        Node::Map(..) => true,
+        _ => false,
+    };
+    drops_name && !one_name(node)
+}
+
+/// Whether a function would say something of the series left out: `rate`, that a metric might not
+/// be a counter; a quantile, that it is none.
+fn may_say_something(node: &Node) -> bool {
+    let Node::Range { func, over, .. } = node else {
+        return false;
+    };
+    let is_counter = |m: &Matcher| {
+        let ends = ["_total", "_sum", "_count", "_bucket"];
+        m.op == MatchOp::Equal
+            && &*m.name == METRIC_NAME
+            && ends.iter().any(|end| m.value.ends_with(end))
+    };
+    let counter = match over {
+        Over::Selector(selector) => selector.matchers.iter().any(is_counter),
+        // What a subquery yields may have kept any name.
+        Over::Subquery(_) => false,
+    };
+    match func {
+        RangeFn::Rate | RangeFn::Increase => !counter,
+        RangeFn::Quantile => true,
+        _ => false,
     }
 }
 
