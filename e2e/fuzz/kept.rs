@@ -106,7 +106,8 @@ pub fn means_the_same_in_2(query: &str) -> bool {
         query.matches(":]").count() + query.matches("s:").count() + query.matches("m:").count();
     // Rounding, and the labels of what is absent.
     let others = has("^") || has("avg_over_time") || has("absent");
-    !varies && !picks && !others && !(has("predict_linear") && has("@")) && subqueries < 2
+    let moved = has("predict_linear") && has("@");
+    !(varies || picks || others || moved || subqueries >= 2)
 }
 
 /// The time of a kept query.

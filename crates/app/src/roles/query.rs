@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use api::ready::State;
 use model::scope::PartialResponse;
-use model::{Labels, Millis, Source};
+use model::{Millis, Source};
 use promql::EngineOptions;
 use promql::features::Features;
 use store::{DedupOptions, Deduplicated, Endpoints, EndpointsOptions, Serve, ServeOptions};
@@ -179,9 +179,7 @@ fn status(endpoint: store::EndpointStatus) -> api::StoreStatus {
         name: endpoint.name,
         last_check: endpoint.last_check,
         last_error: (!endpoint.last_error.is_empty()).then_some(endpoint.last_error),
-        label_sets: about
-            .map(|a| a.label_sets.clone())
-            .unwrap_or_else(Vec::<Labels>::new),
+        label_sets: about.map(|a| a.label_sets.clone()).unwrap_or_default(),
         min_time: about.map_or(Millis::MIN, |a| a.range.min),
         max_time: about.map_or(Millis::MAX, |a| a.range.max),
     }
