@@ -218,6 +218,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
             timestamp_tolerance: settings.timestamp_tolerance,
             external_host: web.external_url.host_str().map(String::from),
             allow_unsupported: settings.allow_unsupported,
+            exemplars: storage.exemplars,
             ..scrape::Options::default()
         },
     )?;
@@ -250,6 +251,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         storage,
     );
     options.evaluator = Some(engine);
+    options.exemplars = Some(Arc::clone(&db) as Arc<dyn model::report::ExemplarReport>);
     options.rules = Some(rules.manager());
     options.alertmanagers = Some(rules.notifier());
     let grpc = match settings.grpc {

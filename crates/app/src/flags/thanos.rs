@@ -211,11 +211,13 @@ pub const QUERY: &[Flag] = &[
         "query.metadata.default-time-range",
         "0s",
         "The default metadata time range duration for retrieving labels through Labels and Series API. The zero value means range covers the time since the beginning.",
-    ),
+    )
+    .accepted("the label and series APIs look at all times unless asked otherwise"),
     many(
         "selector-label",
         "Query selector labels that will be exposed in info endpoint (repeated), as name=\"value\".",
-    ),
+    )
+    .accepted("the labels of the endpoints are what the info endpoint shows"),
     switch(
         "query.auto-downsampling",
         "Enable automatic adjustment (step / 5) to what source of data should be used in store gateways if no max_source_resolution param is specified.",

@@ -152,6 +152,7 @@ pub fn apply_storage(db: &tsdb::Db, storage: &Storage, config: &Config) -> Resul
     db.set_out_of_order_window(window)
         .context("storage.tsdb.out_of_order_time_window")?;
     db.set_retention(storage.retention_under(config));
+    db.set_max_exemplars(storage.exemplars_under(config));
     Ok(())
 }
 

@@ -91,6 +91,8 @@ pub struct Storage {
     pub lock: bool,
     /// The log.
     pub wal: WalOptions,
+    /// Whether exemplars are kept (`exemplar-storage`).
+    pub exemplars: bool,
 }
 
 impl Storage {
@@ -137,12 +139,22 @@ impl Storage {
             merge_overlapping: typed.switch("storage.tsdb.allow-overlapping-compaction"),
             uploaded_elsewhere: path(typed, "storage.tsdb.delay-compact-file.path"),
             lock: !typed.switch("storage.tsdb.no-lockfile"),
+            exemplars: asked(typed, "exemplar-storage"),
             wal: WalOptions {
                 compression: compression(typed)?,
                 segment_size,
                 sync: sync(typed)?,
             },
         })
+    }
+
+    /// How many exemplars are kept under that configuration.
+    pub fn exemplars_under(&self, config: &Config) -> usize {
+        if !self.exemplars {
+            return 0;
+        }
+        let said = config.storage.exemplars.as_ref().map(|e| e.max_exemplars);
+        said.map_or(100_000, |max| usize::try_from(max).unwrap_or(0))
     }
 
     /// How long and how much is kept under a configuration: what it says goes before the flags, as
@@ -250,6 +262,7 @@ impl Queries {
                 // Always on here, or absorbed by Prometheus 3: charts still pass them.
                 "native-histograms"
                 | "ooo-native-histograms"
+                | "exemplar-storage"
                 | "promql-duration-expr"
                 | "promql-at-modifier"
                 | "promql-negative-offset"
@@ -342,6 +355,12 @@ fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
         .text(flag)
         .filter(|t| !t.is_empty())
         .map(PathBuf::from)
+}
+
+/// Whether a feature was asked for.
+fn asked(typed: &Typed<'_>, feature: &str) -> bool {
+    let lists = typed.list("enable-feature").into_iter();
+    lists.flat_map(|l| l.split(',')).any(|f| f.trim() == feature)
 }
 
 /// The computer's name.

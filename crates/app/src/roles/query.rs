@@ -57,7 +57,10 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             return Err(typed.error("deduplication.func", message).into());
         }
     };
-    let mut features = Features::default();
+    let mut features = Features {
+        x_functions: typed.switch("query.enable-x-functions"),
+        ..Features::default()
+    };
     for name in listed(typed, "enable-feature") {
         if !features.enable(&name) {
             tracing::warn!(feature = %name, "Unknown option for --enable-feature");
