@@ -78,7 +78,7 @@ async fn alerts_fire_resolve_and_survive_restarts() {
         format!("--config.file={}", config.display()),
         format!("--storage.tsdb.path={}", dir.path().join("tsdb").display()),
         "--web.enable-lifecycle".to_owned(),
-        "--rules.alert.resend-delay=1s".to_owned(),
+        "--rules.alert.resend-delay=5s".to_owned(),
         "--rules.alert.for-grace-period=0s".to_owned(),
     ];
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -118,14 +118,20 @@ async fn alerts_fire_resolve_and_survive_restarts() {
         .await;
     assert_eq!(again[0]["value"][1], since[0]["value"][1], "{again}");
 
+    // It was never resolved in between.
+    let alerts = told(&manager, &["Down", "Watchdog"]).await;
+    assert_eq!(alerts[0]["startsAt"], started);
+
     // The rule no longer holds: the alert is resolved, and the series ends.
     rules(0);
     let client = reqwest::Client::new();
     let reloaded = client.post(ours.url("/-/reload")).send().await.unwrap();
     assert!(reloaded.status().is_success());
     told(&manager, &["Watchdog"]).await;
-    let left = ours.query("ALERTS{alertname=\"Down\"}", now()).await;
-    assert_eq!(left, serde_json::json!([]));
+    ours.wait_until("ALERTS{alertname=\"Down\"}", |r| {
+        r.as_array().is_some_and(Vec::is_empty)
+    })
+    .await;
     let rules = ours.get("/api/v1/rules", &[("type", "alert")]).await;
     let states: Vec<_> = rules["data"]["groups"][0]["rules"]
         .as_array()

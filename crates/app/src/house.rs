@@ -403,7 +403,7 @@ async fn count_head(db: Arc<tsdb::Db>, memory: Memory) {
         if relieved.is_none_or(|at| at.elapsed() >= RELIEVED) {
             relieved = Some(tokio::time::Instant::now());
             let db = Arc::clone(&db);
-            match tokio::task::spawn_blocking(move || db.flush_all()).await {
+            match tokio::task::spawn_blocking(move || db.relieve()).await {
                 Ok(Ok(cut)) => tracing::warn!(blocks = cut.len(), "the head was cut early"),
                 Ok(Err(e)) => tracing::error!(error = %e, "the head could not be cut early"),
                 // It ends with the process.

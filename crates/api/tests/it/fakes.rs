@@ -81,7 +81,7 @@ impl Evaluator for Fake {
                         .collect(),
                     infos: vec!["PromQL info: so it is (1:1)".into()],
                     scope: None,
-                    profile: None,
+                    profile: Some(Arc::default()),
                 }),
                 ("heavy", _) => Err(QueryError::Execution("too heavy".to_owned())),
                 ("broken", _) => Err(QueryError::Internal("broken".to_owned())),

@@ -360,7 +360,9 @@ fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
 /// Whether a feature was asked for.
 fn asked(typed: &Typed<'_>, feature: &str) -> bool {
     let lists = typed.list("enable-feature").into_iter();
-    lists.flat_map(|l| l.split(',')).any(|f| f.trim() == feature)
+    lists
+        .flat_map(|l| l.split(','))
+        .any(|f| f.trim() == feature)
 }
 
 /// The computer's name.

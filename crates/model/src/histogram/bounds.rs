@@ -87,7 +87,10 @@ pub fn upper_bound(schema: i32, index: i32) -> f64 {
         0..=8 => {
             let place = (index & ((1 << schema) - 1)) << (8 - schema);
             // The mask leaves 8 bits at most.
-            (FRACTIONS[(place & 255) as usize], (index >> schema) + 1)
+            (
+                FRACTIONS[(place & 255) as usize],
+                (index >> schema).saturating_add(1),
+            )
         }
         ..0 => {
             let exponent = i64::from(index) << (-schema).min(30);

@@ -53,6 +53,17 @@ impl Db {
         self.inner.cut_ooo(&mut pending, &mut round)?;
         Ok(round.cut)
     }
+
+    /// Gives back as much memory as there is to give: cuts everything into blocks and lets go of
+    /// every series that then has no sample, however young it is.
+    pub fn relieve(&self) -> Result<Vec<Ulid>, Error> {
+        let cut = self.flush_all()?;
+        let mut pending = self.inner.maintenance.lock();
+        // The first time a series is only warned.
+        pending.collect.get_or_insert(self.inner.head.min_valid());
+        self.inner.collect_pending(&mut pending)?;
+        Ok(cut)
+    }
 }
 
 impl Inner {

@@ -705,9 +705,15 @@ impl Inner {
         };
         // All that can fail comes first.
         let mut new: Vec<Option<Vec<EncodedChunk>>> = Vec::with_capacity(series.finished.len());
+        let later = std::cell::Cell::new(0);
         for c in &series.finished {
             new.push(match touched(c.min, c.max()) {
-                false => None,
+                false => {
+                    if c.min > max {
+                        later.set(later.get() + usize::from(c.samples));
+                    }
+                    None
+                }
                 true => {
                     let bytes = match c.in_file() {
                         Some(place) => from_files
@@ -715,22 +721,34 @@ impl Inner {
                             .map_or(&[][..], |b| b),
                         None => self.bytes_of(c),
                     };
-                    let stays = |ts| ts < min || ts > max;
+                    let stays = |ts| {
+                        later.set(later.get() + usize::from(ts > max));
+                        ts < min || ts > max
+                    };
                     Some(without(c.encoding(), bytes, stays)?)
                 }
             });
         }
+        // The newest samples are counted by their batches, for those who must not see them yet. That
+        // stays right as long as none of them was deleted.
+        let older = self.older.iter().filter(|o| usize::from(o.slot) == slot);
+        let counted = older.map(|o| o.samples as usize).sum::<usize>() + series.pending as usize;
+        let forget = counted > later.get();
         let Some(Some(series)) = self.series.get_mut(slot) else {
             return Ok(false);
         };
-        series.pending = 0;
-        series.last_batch = 0;
+        if forget {
+            series.pending = 0;
+            series.last_batch = 0;
+        }
         let newest = series.newest().ts().unwrap_or(Millis::MIN);
         if series.open.is_none() {
             series.open_min = newest;
         }
         let old = std::mem::take(&mut series.finished);
-        self.older.retain(|o| usize::from(o.slot) != slot);
+        if forget {
+            self.older.retain(|o| usize::from(o.slot) != slot);
+        }
         for (chunk, new) in old.into_iter().zip(new) {
             let Some(new) = new else {
                 if let Some(Some(series)) = self.series.get_mut(slot) {
