@@ -109,10 +109,13 @@ async fn alerts_fire_resolve_and_survive_restarts() {
     assert!(ours.stop());
     let mut ours = Process::epimetheus(dir.path(), "server", &args);
     ours.wait_for("/-/ready").await;
-    ours.wait_until("ALERTS{alertname=\"Down\",alertstate=\"firing\"}", |r| {
-        r.as_array().is_some_and(|r| !r.is_empty())
-    })
-    .await;
+    // Not what the process before has left.
+    let anew = format!(
+        "timestamp(ALERTS{{alertname=\"Down\",alertstate=\"firing\"}}) > {}",
+        now()
+    );
+    ours.wait_until(&anew, |r| r.as_array().is_some_and(|r| !r.is_empty()))
+        .await;
     let again = ours
         .query("ALERTS_FOR_STATE{alertname=\"Down\"}", now())
         .await;
