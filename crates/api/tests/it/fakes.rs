@@ -44,7 +44,7 @@ fn result(value: Value) -> Result<QueryResult, QueryError> {
         warnings: vec![],
         infos: vec![],
         scope: None,
-        profile: None,
+        profile: Some(Arc::default()),
     })
 }
 
