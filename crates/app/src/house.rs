@@ -73,16 +73,7 @@ pub struct Settings {
 
 /// Runs a house until it is told to stop.
 pub fn run(settings: Settings) -> Result<ExitCode> {
-    // Fails only if somebody installed one before, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("async")
-        .build()
-        .context("starting the runtime")?;
-    let code = runtime.block_on(live(settings));
-    runtime.shutdown_timeout(Duration::from_secs(5));
-    code
+    crate::runtime::run(live(settings))
 }
 
 async fn live(settings: Settings) -> Result<ExitCode> {
@@ -343,7 +334,9 @@ fn open_db(
         retention,
         lock: storage.lock,
         // Short blocks want to be cut soon after they are due.
-        maintain_every: Some(settings::span((storage.min_block / 10).clamp(500, 60_000))),
+        maintain_every: Some(model::time::span(
+            (storage.min_block / 10).clamp(500, 60_000),
+        )),
         hold: hold.map(bucket::Hold::question),
         delay: storage.uploaded_elsewhere.clone().map(delay::missing_from),
         stats,

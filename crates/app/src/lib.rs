@@ -14,6 +14,7 @@ pub mod limits;
 pub mod logging;
 pub mod outpost;
 pub mod roles;
+pub mod runtime;
 pub mod tools;
 
 use std::process::ExitCode;

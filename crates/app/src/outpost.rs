@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use api::ready::State;
 use metrics::Registry;
-use model::time::{Clock as _, WallClock};
+use model::time::{Clock as _, WallClock, span};
 use model::{Cancel, Millis};
 use wire::grpc::{Routes, TlsFiles};
 
 use crate::house::life::Life;
-use crate::house::settings::{hostname, span};
+use crate::house::settings::hostname;
 use crate::kingpin::{FlagError, Typed};
 use crate::limits::Memory;
 
@@ -175,20 +174,6 @@ pub struct Outpost {
     http: wire::server::Server,
     grpc: wire::grpc::Server,
     started: Millis,
-}
-
-/// Runs `work` in a runtime of its own.
-pub fn run(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    // Fails only if somebody installed one before, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("async")
-        .build()
-        .context("starting the runtime")?;
-    let code = runtime.block_on(work);
-    runtime.shutdown_timeout(Duration::from_secs(5));
-    code
 }
 
 impl Outpost {

@@ -40,7 +40,7 @@ fn tolerance(typed: &Typed<'_>) -> Result<Millis, FlagError> {
 
 /// How often changes of targets are taken over at most.
 fn throttle(typed: &Typed<'_>) -> Result<std::time::Duration, FlagError> {
-    Ok(crate::house::settings::span(
+    Ok(model::time::span(
         typed.duration("scrape.discovery-reload-interval")?,
     ))
 }

@@ -100,16 +100,55 @@ pub fn format_g(value: f64) -> String {
     } else if value.is_infinite() {
         if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
     } else if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
-        let text = format!("{value:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(rest) => ('-', rest),
-            None => ('+', exponent),
-        };
-        format!("{digits}e{sign}{exponent:0>2}")
+        format_e(value, None)
     } else {
         format!("{value}")
     }
+}
+
+/// A number as Go's `FormatFloat(value, 'e', precision, 64)` prints it: always with an exponent, of
+/// two digits at least. Without a precision it has the shortest digits that read back.
+pub fn format_e(value: f64, precision: Option<usize>) -> String {
+    if !value.is_finite() {
+        return format_f(value);
+    }
+    let text = match precision {
+        Some(precision) => format!("{value:.precision$e}"),
+        None => format!("{value:e}"),
+    };
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    match exponent.strip_prefix('-') {
+        Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+        None => format!("{digits}e+{exponent:0>2}"),
+    }
+}
+
+/// A number as Go's `%.{precision}g` prints it: so many digits, without zeros at the end.
+pub fn format_general(value: f64, precision: usize) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return format_g(value);
+    }
+    let precision = precision.max(1);
+    let text = format_e(value, Some(precision - 1));
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "+00"));
+    let power: i32 = exponent.parse().unwrap_or(0);
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    let digits = trim(digits);
+    // The precision that decides is no larger than the digits there are.
+    let shown = digits.chars().filter(char::is_ascii_digit).count() as i32;
+    let limit = if precision as i32 > shown && shown > power {
+        shown
+    } else {
+        precision as i32
+    };
+    if power < -4 || power >= limit {
+        return format!("{digits}e{exponent}");
+    }
+    let decimals = (precision as i32 - 1 - power).max(0) as usize;
+    trim(&format!("{value:.decimals$}"))
 }
 
 /// A number as Go's `FormatFloat(value, 'f', -1, 64)` prints it: never with an exponent.
@@ -182,6 +221,15 @@ mod tests {
         ] {
             assert_eq!(parse_float(text), value, "{text}");
         }
+    }
+
+    #[test]
+    fn exponents_have_two_digits() {
+        for (value, want) in [(1.0, "1e+00"), (1234.5, "1.2345e+03"), (0.00025, "2.5e-04")] {
+            assert_eq!(format_e(value, None), want);
+        }
+        assert_eq!(format_e(f64::INFINITY, None), "+Inf");
+        assert_eq!(format_e(1234.5, Some(2)), "1.23e+03");
     }
 
     #[test]

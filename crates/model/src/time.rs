@@ -94,6 +94,11 @@ impl Clock for ManualClock {
     }
 }
 
+/// So many ms as a span; negative ones are none.
+pub fn span(ms: Millis) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
 const UNITS: [(&str, i64); 7] = [
     ("y", 365 * 86_400_000),
     ("w", 7 * 86_400_000),

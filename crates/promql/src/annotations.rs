@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Millis, Str};
 
 use crate::ast::Span;
-use model::text::format_g;
+use model::text::{format_g, format_general};
 
 /// Something worth saying about a result. The texts are those of Prometheus
 /// (`util/annotations/annotations.go`).
@@ -340,7 +340,7 @@ impl Annotations {
                     ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
                     format_g(f.buckets.0),
                     format_g(f.buckets.1),
-                    two_digits(f.max_diff),
+                    format_general(f.max_diff, 2),
                     f.count,
                     rfc3339(f.ts.0),
                     rfc3339(f.ts.1),
@@ -384,26 +384,6 @@ fn place(query: &str, span: Span) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.len() - before.rfind('\n').map_or(0, |i| i + 1) + 1;
     format!("{line}:{column}")
-}
-
-/// Go's `%.2g`.
-fn two_digits(v: f64) -> String {
-    if v == 0.0 || !v.is_finite() {
-        return format_g(v);
-    }
-    let text = format!("{v:.1e}");
-    let rounded: f64 = text.parse().unwrap_or(v);
-    let exponent: i32 = text
-        .split_once('e')
-        .and_then(|(_, e)| e.parse().ok())
-        .unwrap_or(0);
-    if (-4..2).contains(&exponent) {
-        return format_g(rounded);
-    }
-    let (digits, _) = text.split_once('e').unwrap_or((&text, ""));
-    let digits = digits.strip_suffix(".0").unwrap_or(digits);
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
 fn rfc3339(ms: Millis) -> String {

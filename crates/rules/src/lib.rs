@@ -31,7 +31,7 @@ mod tests;
 pub mod unit_test;
 
 pub use alerting::Alert;
-pub use manager::{Collected, Manager, Notify, Options, Update, load};
+pub use manager::{Manager, Notify, Options, Update, load};
 
 /// The expression as Prometheus shows it: printed from what was understood.
 fn pretty(expr: &str) -> String {

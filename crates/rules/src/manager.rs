@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::metrics::Registry;
 use model::owner::Owner;
 use model::report::{RuleGroupStatus, RulesReport};
-use model::time::Clock;
+use model::time::{Clock, span};
 use model::{Millis, Sink, Str};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use promql::Evaluator;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -242,14 +241,6 @@ impl Manager {
             let _ = group.task.await;
         }
     }
-
-    /// The definitions that run, by file.
-    pub async fn definitions(&self) -> Vec<(Str, file::RuleGroup)> {
-        let running = self.running.lock().await;
-        let all = running.iter();
-        all.map(|((file, _), group)| (Arc::clone(file), group.definition.clone()))
-            .collect()
-    }
 }
 
 impl RulesReport for Manager {
@@ -287,10 +278,6 @@ pub fn load(
 
 fn label(file: &str, group: &str) -> String {
     format!("{file};{group}")
-}
-
-fn span(ms: Millis) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Evaluates a group at its ticks until it is stopped.
@@ -369,14 +356,4 @@ async fn iterate(
     }
     let key = (Arc::clone(&group.file), Arc::clone(&group.name));
     works.seen.write().insert(key, group.status());
-}
-
-/// Alerts that nobody is told; for tests and tools.
-#[derive(Debug, Default)]
-pub struct Collected(pub Mutex<Vec<Alert>>);
-
-impl Notify for Collected {
-    fn notify(&self, alerts: Vec<Alert>) {
-        self.0.lock().extend(alerts);
-    }
 }

@@ -17,6 +17,7 @@ use ::metrics::{Counter, Family, Gauge, Registry, Summary};
 use discovery::{Found, Group, ManagerOptions};
 use model::relabel::{self, NameScheme, Rule};
 use model::report::AlertmanagersReport;
+use model::time::span;
 use model::{Labels, Millis};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -97,7 +98,6 @@ struct State {
     /// Those that are told, by URL.
     peers: BTreeMap<String, Peer>,
     dropped: Vec<String>,
-    found: Found,
 }
 
 /// The Alertmanagers of one section of the configuration.
@@ -205,7 +205,7 @@ impl Notifier {
             async move {
                 while found.changed().await.is_ok() {
                     let now = Arc::clone(&found.borrow_and_update());
-                    inner.follow(now);
+                    inner.meet(&now, false);
                 }
             }
         });
@@ -255,7 +255,7 @@ impl Notifier {
         );
         // Settings may have changed although the addresses have not.
         let found = Arc::clone(&self.finder.subscribe().borrow());
-        self.inner.renew(found);
+        self.inner.meet(&found, true);
         Ok(())
     }
 
@@ -343,17 +343,8 @@ impl Inner {
         queue.bell.notify_one();
     }
 
-    /// Takes over what discovery found.
-    fn follow(self: &Arc<Self>, found: Found) {
-        self.meet(found, false);
-    }
-
-    /// The same with settings that may have changed.
-    fn renew(self: &Arc<Self>, found: Found) {
-        self.meet(found, true);
-    }
-
-    fn meet(self: &Arc<Self>, found: Found, anew: bool) {
+    /// Takes over what discovery found; `anew`: with settings that may have changed.
+    fn meet(self: &Arc<Self>, found: &Found, anew: bool) {
         let mut state = self.state.write();
         let (mut wanted, mut dropped) = (BTreeMap::new(), Vec::new());
         for (name, set) in &state.sets {
@@ -368,7 +359,6 @@ impl Inner {
                 }
             }
         }
-        state.found = found;
         state.dropped = dropped;
         let gone: Vec<String> = state
             .peers
@@ -457,10 +447,6 @@ fn apply(rules: &[Rule], labels: Labels) -> Option<Labels> {
         return Some(labels);
     }
     relabel::process(&labels, rules)
-}
-
-fn span(ms: Millis) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Sends what waits for one Alertmanager, batch by batch, until it is stopped.

@@ -231,10 +231,8 @@ async fn run_cases(
                 own => own,
             },
         };
-        match running.run(rule_files, options).await {
-            Ok(found) => failures.extend(found),
-            Err(found) => failures.extend(found),
-        }
+        let (Ok(found) | Err(found)) = running.run(rule_files, options).await;
+        failures.extend(found);
     }
     failures
 }
@@ -564,22 +562,12 @@ fn samples(all: &[Made]) -> String {
             let labels = &made.labels;
             match &made.histogram {
                 Some(h) => format!("{labels} {}", promql::value::histogram_text(h)),
-                None => format!("{labels} {}", upper_scientific(made.value)),
+                None => {
+                    let value = model::text::format_e(made.value, None).replace('e', "E");
+                    format!("{labels} {value}")
+                }
             }
         })
         .collect();
     shown.join(", ")
-}
-
-/// Go's `FormatFloat(v, 'E', -1, 64)`.
-fn upper_scientific(value: f64) -> String {
-    if !value.is_finite() {
-        return model::text::format_g(value);
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    match exponent.strip_prefix('-') {
-        Some(exponent) => format!("{digits}E-{exponent:0>2}"),
-        None => format!("{digits}E+{exponent:0>2}"),
-    }
 }

@@ -157,6 +157,11 @@ impl Serve {
 struct Server(Arc<Inner>);
 
 impl Inner {
+    fn view(&self, scope: &Arc<Scope>) -> Result<Box<dyn View>, Status> {
+        let view = self.source.open(Arc::clone(scope));
+        view.map_err(|e| failed(scope, &e))
+    }
+
     fn scope(
         &self,
         metadata: &MetadataMap,
@@ -237,10 +242,7 @@ impl Store for Server {
             asked.partial_response_disabled,
             asked.partial_response_strategy,
         );
-        let view = inner
-            .source
-            .open(Arc::clone(&scope))
-            .map_err(|e| failed(&scope, &e))?;
+        let view = inner.view(&scope)?;
         let (send, receive) = mpsc::channel(4);
         let guard = scope.cancel.on_drop();
         let runtime = inner.runtime.clone();
@@ -281,11 +283,7 @@ impl Store for Server {
             asked.partial_response_strategy,
         );
         let _guard = scope.cancel.on_drop();
-        let view = self
-            .0
-            .source
-            .open(Arc::clone(&scope))
-            .map_err(|e| failed(&scope, &e))?;
+        let view = self.0.view(&scope)?;
         let answer = view
             .label_names(select)
             .await
@@ -326,11 +324,7 @@ impl Store for Server {
             asked.partial_response_strategy,
         );
         let _guard = scope.cancel.on_drop();
-        let view = self
-            .0
-            .source
-            .open(Arc::clone(&scope))
-            .map_err(|e| failed(&scope, &e))?;
+        let view = self.0.view(&scope)?;
         let name = asked.label.as_str().into();
         let answer = view
             .label_values(name, select)

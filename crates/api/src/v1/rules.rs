@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use model::owner;
 use model::report::{AlertStatus, RuleGroupStatus, RuleKind, RuleStatus};
+use model::text::format_e;
 use model::{Labels, Matcher};
 use serde::Serialize;
 
@@ -94,21 +95,8 @@ impl<'a> From<&'a AlertStatus> for Alert<'a> {
             state: alert.state.as_str(),
             active_at: Time(alert.active_at),
             keep_firing_since: alert.keep_firing_since.map(Time),
-            value: scientific(alert.value),
+            value: format_e(alert.value, None),
         }
-    }
-}
-
-/// A number with an exponent, as Go's `FormatFloat(v, 'e', -1, 64)` writes it.
-fn scientific(value: f64) -> String {
-    if !value.is_finite() {
-        return model::text::format_g(value);
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    match exponent.strip_prefix('-') {
-        Some(exponent) => format!("{digits}e-{exponent:0>2}"),
-        None => format!("{digits}e+{exponent:0>2}"),
     }
 }
 
@@ -303,17 +291,4 @@ pub(super) async fn alertmanagers(State(api): State<Api>) -> Result<Response, Ap
         active_alertmanagers: addresses(active),
         dropped_alertmanagers: addresses(dropped),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_have_exponents() {
-        for (value, want) in [(1.0, "1e+00"), (1234.5, "1.2345e+03"), (0.00025, "2.5e-04")] {
-            assert_eq!(scientific(value), want);
-        }
-        assert_eq!(scientific(f64::INFINITY), "+Inf");
-    }
 }

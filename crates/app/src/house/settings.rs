@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use model::Millis;
 use model::settings::Bytes;
-use model::time::{format_duration, parse_duration};
+use model::time::{format_duration, parse_duration, span};
 use promql::features::Features;
 use tsdb::wal::{Compression, SyncMode, WalOptions};
 
@@ -343,11 +343,6 @@ impl Bucket {
             cache_dir,
         }))
     }
-}
-
-/// A duration of ms as a span; negative ones cannot be typed.
-pub fn span(ms: Millis) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {

@@ -14,10 +14,11 @@ use store::{DedupOptions, Deduplicated, Endpoints, EndpointsOptions, Serve, Serv
 use tokio::runtime::Handle;
 use wire::grpc::Routes;
 
-use crate::house::settings::span;
+use model::time::span;
+
 use crate::kingpin::{Flag, Typed};
 use crate::outpost::{Outpost, Settings, listed};
-use crate::{flags::thanos, limits, logging, outpost};
+use crate::{flags::thanos, limits, logging};
 
 mod endpoints;
 
@@ -117,7 +118,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         default_tenant: typed.required("query.default-tenant-id")?.to_owned(),
     };
     super::warn_without_effect(typed);
-    outpost::run(live(settings, query))
+    crate::runtime::run(live(settings, query))
 }
 
 async fn live(settings: Settings, query: Query) -> Result<ExitCode> {

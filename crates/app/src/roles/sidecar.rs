@@ -8,16 +8,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use api::ready::State;
 use bucket::{Shipper, ShipperOptions};
+use model::time::span;
 use model::{Cancel, Millis, TimeRange};
 use store::{Labelled, Prometheus, PrometheusSource, Serve, ServeOptions};
 use tokio::runtime::Handle;
 use wire::client::{ClientOptions, HttpClient, HttpSettings};
 use wire::grpc::Routes;
 
-use crate::house::settings::span;
 use crate::kingpin::{Flag, Typed};
 use crate::outpost::{Outpost, Settings, content, moment};
-use crate::{flags::thanos, limits, logging, outpost};
+use crate::{flags::thanos, limits, logging};
 
 mod reloader;
 
@@ -94,7 +94,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         url,
     };
     super::warn_without_effect(typed);
-    outpost::run(live(settings, sidecar))
+    crate::runtime::run(live(settings, sidecar))
 }
 
 async fn live(settings: Settings, sidecar: Sidecar) -> Result<ExitCode> {

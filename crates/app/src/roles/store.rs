@@ -13,10 +13,11 @@ use store::{Gateway, GatewayOptions, Serve, ServeOptions};
 use tokio::runtime::Handle;
 use wire::grpc::Routes;
 
-use crate::house::settings::span;
+use model::time::span;
+
 use crate::kingpin::{Flag, Typed};
 use crate::outpost::{Outpost, Settings, content, moment};
-use crate::{flags::thanos, limits, logging, outpost};
+use crate::{flags::thanos, limits, logging};
 
 /// The flags of this role.
 pub const FLAGS: &[&[Flag]] = &[
@@ -88,7 +89,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         ..ServeOptions::default()
     };
     super::warn_without_effect(typed);
-    outpost::run(live(settings, config, catalog, gateway, serve))
+    crate::runtime::run(live(settings, config, catalog, gateway, serve))
 }
 
 async fn live(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::value::Value;
 
-pub(super) use model::text::quote;
+pub(super) use model::text::{format_general as general, quote};
 
 /// How `time.Time` prints itself.
 pub(super) const DEFAULT_LAYOUT: &str = "2006-01-02 15:04:05.999999999 -0700 MST";
@@ -222,48 +222,6 @@ pub(super) fn time_method(ns: i64, name: &str) -> Option<Value> {
         "String" => Value::text(&time(ns, DEFAULT_LAYOUT)),
         _ => return None,
     })
-}
-
-/// Go's `%.{precision}g`.
-pub(super) fn general(value: f64, precision: usize) -> String {
-    if !value.is_finite() || value == 0.0 {
-        return model::text::format_g(value);
-    }
-    let precision = precision.max(1);
-    let text = format!("{value:.*e}", precision - 1);
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    // The precision that decides is no larger than the digits there are.
-    let shown = trim(digits).chars().filter(char::is_ascii_digit).count() as i32;
-    let limit = if precision as i32 > shown && shown > exponent {
-        shown
-    } else {
-        precision as i32
-    };
-    if exponent < -4 || exponent >= limit {
-        return format!("{}{}", trim(digits), exponent_text(exponent));
-    }
-    let decimals = (precision as i32 - 1 - exponent).max(0) as usize;
-    trim(&format!("{value:.decimals$}"))
-}
-
-fn exponent_text(exponent: i32) -> String {
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("e{sign}{:02}", exponent.unsigned_abs())
-}
-
-/// Go's `%.{precision}e`.
-fn scientific(value: f64, precision: usize) -> String {
-    if !value.is_finite() {
-        return model::text::format_g(value);
-    }
-    let text = format!("{value:.precision$e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    format!("{digits}{}", exponent_text(exponent.parse().unwrap_or(0)))
 }
 
 /// Widths and precisions that are believed; Go has the same limit.
@@ -535,7 +493,7 @@ fn float(verb: char, f: f64, flags: Flags) -> Option<String> {
         ('v' | 'g' | 'G', Some(p)) => general(f, p),
         ('f' | 'F', p) if f.is_finite() => format!("{f:.*}", p.unwrap_or(6)),
         ('f' | 'F', _) => model::text::format_g(f),
-        ('e' | 'E', p) => scientific(f, p.unwrap_or(6)),
+        ('e' | 'E', p) => model::text::format_e(f, Some(p.unwrap_or(6))),
         _ => return None,
     };
     let text = match verb {

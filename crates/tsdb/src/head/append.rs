@@ -510,17 +510,57 @@ impl Head {
     /// older than `min`. The answer is how many had no series.
     pub(crate) fn replay(&self, samples: &[(u32, Millis, f64)], min: Millis) -> u64 {
         let chunking = self.chunking();
+        self.replay_each(
+            samples,
+            min,
+            |&(id, ts, _)| (id, ts),
+            |page, slot, row| {
+                let &(_, ts, value) = row;
+                page.append(slot, (ts, 0, value), chunking, (0, 0))
+            },
+        )
+    }
+
+    /// Appends other rows of the log, as [`Head::replay`] does floats.
+    pub(crate) fn replay_rows(&self, rows: &[ReplayRow], min: Millis) -> u64 {
+        let chunking = self.chunking();
+        self.replay_each(
+            rows,
+            min,
+            |&(id, ts, ..)| (id, ts),
+            |page, slot, row| {
+                let (_, ts, start, value) = row;
+                match value {
+                    ReplayValue::Float(value) => {
+                        page.append(slot, (*ts, *start, *value), chunking, (0, 0))
+                    }
+                    ReplayValue::Histogram(value) => {
+                        page.append_histogram(slot, (*ts, *start), value, chunking, (0, 0))
+                    }
+                }
+            },
+        )
+    }
+
+    /// Gives `take` each row whose time (`at` tells it, and the series) is not before `min`.
+    #[inline(always)]
+    fn replay_each<T>(
+        &self,
+        rows: &[T],
+        min: Millis,
+        at: impl Fn(&T) -> (u32, Millis),
+        mut take: impl FnMut(&mut Inner, usize, &T) -> Option<Taken>,
+    ) -> u64 {
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
         let (mut unknown, mut chunks) = (0, 0);
         let mut range = TimeRange::EMPTY;
-        for &(id, ts, value) in samples {
+        for row in rows {
+            let (id, ts) = at(row);
             if ts < min {
                 continue;
             }
-            let end = held
-                .get(id)
-                .and_then(|(page, slot)| page.append(slot, (ts, 0, value), chunking, (0, 0)));
+            let end = held.get(id).and_then(|(page, slot)| take(page, slot, row));
             match end {
                 None => {
                     unknown += 1;
@@ -531,43 +571,6 @@ impl Head {
                 Some(Taken::Yes) => {}
             }
             range = range.union(TimeRange::new(ts, ts));
-        }
-        drop(held);
-        self.stats.chunks.add(chunks);
-        self.stats.chunks_created.add(chunks as u64);
-        self.saw(range);
-        unknown
-    }
-
-    /// Appends other rows of the log, as [`Head::replay`] does floats.
-    pub(crate) fn replay_rows(&self, rows: &[ReplayRow], min: Millis) -> u64 {
-        let chunking = self.chunking();
-        let pages = self.pages.read();
-        let mut held = Held::new(&pages);
-        let (mut unknown, mut chunks) = (0, 0);
-        let mut range = TimeRange::EMPTY;
-        for (id, ts, start, value) in rows {
-            if *ts < min {
-                continue;
-            }
-            let end = held.get(*id).and_then(|(page, slot)| match value {
-                ReplayValue::Float(value) => {
-                    page.append(slot, (*ts, *start, *value), chunking, (0, 0))
-                }
-                ReplayValue::Histogram(value) => {
-                    page.append_histogram(slot, (*ts, *start), value, chunking, (0, 0))
-                }
-            });
-            match end {
-                None => {
-                    unknown += 1;
-                    continue;
-                }
-                Some(Taken::No(_) | Taken::Same) => continue,
-                Some(Taken::NewChunk) => chunks += 1,
-                Some(Taken::Yes) => {}
-            }
-            range = range.union(TimeRange::new(*ts, *ts));
         }
         drop(held);
         self.stats.chunks.add(chunks);

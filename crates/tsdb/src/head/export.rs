@@ -5,6 +5,7 @@ use block::{BlockError, Chunk, Writer};
 use model::{Encoding, Millis};
 
 use super::files::Place;
+use super::index::{Index, PairId};
 use super::page::SeenBytes;
 use super::{Head, Snapshot, place};
 
@@ -25,6 +26,26 @@ impl Export {
     }
 }
 
+/// A pair as symbols, and its number.
+pub(super) type Ranked = ((u32, u32), PairId);
+
+/// The symbols of these pairs, and the pairs as symbols with their numbers, ascending: their ranks
+/// order series as their labels do.
+pub(super) fn ranked(index: &Index, pairs: &[PairId]) -> (SymbolSet, Vec<Ranked>) {
+    let texts = pairs.iter().map(|&p| index.pair(p));
+    let symbols = SymbolSet::collect(texts.flat_map(|(n, v)| [n, v]));
+    let ordinal = |s: &str| symbols.find(s).unwrap_or(0);
+    let mut ranked: Vec<Ranked> = pairs
+        .iter()
+        .map(|&p| {
+            let (name, value) = index.pair(p);
+            ((ordinal(name), ordinal(value)), p)
+        })
+        .collect();
+    ranked.sort_unstable();
+    (symbols, ranked)
+}
+
 impl Head {
     /// Gathers the series with chunks in `min..max`. Memory: four bytes a label. No series may be
     /// removed before the export is written: numbers of pairs must stay what they are.
@@ -36,18 +57,7 @@ impl Head {
         let index = self.index.read();
         let pages = self.pages.read();
         let used = index.pair_ids();
-        let texts = used.iter().map(|&p| index.pair(p));
-        let symbols = SymbolSet::collect(texts.flat_map(|(n, v)| [n, v]));
-        let ordinal = |s: &str| symbols.find(s).unwrap_or(0);
-        // Ranks of pairs order series as their labels do.
-        let mut ranked: Vec<((u32, u32), u32)> = used
-            .iter()
-            .map(|&p| {
-                let (name, value) = index.pair(p);
-                ((ordinal(name), ordinal(value)), p)
-            })
-            .collect();
-        ranked.sort_unstable();
+        let (symbols, ranked) = ranked(&index, &used);
         let mut rank_of = vec![0u32; used.last().map_or(0, |&p| p as usize + 1)];
         for (rank, (_, pair)) in ranked.iter().enumerate() {
             rank_of[*pair as usize] = rank as u32;

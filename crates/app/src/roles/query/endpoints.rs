@@ -11,7 +11,8 @@ use store::{EndpointSpec, Endpoints};
 use wire::client::{TlsSettings, TlsVersion};
 use wire::grpc::ChannelSettings;
 
-use crate::house::settings::span;
+use model::time::span;
+
 use crate::kingpin::{FlagError, Typed};
 use crate::outpost::{content, listed};
 

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use model::Cancel;
 use wire::client::HttpClient;
 
-use crate::house::settings::span;
+use model::time::span;
+
 use crate::kingpin::{FlagError, Typed};
 use crate::outpost::listed;
 

@@ -5,6 +5,7 @@ use block::{BlockError, Chunk, Writer};
 use hashbrown::HashMap;
 use model::Millis;
 
+use super::super::export::ranked;
 use super::super::{Head, PAGE, place};
 use super::store::encode;
 
@@ -56,19 +57,8 @@ impl Head {
         let mut used = labels.clone();
         used.sort_unstable();
         used.dedup();
-        let texts = used.iter().map(|&p| index.pair(p));
-        let symbols = SymbolSet::collect(texts.flat_map(|(n, v)| [n, v]));
-        let ordinal = |s: &str| symbols.find(s).unwrap_or(0);
-        // Ranks of pairs order series as their labels do.
-        let mut ranked: Vec<((u32, u32), u32)> = used
-            .iter()
-            .map(|&p| {
-                let (name, value) = index.pair(p);
-                ((ordinal(name), ordinal(value)), p)
-            })
-            .collect();
+        let (symbols, ranked) = ranked(&index, &used);
         drop(index);
-        ranked.sort_unstable();
         let ranks: HashMap<u32, u32> = ranked.iter().zip(0..).map(|(r, n)| (r.1, n)).collect();
         for label in &mut labels {
             *label = ranks.get(label).copied().unwrap_or(0);
