@@ -3,6 +3,9 @@
 //! The float kernels run first, over the floats alone; what they wrote is then put right at the
 //! steps whose windows hold histograms. So a series without histograms never comes here.
 
+mod means;
+mod slopes;
+
 use std::sync::Arc;
 
 use chunk::{HistogramRef, Histograms};
@@ -10,13 +13,17 @@ use model::histogram::{CUSTOM_SCHEMA, CounterReset};
 use model::{Millis, Str, is_stale};
 
 use super::extended::{self, Extension};
-use super::rate::{self, Reach, overlaps, start_reset};
+use super::rate::{self, overlaps, start_reset};
 use super::{Cols, Out, RangeFn, Scratch};
 use crate::annotations::{Note, Operation};
 use crate::exec::block::{Row, clear};
 use crate::grid::Slide;
 use crate::histogram::sum::{Added, Incompatible, Sum};
 use crate::histogram::{Histogram, reset::is_reset};
+use means::{mean, over_time, sum};
+use slopes::{interpolated, rates};
+
+pub(crate) use means::Mean;
 
 /// What there is to say about a series; each note once, unless it counts.
 pub(crate) struct Notes<'a> {
@@ -280,118 +287,6 @@ fn one(
     Some(h)
 }
 
-/// `rate`, `increase` and `delta`.
-fn rates(
-    func: RangeFn,
-    mixed: &Mixed<'_>,
-    extension: Option<Extension>,
-    notes: &mut Notes<'_>,
-    to: &mut To<'_>,
-) {
-    let counter = func != RangeFn::Delta;
-    let facts = mixed.facts(counter && extension.is_none());
-    let seconds = |range: Millis| (func == RangeFn::Rate).then_some(range as f64 / 1000.0);
-    mixed.each(|i, p| {
-        to.nothing(i);
-        if p.has_floats() {
-            notes.named(Note::Mixed);
-            return;
-        }
-        let end = mixed.cols.window.end(mixed.cols.grid, i);
-        let range = mixed.cols.window.range;
-        let h = match extension {
-            Some(extension) => {
-                let (start, end) = extension.range(end, range);
-                let window = Borders {
-                    at: p.histograms,
-                    start,
-                    end,
-                    smoothed: extension.smoothed,
-                };
-                extended_rate(mixed, &window, counter, seconds(end - start), notes)
-            }
-            None => {
-                let reach = (end - range, end);
-                extrapolated(
-                    mixed,
-                    &facts,
-                    p.histograms,
-                    reach,
-                    counter,
-                    seconds(range),
-                    notes,
-                )
-            }
-        };
-        if let Some(h) = h {
-            to.histogram(i, Arc::new(h));
-        }
-    });
-}
-
-fn extrapolated(
-    mixed: &Mixed<'_>,
-    facts: &Facts,
-    (lo, hi): (usize, usize),
-    (start, end): (Millis, Millis),
-    counter: bool,
-    seconds: Option<f64>,
-    notes: &mut Notes<'_>,
-) -> Option<Histogram> {
-    let ts = &mixed.histograms.ts;
-    let starts = if counter { mixed.starts() } else { &[] };
-    let reach = Reach {
-        first_t: ts[lo],
-        last_t: ts[hi - 1],
-        n: hi - lo,
-        start,
-        end,
-    };
-    let zero_at = reach.zero_at(starts, lo);
-    let mut sum = None;
-    if hi - lo > 1 {
-        let said = notes.all.len();
-        sum = Some(match change(mixed, facts, lo, hi, counter, notes) {
-            Ok(sum) => sum,
-            Err(keep) => {
-                if !keep {
-                    notes.all.truncate(said);
-                }
-                notes.named(Note::MixedSchemas);
-                return None;
-            }
-        });
-    } else if zero_at.is_none() {
-        return None;
-    }
-    let first = mixed.get(lo)?;
-    if zero_at.is_some() {
-        match &mut sum {
-            None => sum = Some(Sum::plain(first)),
-            Some(sum) => match sum.add(first, 1.0) {
-                Ok(added) => notes.added(added, Operation::Addition),
-                Err(Incompatible) => {
-                    notes.named(Note::MixedSchemas);
-                    return None;
-                }
-            },
-        }
-    }
-    let alone = hi - lo == 1;
-    let mut h = sum?.finish();
-    let grown = (first.scalars.count, h.scalars.count);
-    let mut factor = reach.factor(counter.then_some(grown), zero_at);
-    if let Some(seconds) = seconds {
-        factor /= seconds;
-    }
-    h.scale(factor);
-    if !alone {
-        h.scalars.counter_reset = CounterReset::Gauge;
-        h.compacted = true;
-    }
-    Some(h)
-}
-
 /// By how much a window's histograms changed, resets corrected. An error means that exponential and
 /// custom buckets meet, and whether what was said before stands.
 fn change(
@@ -485,145 +380,6 @@ fn empty_like(h: &HistogramRef<'_>, like: &HistogramRef<'_>) -> Histogram {
         counts: Vec::new(),
         compacted: false,
     }
-}
-
-/// A window of an `anchored` or `smoothed` range.
-struct Borders {
-    /// Histograms of the wider window.
-    at: (usize, usize),
-    /// Where the range itself starts and ends.
-    start: Millis,
-    end: Millis,
-    smoothed: bool,
-}
-
-fn extended_rate(
-    mixed: &Mixed<'_>,
-    w: &Borders,
-    counter: bool,
-    seconds: Option<f64>,
-    notes: &mut Notes<'_>,
-) -> Option<Histogram> {
-    let (lo, hi) = w.at;
-    let ts = &mixed.histograms.ts;
-    let inside = &ts[lo..hi - 1];
-    let first = (lo + inside.partition_point(|&t| t <= w.start)).max(lo + 1) - 1;
-    let last = if w.smoothed {
-        lo + inside.partition_point(|&t| t < w.end)
-    } else {
-        hi - 1
-    };
-    if ts[last] <= w.start || (w.smoothed && ts[first] > w.end) {
-        return None;
-    }
-    let custom = mixed.get(first)?.layout.schema == CUSTOM_SCHEMA;
-    for i in first..=last {
-        let h = mixed.get(i)?;
-        if (h.layout.schema == CUSTOM_SCHEMA) != custom {
-            notes.named(Note::MixedSchemas);
-            return None;
-        }
-        if counter && h.scalars.counter_reset == CounterReset::Gauge {
-            notes.named(Note::NotCounter);
-        }
-    }
-    let sample = |i: usize| Some((ts[i], mixed.get(i)?));
-    let left = if w.smoothed && ts[first] < w.start {
-        interpolated(sample(first)?, sample(first + 1)?, w.start, counter, notes)?
-    } else {
-        Histogram::of(mixed.get(first)?)
-    };
-    let right = if w.smoothed && last > lo && ts[last] > w.end {
-        interpolated(sample(last - 1)?, sample(last)?, w.end, counter, notes)?
-    } else {
-        Histogram::of(mixed.get(last)?)
-    };
-    if !counter && (!left.is_gauge() || !right.is_gauge()) {
-        notes.named(Note::NotGauge);
-    }
-    let mut sum = Sum::plain(right.as_ref());
-    let mut add = |sum: &mut Sum, h: HistogramRef<'_>, sign, operation| match sum.add(h, sign) {
-        Ok(added) => {
-            notes.added(added, operation);
-            Some(())
-        }
-        Err(Incompatible) => {
-            notes.named(Note::MixedSchemas);
-            None
-        }
-    };
-    add(&mut sum, left.as_ref(), -1.0, Operation::Subtraction)?;
-    if counter {
-        // The first histogram is what `left` stands for, the last what `right` does.
-        let mut from = first + 1;
-        let mut prev = left.as_ref();
-        if w.smoothed && ts[first] < w.start && is_reset(mixed.get(first + 1)?, mixed.get(first)?) {
-            // `left` lies behind that reset already.
-            prev = mixed.get(first + 1)?;
-            from += 1;
-        }
-        if from <= last {
-            let mut correction: Option<Sum> = None;
-            let ends = std::iter::once(right.as_ref());
-            let between = (from..last).filter_map(|i| mixed.get(i));
-            for h in between.chain(ends) {
-                if is_reset(h, prev) {
-                    match &mut correction {
-                        None => correction = Some(Sum::plain(prev)),
-                        Some(sum) => add(sum, prev, 1.0, Operation::Addition)?,
-                    }
-                }
-                prev = h;
-            }
-            if let Some(correction) = correction {
-                let correction = correction.finish();
-                add(&mut sum, correction.as_ref(), 1.0, Operation::Addition)?;
-            }
-        }
-    }
-    let mut h = sum.finish();
-    if let Some(seconds) = seconds {
-        h.divide(seconds);
-    }
-    h.scalars.counter_reset = CounterReset::Gauge;
-    h.compacted = true;
-    Some(h)
-}
-
-/// The histogram at `t` on the line between two; a counter that was reset starts from zero.
-fn interpolated(
-    a: (Millis, HistogramRef<'_>),
-    b: (Millis, HistogramRef<'_>),
-    t: Millis,
-    counter: bool,
-    notes: &mut Notes<'_>,
-) -> Option<Histogram> {
-    if t == a.0 {
-        return Some(Histogram::of(a.1));
-    }
-    if t == b.0 {
-        return Some(Histogram::of(b.1));
-    }
-    let fraction = (t - a.0) as f64 / (b.0 - a.0) as f64;
-    if counter && is_reset(b.1, a.1) {
-        let mut h = Histogram::of(b.1);
-        h.scale(fraction);
-        return Some(h);
-    }
-    let mut sum = Sum::plain(b.1);
-    for (sign, operation) in [(-1.0, Operation::Subtraction), (1.0, Operation::Addition)] {
-        match sum.add(a.1, sign) {
-            Ok(added) => notes.added(added, operation),
-            Err(Incompatible) => {
-                notes.named(Note::MixedSchemas);
-                return None;
-            }
-        }
-        if sign < 0.0 {
-            sum.scale(fraction);
-        }
-    }
-    Some(sum.finish())
 }
 
 /// `irate` and `idelta`.
@@ -775,157 +531,6 @@ fn pairs(
         None => rate::count_pairs(&cols, differ, scratch, &mut out),
     }
     scratch.times = times;
-}
-
-/// `sum_over_time` and `avg_over_time`.
-fn over_time(
-    mixed: &Mixed<'_>,
-    notes: &mut Notes<'_>,
-    to: &mut To<'_>,
-    of: impl Fn(&Mixed<'_>, (usize, usize), &mut Added) -> Option<Result<Histogram, Incompatible>>,
-) {
-    mixed.each(|i, p| {
-        to.nothing(i);
-        if p.has_floats() {
-            notes.named(Note::Mixed);
-            return;
-        }
-        let mut added = Added::default();
-        match of(mixed, p.histograms, &mut added) {
-            Some(Ok(h)) => {
-                let hint = |wanted: CounterReset| {
-                    (p.histograms.0..p.histograms.1)
-                        .filter_map(|i| mixed.get(i))
-                        .any(|h| h.scalars.counter_reset == wanted)
-                };
-                if hint(CounterReset::Reset) && hint(CounterReset::NotReset) {
-                    notes.add(Note::Collision(Operation::Aggregation));
-                }
-                notes.added(added, Operation::Aggregation);
-                to.histogram(i, Arc::new(h));
-            }
-            Some(Err(Incompatible)) => notes.named(Note::MixedSchemas),
-            None => {}
-        }
-    });
-}
-
-fn sum(
-    mixed: &Mixed<'_>,
-    (lo, hi): (usize, usize),
-    said: &mut Added,
-) -> Option<Result<Histogram, Incompatible>> {
-    let mut sum = Sum::compensated(mixed.get(lo)?);
-    for i in lo + 1..hi {
-        match sum.add(mixed.get(i)?, 1.0) {
-            Ok(added) => said.reconciled |= added.reconciled,
-            Err(e) => return Some(Err(e)),
-        }
-    }
-    Some(Ok(sum.finish()))
-}
-
-fn mean(
-    mixed: &Mixed<'_>,
-    (lo, hi): (usize, usize),
-    said: &mut Added,
-) -> Option<Result<Histogram, Incompatible>> {
-    let mut mean = Mean::new(mixed.get(lo)?);
-    for i in lo + 1..hi {
-        match mean.add(mixed.get(i)?) {
-            Ok(added) => said.reconciled |= added.reconciled,
-            Err(e) => return Some(Err(e)),
-        }
-    }
-    Some(Ok(mean.finish()))
-}
-
-/// The mean of histograms: their sum by their number, or the running mean once the sum would
-/// overflow.
-#[derive(Clone, Debug)]
-pub(crate) struct Mean {
-    sum: Sum,
-    n: f64,
-    running: bool,
-}
-
-impl Mean {
-    pub(crate) fn new(h: HistogramRef<'_>) -> Self {
-        Self {
-            sum: Sum::compensated(h),
-            n: 1.0,
-            running: false,
-        }
-    }
-
-    pub(crate) fn sum(&self) -> &Sum {
-        &self.sum
-    }
-
-    pub(crate) fn add(&mut self, h: HistogramRef<'_>) -> Result<Added, Incompatible> {
-        self.n += 1.0;
-        if !self.running {
-            if !self.sum.is_large() && !is_large(h) {
-                return self.sum.add(h, 1.0);
-            }
-            let mut next = self.sum.clone();
-            let added = next.add(h, 1.0)?;
-            if !next.overflows() {
-                self.sum = next;
-                return Ok(added);
-            }
-            self.running = true;
-            self.sum.divide(self.n - 1.0);
-        }
-        self.sum.scale((self.n - 1.0) / self.n);
-        let mut part = Histogram::of(h);
-        part.divide(self.n);
-        self.sum.add(part.as_ref(), 1.0)
-    }
-
-    /// Adds a mean of later histograms.
-    pub(crate) fn merge(&mut self, mut other: Mean) -> Result<Added, Incompatible> {
-        let n = self.n + other.n;
-        if !self.running && !other.running {
-            let mut next = self.sum.clone();
-            let added = next.merge(other.sum.clone())?;
-            if !next.overflows() {
-                (self.sum, self.n) = (next, n);
-                return Ok(added);
-            }
-        }
-        for mean in [&mut *self, &mut other] {
-            if !mean.running {
-                mean.running = true;
-                mean.sum.divide(mean.n);
-            }
-            mean.sum.scale(mean.n / n);
-        }
-        self.n = n;
-        self.sum.merge(other.sum)
-    }
-
-    pub(crate) fn finish(mut self) -> Histogram {
-        if !self.running {
-            self.sum.divide(self.n);
-        }
-        self.sum.finish()
-    }
-}
-
-/// From here on a sum may overflow.
-const LARGE: f64 = 1e300;
-
-fn is_large(h: HistogramRef<'_>) -> bool {
-    let s = h.scalars;
-    let numbers = [s.zero_count, s.count, s.sum];
-    numbers.iter().chain(h.counts).any(|v| v.abs() > LARGE)
-}
-
-impl Sum {
-    fn is_large(&self) -> bool {
-        self.largest() > LARGE
-    }
 }
 
 /// Instant selectors over series with histograms: the newest sample of each window.

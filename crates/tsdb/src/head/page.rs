@@ -4,21 +4,21 @@
 //! once for 64 samples. Labels lie in one array of the page; chunks that are finished lie behind
 //! each other in *blobs* of some 16 KiB that queries share without copying.
 
-use std::collections::HashMap;
+mod delete;
+mod see;
 
 use bytes::Bytes;
 use chunk::histogram::Outcome;
-use chunk::{ChunkError, Columns, EncodedChunk};
 use model::histogram::{Histogram, InvalidHistogram, InvalidSide};
 use model::{Encoding, Millis, Reject, is_stale};
 use parking_lot::Mutex;
 
 use super::files::{Found, Place};
 use super::index::PairId;
-use super::isolation::Snapshot;
 use super::metadata;
 use super::open::{Chunking, Newest, Open, marker};
-use crate::rewrite::without;
+pub(super) use delete::FromFiles;
+pub(crate) use see::{Seen, SeenBytes};
 
 /// Series in a page.
 pub(crate) const PAGE: u32 = 64;
@@ -267,28 +267,6 @@ impl Series {
         ts.saturating_sub(self.open_min) > u32::MAX.into()
     }
 }
-
-/// A chunk as a query gets it.
-pub(crate) struct Seen<'a> {
-    pub(crate) min: Millis,
-    pub(crate) max: Millis,
-    pub(crate) encoding: Encoding,
-    pub(crate) bytes: SeenBytes<'a>,
-}
-
-pub(crate) enum SeenBytes<'a> {
-    /// Part of a shared blob: its number, the place in it.
-    Shared(u16, u32, u32),
-    /// Part of a file, and how long it is.
-    InFile(Place, u32),
-    /// To be copied.
-    Copy(&'a [u8]),
-    /// To be copied, with other first two bytes: the number of samples.
-    Cut(&'a [u8], [u8; 2]),
-}
-
-/// Bytes of chunks that lie in files, read before a page is locked.
-pub(super) type FromFiles = HashMap<(u16, u32), Bytes>;
 
 /// A chunk that could go to a file.
 pub(super) struct Unfiled<'a> {
@@ -659,116 +637,6 @@ impl Inner {
         dropped
     }
 
-    /// The chunks of a series that a deletion of `min..=max` touches and that lie in files.
-    pub(super) fn touched_in_files(
-        &self,
-        slot: usize,
-        (min, max): (Millis, Millis),
-    ) -> Vec<(Place, u32)> {
-        let chunks = self.get(slot).map_or(&[][..], |s| &s.finished);
-        chunks
-            .iter()
-            .filter(|c| c.min <= max && c.max() >= min)
-            .filter_map(|c| Some((c.in_file()?, c.len())))
-            .collect()
-    }
-
-    /// Removes the samples of a series in `min..=max`, by writing the chunks that have some anew.
-    /// False if there were none. What is newest remains so: nothing older is taken afterwards.
-    pub(super) fn delete(
-        &mut self,
-        slot: usize,
-        (min, max): (Millis, Millis),
-        from_files: &FromFiles,
-    ) -> Result<bool, ChunkError> {
-        let Some(series) = self.get(slot) else {
-            return Ok(false);
-        };
-        let touched = |from: Millis, to: Millis| from <= max && to >= min;
-        let any = series.finished.iter().any(|c| touched(c.min, c.max()))
-            || series
-                .open
-                .last_ts()
-                .is_some_and(|last| touched(series.open_min, last));
-        if !any {
-            return Ok(false);
-        }
-        if series
-            .open
-            .last_ts()
-            .is_some_and(|last| touched(series.open_min, last))
-        {
-            self.finish(slot);
-        }
-        let Some(series) = self.get(slot) else {
-            return Ok(false);
-        };
-        // All that can fail comes first.
-        let mut new: Vec<Option<Vec<EncodedChunk>>> = Vec::with_capacity(series.finished.len());
-        let later = std::cell::Cell::new(0);
-        for c in &series.finished {
-            new.push(match touched(c.min, c.max()) {
-                false => {
-                    if c.min > max {
-                        later.set(later.get() + usize::from(c.samples));
-                    }
-                    None
-                }
-                true => {
-                    let bytes = match c.in_file() {
-                        Some(place) => from_files
-                            .get(&(place.file, place.offset))
-                            .map_or(&[][..], |b| b),
-                        None => self.bytes_of(c),
-                    };
-                    let stays = |ts| {
-                        later.set(later.get() + usize::from(ts > max));
-                        ts < min || ts > max
-                    };
-                    Some(without(c.encoding(), bytes, stays)?)
-                }
-            });
-        }
-        // The newest samples are counted by their batches, for those who must not see them yet. That
-        // stays right as long as none of them was deleted.
-        let older = self.older.iter().filter(|o| usize::from(o.slot) == slot);
-        let counted = older.map(|o| o.samples as usize).sum::<usize>() + series.pending as usize;
-        let forget = counted > later.get();
-        let Some(Some(series)) = self.series.get_mut(slot) else {
-            return Ok(false);
-        };
-        if forget {
-            series.pending = 0;
-            series.last_batch = 0;
-        }
-        let newest = series.newest().ts().unwrap_or(Millis::MIN);
-        if series.open.is_none() {
-            series.open_min = newest;
-        }
-        let old = std::mem::take(&mut series.finished);
-        if forget {
-            self.older.retain(|o| usize::from(o.slot) != slot);
-        }
-        for (chunk, new) in old.into_iter().zip(new) {
-            let Some(new) = new else {
-                if let Some(Some(series)) = self.series.get_mut(slot) {
-                    series.finished.push(chunk);
-                }
-                continue;
-            };
-            let mark = match chunk.place & (IN_FILE | WAS_IN_FILE) {
-                0 => 0,
-                _ => WAS_IN_FILE,
-            };
-            for n in new {
-                let (range, kind) = ((n.range.min, n.range.max), (n.encoding, n.samples));
-                self.keep(slot, range, kind, &n.data, mark);
-            }
-            self.let_go(chunk);
-        }
-        Ok(true)
-    }
-
     /// Takes a series out; its labels' place is not used again before the page goes.
     pub(crate) fn remove(&mut self, slot: usize) {
         self.truncate(slot, Millis::MAX);
@@ -783,21 +651,6 @@ impl Inner {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.series.iter().all(Option::is_none)
-    }
-
-    /// How many of a series' newest samples a snapshot may not see.
-    #[inline]
-    fn hidden(&self, slot: usize, series: &Series, snapshot: &Snapshot) -> usize {
-        let mut hidden = 0;
-        for older in self.older.iter().filter(|o| usize::from(o.slot) == slot) {
-            if hidden > 0 || !snapshot.sees(older.batch) {
-                hidden += older.samples as usize;
-            }
-        }
-        if hidden > 0 || !snapshot.sees(series.last_batch) {
-            hidden += series.pending as usize;
-        }
-        hidden
     }
 
     /// The bytes of a chunk in memory.
@@ -815,81 +668,6 @@ impl Inner {
     /// The shared bytes of a blob.
     pub(crate) fn blob(&self, blob: u16) -> Bytes {
         self.blobs[usize::from(blob)].bytes.clone()
-    }
-
-    /// Calls `each` for the chunks of a series that a snapshot may see and that overlap `min..=max`,
-    /// in order of time. Says whether there was one.
-    pub(crate) fn see<'a>(
-        &'a self,
-        slot: usize,
-        (min, max): (Millis, Millis),
-        snapshot: Option<&Snapshot>,
-        mut each: impl FnMut(Seen<'a>),
-    ) -> bool {
-        let Some(series) = self.get(slot) else {
-            return false;
-        };
-        let mut hidden = snapshot.map_or(0, |s| self.hidden(slot, series, s));
-        let mut found = false;
-        let open = &series.open;
-        // What of the open chunk, then of the finished ones, is left once the hidden are gone.
-        let mut open_left = open.len();
-        let cut = hidden.min(open_left);
-        open_left -= cut;
-        hidden -= cut;
-        let mut visible = series.finished.len();
-        let mut last_left = 0;
-        while hidden > 0 && visible > 0 {
-            let n = usize::from(series.finished[visible - 1].samples);
-            if n > hidden {
-                last_left = n - hidden;
-                break;
-            }
-            hidden -= n;
-            visible -= 1;
-        }
-        for (i, c) in series.finished[..visible].iter().enumerate() {
-            if c.min > max || c.max() < min {
-                continue;
-            }
-            if last_left > 0 && i + 1 == visible {
-                let chunk = (c.encoding(), self.bytes_of(c));
-                found |= cut_short(chunk, last_left, c.min, min, &mut each);
-                continue;
-            }
-            found = true;
-            let bytes = match (c.in_file(), c.blob()) {
-                (Some(place), _) => SeenBytes::InFile(place, c.len()),
-                (None, Some(blob))
-                    if self.filling.is_empty() || blob != usize::from(self.filling_blob) =>
-                {
-                    SeenBytes::Shared(blob as u16, c.offset, c.len())
-                }
-                _ => SeenBytes::Copy(self.bytes_of(c)),
-            };
-            each(Seen {
-                min: c.min,
-                max: c.max(),
-                encoding: c.encoding(),
-                bytes,
-            });
-        }
-        if open_left > 0 && series.open_min <= max {
-            let last = open.last_ts().unwrap_or(series.open_min);
-            if open_left < open.len() {
-                let chunk = (open.encoding(), open.bytes());
-                found |= cut_short(chunk, open_left, series.open_min, min, &mut each);
-            } else if last >= min {
-                found = true;
-                each(Seen {
-                    min: series.open_min,
-                    max: last,
-                    encoding: open.encoding(),
-                    bytes: SeenBytes::Copy(open.bytes()),
-                });
-            }
-        }
-        found
     }
 
     /// Bytes of memory, roughly.
@@ -913,43 +691,4 @@ impl Inner {
             + self.filling.capacity()
             + self.ooo.as_ref().map_or(0, |o| o.bytes())
     }
-}
-
-/// A chunk of which only the first `left` samples may be seen: rare, so it is decoded to learn
-/// where it ends.
-#[cold]
-fn cut_short<'a>(
-    (encoding, bytes): (Encoding, &'a [u8]),
-    left: usize,
-    first: Millis,
-    min: Millis,
-    each: &mut impl FnMut(Seen<'a>),
-) -> bool {
-    let mut columns = Columns::default();
-    if chunk::decode(encoding, bytes, &mut columns).is_err() {
-        return false;
-    }
-    let ts = match columns.is_empty() {
-        true => &columns.histograms.ts,
-        false => &columns.ts,
-    };
-    let (Some(&max), Some(&[a, _])) = (ts.get(left - 1), bytes.first_chunk::<2>()) else {
-        return false;
-    };
-    if max < min {
-        return false;
-    }
-    let [high, low] = (left as u16).to_be_bytes();
-    let high = match encoding {
-        // Two bits of these are another matter.
-        Encoding::HISTOGRAM_ST | Encoding::FLOAT_HISTOGRAM_ST => (a & 0xc0) | (high & 0x3f),
-        _ => high,
-    };
-    each(Seen {
-        min: first,
-        max,
-        encoding,
-        bytes: SeenBytes::Cut(bytes, [high, low]),
-    });
-    true
 }
