@@ -1,1 +1,14 @@
-//! plan, merge, downsample, retain and clean what lies in the bucket
+//! Plan, merge, downsample, retain and clean what lies in the bucket.
+
+pub mod garbage;
+pub mod group;
+pub mod plan;
+pub mod retention;
+
+use model::Millis;
+
+/// The finer of the two downsampled resolutions, ms.
+pub const FIVE_MINUTES: Millis = 300_000;
+
+/// The coarser one, ms.
+pub const HOUR: Millis = 3_600_000;
