@@ -3,9 +3,13 @@
 //! Neighbouring histograms of a series nearly always have the same buckets, so their layout is held
 //! once and their counts lie in one flat list: a row costs no allocation.
 
+mod reset;
+
+pub use reset::{is_reset, wider};
+
 use std::sync::Arc;
 
-use model::histogram::{Buckets, CounterReset, FloatHistogram, Span};
+use model::histogram::{Buckets, CounterReset, FloatHistogram, Side, Span, View};
 use model::{Millis, TimeRange, is_stale};
 
 use crate::histogram::field::{Int, Xor};
@@ -78,7 +82,7 @@ pub struct HistogramRef<'a> {
     pub counts: &'a [f64],
 }
 
-impl HistogramRef<'_> {
+impl<'a> HistogramRef<'a> {
     /// Whether it is a stale marker.
     pub fn is_stale(&self) -> bool {
         is_stale(self.scalars.sum)
@@ -96,6 +100,30 @@ impl HistogramRef<'_> {
         self.counts
             .get(self.layout.positive_len()..)
             .unwrap_or_default()
+    }
+
+    /// For whoever asks about its buckets.
+    pub fn view(&self) -> View<'a> {
+        let layout: &'a Layout = self.layout;
+        let (positive, negative) = self
+            .counts
+            .split_at(layout.positive_len().min(self.counts.len()));
+        View {
+            schema: layout.schema,
+            zero_threshold: layout.zero_threshold,
+            zero_count: self.scalars.zero_count,
+            count: self.scalars.count,
+            sum: self.scalars.sum,
+            positive: Side {
+                spans: &layout.positive,
+                counts: positive,
+            },
+            negative: Side {
+                spans: &layout.negative,
+                counts: negative,
+            },
+            custom_values: &layout.custom_values,
+        }
     }
 
     /// The histogram on its own.

@@ -5,7 +5,6 @@
 //! over two lists of counts. What depends on buckets that differ is slower and stands in [`sum`].
 
 pub(crate) mod quantile;
-pub(crate) mod reset;
 pub(crate) mod sum;
 pub(crate) mod text;
 pub(crate) mod trim;
@@ -192,25 +191,8 @@ pub(crate) fn points(h: HistogramRef<'_>) -> usize {
 }
 
 /// The parts of a histogram in a column.
-pub(crate) fn view<'a>(h: HistogramRef<'a>) -> View<'a> {
-    let layout: &'a Layout = h.layout;
-    let (positive, negative) = h.counts.split_at(layout.positive_len().min(h.counts.len()));
-    View {
-        schema: layout.schema,
-        zero_threshold: layout.zero_threshold,
-        zero_count: h.scalars.zero_count,
-        count: h.scalars.count,
-        sum: h.scalars.sum,
-        positive: Side {
-            spans: &layout.positive,
-            counts: positive,
-        },
-        negative: Side {
-            spans: &layout.negative,
-            counts: negative,
-        },
-        custom_values: &layout.custom_values,
-    }
+pub(crate) fn view(h: HistogramRef<'_>) -> View<'_> {
+    h.view()
 }
 
 /// A literal of the test language plus (or minus) another, once.

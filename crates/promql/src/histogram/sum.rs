@@ -1,5 +1,6 @@
 //! Adding histograms up, compensated or not, whatever their buckets are.
 
+use chunk::histograms::wider;
 use std::sync::Arc;
 
 use chunk::HistogramRef;
@@ -473,29 +474,6 @@ fn starts_in_zero(layout: &Layout) -> bool {
             .is_some_and(|s| upper_bound(layout.schema, s.offset) <= layout.zero_threshold)
     };
     layout.schema != CUSTOM_SCHEMA && (inside(&layout.positive) || inside(&layout.negative))
-}
-
-/// The least threshold from `threshold` on that cuts no populated bucket of either sign.
-pub(super) fn wider<I: Iterator<Item = (i32, f64)>>(
-    schema: i32,
-    mut threshold: f64,
-    buckets: impl Fn() -> I,
-) -> f64 {
-    loop {
-        // A bucket moves the threshold to its end, which can cut a bucket of the other sign.
-        let cut = buckets()
-            .filter(|(_, count)| *count != 0.0)
-            .filter(|(index, _)| {
-                upper_bound(schema, index.saturating_sub(1)) < threshold
-                    && upper_bound(schema, *index) > threshold
-            })
-            .map(|(index, _)| upper_bound(schema, index))
-            .fold(threshold, f64::max);
-        if cut <= threshold || cut.is_nan() {
-            return threshold;
-        }
-        threshold = cut;
-    }
 }
 
 /// First and last index (exclusive) of each span.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use model::histogram::Buckets;
 use proptest::prelude::*;
 
-use super::reset::is_reset;
 use super::sum::Sum;
 use super::*;
+use chunk::histograms::is_reset;
 
 fn histogram(schema: i32, pairs: &BTreeMap<i32, u8>) -> FloatHistogram {
     let positive = Buckets::from_pairs(pairs.iter().map(|(i, c)| (*i, f64::from(*c))));

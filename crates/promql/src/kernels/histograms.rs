@@ -8,6 +8,7 @@ mod slopes;
 
 use std::sync::Arc;
 
+use chunk::histograms::is_reset;
 use chunk::{HistogramRef, Histograms};
 use model::histogram::{CUSTOM_SCHEMA, CounterReset};
 use model::{Millis, Str, is_stale};
@@ -18,8 +19,8 @@ use super::{Cols, Out, RangeFn, Scratch};
 use crate::annotations::{Note, Operation};
 use crate::exec::block::{Row, clear};
 use crate::grid::Slide;
+use crate::histogram::Histogram;
 use crate::histogram::sum::{Added, Incompatible, Sum};
-use crate::histogram::{Histogram, reset::is_reset};
 use means::{mean, over_time, sum};
 use slopes::{interpolated, rates};
 

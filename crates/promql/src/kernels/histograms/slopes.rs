@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use chunk::HistogramRef;
+use chunk::histograms::is_reset;
 use model::Millis;
 use model::histogram::{CUSTOM_SCHEMA, CounterReset};
 
 use super::{Facts, Mixed, Notes, To, change};
 use crate::annotations::{Note, Operation};
+use crate::histogram::Histogram;
 use crate::histogram::sum::{Incompatible, Sum};
-use crate::histogram::{Histogram, reset::is_reset};
 use crate::kernels::RangeFn;
 use crate::kernels::extended::Extension;
 use crate::kernels::rate::Reach;

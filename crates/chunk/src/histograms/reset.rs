@@ -1,13 +1,12 @@
 //! Whether a counter was reset between two histograms.
 
-use chunk::HistogramRef;
 use model::histogram::{CUSTOM_SCHEMA, CounterReset, Side, upper_bound};
 
-use super::{sum, view};
+use super::HistogramRef;
 
 /// Whether there was a reset between `prev` and `cur`: known from the hint, or because a count of
 /// observations fell or a populated bucket is gone.
-pub(crate) fn is_reset(cur: HistogramRef<'_>, prev: HistogramRef<'_>) -> bool {
+pub fn is_reset(cur: HistogramRef<'_>, prev: HistogramRef<'_>) -> bool {
     match cur.scalars.counter_reset {
         CounterReset::Reset => return true,
         CounterReset::NotReset => return false,
@@ -32,11 +31,11 @@ pub(crate) fn is_reset(cur: HistogramRef<'_>, prev: HistogramRef<'_>) -> bool {
     if a.schema > b.schema || a.zero_threshold < b.zero_threshold {
         return true;
     }
-    let (x, y) = (view(cur), view(prev));
+    let (x, y) = (cur.view(), prev.view());
     let mut zero = prev.scalars.zero_count;
     if a.zero_threshold > b.zero_threshold {
         let all = || y.positive.ascending().chain(y.negative.ascending());
-        if sum::wider(b.schema, a.zero_threshold, all) != a.zero_threshold {
+        if wider(b.schema, a.zero_threshold, all) != a.zero_threshold {
             return true;
         }
         zero += all()
@@ -92,7 +91,7 @@ fn fell(cur: Side<'_>, prev: Side<'_>, shift: u32, outside: impl Fn(i32) -> bool
 fn fell_between_bounds(cur: HistogramRef<'_>, prev: HistogramRef<'_>) -> bool {
     let (a, b) = (&cur.layout.custom_values, &prev.layout.custom_values);
     let up_to = |h: HistogramRef<'_>, from: f64, to: f64| -> f64 {
-        view(h)
+        h.view()
             .positive
             .ascending()
             .map(|(i, count)| {
@@ -113,4 +112,27 @@ fn fell_between_bounds(cur: HistogramRef<'_>, prev: HistogramRef<'_>) -> bool {
         from = to;
     }
     false
+}
+
+/// The least threshold from `threshold` on that cuts no populated bucket of either sign.
+pub fn wider<I: Iterator<Item = (i32, f64)>>(
+    schema: i32,
+    mut threshold: f64,
+    buckets: impl Fn() -> I,
+) -> f64 {
+    loop {
+        // A bucket moves the threshold to its end, which can cut a bucket of the other sign.
+        let cut = buckets()
+            .filter(|(_, count)| *count != 0.0)
+            .filter(|(index, _)| {
+                upper_bound(schema, index.saturating_sub(1)) < threshold
+                    && upper_bound(schema, *index) > threshold
+            })
+            .map(|(index, _)| upper_bound(schema, index))
+            .fold(threshold, f64::max);
+        if cut <= threshold || cut.is_nan() {
+            return threshold;
+        }
+        threshold = cut;
+    }
 }
