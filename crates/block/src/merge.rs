@@ -29,6 +29,17 @@ use crate::{Block, BlockError, Chunk, Meta, Writer};
 use chunks::Combiner;
 use series::Head;
 
+/// What becomes of chunks of one series that overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overlap {
+    /// Every timestamp is kept once; the block given first wins.
+    #[default]
+    Unite,
+    /// Blocks are replicas of one another: one is followed, another only where it has a gap
+    /// ([`chunk::dedup::penalty`]).
+    Penalty,
+}
+
 /// The meta of a block made of others: their time, all their sources, one level up. What Thanos
 /// says is for whoever merges to say.
 pub fn meta_of(ulid: Ulid, inputs: &[&Meta]) -> Meta {
@@ -86,7 +97,7 @@ pub fn merge_on(
     meta: Meta,
     cancel: &Cancel,
 ) -> Result<Option<Meta>, BlockError> {
-    let (mut merger, symbols) = Merger::new(blocks)?;
+    let (mut merger, symbols) = Merger::new(blocks, Overlap::Unite)?;
     let mut writer = Writer::create_on(fs, parent, meta, symbols)?;
     let mut series = Merged::default();
     while merger.next(&mut series)? {
@@ -153,7 +164,7 @@ pub struct Merger {
 impl Merger {
     /// Begins with all series of `blocks`. Gives the symbols that their labels refer to: all that
     /// the blocks have.
-    pub fn new(blocks: &[Arc<Block>]) -> Result<(Self, SymbolSet), BlockError> {
+    pub fn new(blocks: &[Arc<Block>], overlap: Overlap) -> Result<(Self, SymbolSet), BlockError> {
         let (symbols, maps) = merge_symbols(blocks)?;
         let heads = blocks
             .iter()
@@ -162,7 +173,7 @@ impl Merger {
             .collect::<Result<_, _>>()?;
         let merger = Self {
             heads,
-            combiner: Combiner::new(blocks),
+            combiner: Combiner::new(blocks, overlap),
         };
         Ok((merger, symbols))
     }

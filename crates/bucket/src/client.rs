@@ -2,7 +2,10 @@
 
 mod connect;
 mod meters;
+mod stream;
 mod upload;
+
+pub use stream::Upload;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ mod retry;
 pub mod shipper;
 
 pub use catalog::{Catalog, CatalogBlock, CatalogOptions, Snapshot};
-pub use client::{Bucket, Folder, Object, Put, WHOLE_LIMIT, open, open_with};
+pub use client::{Bucket, Folder, Object, Put, Upload, WHOLE_LIMIT, open, open_with};
 pub use config::Config;
 pub use error::Error;
 pub use retry::RetryPolicy;

@@ -109,6 +109,11 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// The last value as it was scraped; none before the first.
+    pub fn last_value(&self) -> Option<f64> {
+        self.last.map(|(_, value, _)| value)
+    }
+
     /// Adds the samples of the next chunk, in the order in which it has them, to `out`. What goes back in
     /// time is left out, and so is NaN. Histograms carry their own knowledge of resets.
     pub fn add(&mut self, chunk: &Columns, out: &mut Columns) {

@@ -105,6 +105,47 @@ impl Samples {
         }
     }
 
+    /// Deduplicates replicas as [`dedup::penalty`](crate::dedup::penalty) does, with every sample as it
+    /// was stored. Where the replica changes, histograms no longer know about resets.
+    pub fn penalty(mut lanes: Vec<Samples>) -> Self {
+        // A sample's place in its lane and the lane's are a number that a float holds exactly.
+        const PLACES: f64 = (1u64 << 32) as f64;
+        let lines: Vec<Columns> = lanes
+            .iter()
+            .enumerate()
+            .map(|(lane, samples)| {
+                let places = samples.0.iter().enumerate();
+                places
+                    .map(|(i, s)| (s.ts, lane as f64 * PLACES + i as f64))
+                    .collect()
+            })
+            .collect();
+        let mut chosen = Columns::default();
+        crate::dedup::penalty(&lines, false, &mut chosen);
+        let mut out = Vec::with_capacity(chosen.len());
+        let mut before: Option<f64> = None;
+        for (_, place) in chosen.iter() {
+            let (lane, i) = ((place / PLACES) as usize, (place % PLACES) as usize);
+            let stored = lanes.get_mut(lane).and_then(|l| l.0.get_mut(i));
+            let Some(stored) = stored else { continue };
+            let mut stored = std::mem::replace(
+                stored,
+                Stored {
+                    ts: 0,
+                    start: 0,
+                    value: Value::Float(0.0),
+                },
+            );
+            let neighbours = before.is_none_or(|before| before + 1.0 == place);
+            if let (Value::Histogram(h), false) = (&mut stored.value, neighbours) {
+                h.forget_reset();
+            }
+            before = Some(place);
+            out.push(stored);
+        }
+        Self(out)
+    }
+
     /// Keeps the samples whose time is wanted.
     pub fn retain(&mut self, mut keep: impl FnMut(Millis) -> bool) {
         self.0.retain(|s| keep(s.ts));

@@ -197,6 +197,17 @@ impl Histogram {
         }
     }
 
+    /// Forgets what is known about a reset before it, unless it is a gauge.
+    pub fn forget_reset(&mut self) {
+        let reset = match self {
+            Self::Int(h) => &mut h.counter_reset,
+            Self::Float(h) => &mut h.counter_reset,
+        };
+        if *reset != CounterReset::Gauge {
+            *reset = CounterReset::Unknown;
+        }
+    }
+
     /// The sum of observations; the stale marker stands here.
     pub fn sum(&self) -> f64 {
         match self {

@@ -6,7 +6,7 @@ use chunk::samples::Samples;
 use chunk::{Chunker, Columns, dedup};
 use model::{Encoding, TimeRange};
 
-use super::MergedChunk;
+use super::{MergedChunk, Overlap};
 use crate::chunks::{parse, read_up_to, split};
 use crate::index::ChunkMeta;
 use crate::tombstones::{Touch, cut_out, subtract, touch};
@@ -17,6 +17,8 @@ const WINDOW: u64 = 1 << 20;
 
 /// Puts the chunks of one series together.
 pub(super) struct Combiner {
+    overlap: Overlap,
+    lanes: Vec<Columns>,
     inputs: Vec<Input>,
     places: Vec<Place>,
     live: Vec<Live>,
@@ -49,8 +51,9 @@ struct Live {
 }
 
 impl Combiner {
-    pub(super) fn new(blocks: &[Arc<Block>]) -> Self {
+    pub(super) fn new(blocks: &[Arc<Block>], overlap: Overlap) -> Self {
         Self {
+            overlap,
             inputs: blocks
                 .iter()
                 .map(|block| Input {
@@ -62,6 +65,7 @@ impl Combiner {
                 .collect(),
             places: Vec::new(),
             live: Vec::new(),
+            lanes: Vec::new(),
             lane: Columns::default(),
             united: Columns::default(),
             decoded: Columns::default(),
@@ -149,13 +153,22 @@ impl Combiner {
             // Stable: those of one block stay in their order.
             live.sort_by_key(|l| l.place.input);
             self.united.clear();
+            self.lanes.clear();
             for of_input in live.chunk_by(|a, b| a.place.input == b.place.input) {
                 self.lane.clear();
                 for l in of_input {
                     self.decode(l)?;
                     dedup::union(&mut self.lane, &self.decoded, &mut self.scratch);
                 }
-                dedup::union(&mut self.united, &self.lane, &mut self.scratch);
+                match self.overlap {
+                    Overlap::Unite => {
+                        dedup::union(&mut self.united, &self.lane, &mut self.scratch);
+                    }
+                    Overlap::Penalty => self.lanes.push(std::mem::take(&mut self.lane)),
+                }
+            }
+            if self.overlap == Overlap::Penalty {
+                dedup::penalty(&self.lanes, false, &mut self.united);
             }
             self.encode(out);
         }
@@ -185,6 +198,7 @@ impl Combiner {
     /// Unites chunks among which are histograms, whose integers stay exact.
     fn unite_exactly(&self, live: &[Live], out: &mut Vec<MergedChunk>) -> Result<(), BlockError> {
         let mut united = Samples::default();
+        let mut lanes = Vec::new();
         for of_input in live.chunk_by(|a, b| a.place.input == b.place.input) {
             let mut lane = Samples::default();
             for l in of_input {
@@ -196,7 +210,13 @@ impl Combiner {
                 }
                 lane.unite(samples);
             }
-            united.unite(lane);
+            match self.overlap {
+                Overlap::Unite => united.unite(lane),
+                Overlap::Penalty => lanes.push(lane),
+            }
+        }
+        if self.overlap == Overlap::Penalty {
+            united = Samples::penalty(lanes);
         }
         let mut chunker = Chunker::default();
         united.encode(&mut chunker)?;

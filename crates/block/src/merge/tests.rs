@@ -170,6 +170,121 @@ fn cancelled_it_leaves_nothing() {
 }
 
 /// One series of histograms (counts grow with time) and floats, at these times.
+/// Merges replicas of one series, each given as chunks of timestamps, whose values say the replica.
+fn deduplicated(replicas: &[&[&[i64]]]) -> Vec<(i64, usize)> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blocks = Vec::new();
+    for (n, chunks) in replicas.iter().enumerate() {
+        let symbols = SymbolSet::collect(["a", "b"]);
+        let meta = Meta::new(Ulid::generate(), TimeRange::new(0, 9999));
+        let mut writer = Writer::create(dir.path(), meta, symbols).unwrap();
+        let encode = |ts: &&[i64]| {
+            let mut encoder = xor::Encoder::new();
+            ts.iter().for_each(|t| encoder.append(*t, n as f64));
+            (ts[0], ts[ts.len() - 1], encoder.into_bytes())
+        };
+        let encoded: Vec<_> = chunks.iter().map(encode).collect();
+        let chunks: Vec<Chunk<'_>> = encoded
+            .iter()
+            .map(|(min, max, data)| Chunk {
+                min: *min,
+                max: *max,
+                encoding: Encoding::XOR,
+                data,
+            })
+            .collect();
+        writer.add(&[(0, 1)], &chunks).unwrap();
+        blocks.push(open(dir.path(), &writer.finish().unwrap().unwrap()));
+    }
+    let (mut merger, _) = Merger::new(&blocks, Overlap::Penalty).unwrap();
+    let mut merged = Merged::default();
+    assert!(merger.next(&mut merged).unwrap());
+    let mut columns = Columns::default();
+    for c in &merged.chunks {
+        chunk::decode(c.encoding, &c.data, &mut columns).unwrap();
+    }
+    assert!(columns.ascends());
+    columns.iter().map(|(ts, v)| (ts, v as usize)).collect()
+}
+
+#[test]
+fn replicas_are_followed_one_at_a_time() {
+    for (replicas, want) in [
+        // Apart: both stay.
+        (
+            [&[&[1, 2][..], &[3, 8]][..], &[&[19, 20][..]]],
+            vec![(1, 0), (2, 0), (3, 0), (8, 0), (19, 1), (20, 1)],
+        ),
+        // What overlaps is taken from one.
+        (
+            [&[&[1, 2][..], &[3, 8]][..], &[&[7, 9][..], &[10]]],
+            vec![(1, 0), (2, 0), (3, 0), (8, 0), (10, 1)],
+        ),
+        (
+            [&[&[1, 2, 3, 5][..]][..], &[&[2, 3, 5][..]]],
+            vec![(1, 0), (2, 0), (3, 0), (5, 0)],
+        ),
+        // A gap of more than two distances is filled by the other.
+        (
+            [
+                &[&[10_000, 20_000, 30_000, 60_000, 70_000][..]][..],
+                &[&[10_100, 20_100, 30_100, 40_100, 50_100, 60_100][..]],
+            ],
+            vec![
+                (10_000, 0),
+                (20_000, 0),
+                (30_000, 0),
+                (50_100, 1),
+                (60_100, 1),
+            ],
+        ),
+    ] {
+        assert_eq!(deduplicated(&replicas), want, "{replicas:?}");
+    }
+}
+
+#[test]
+fn replicas_of_histograms_stay_exact() {
+    let dir = tempfile::tempdir().unwrap();
+    let given = |ts: &[i64], salt: u64| {
+        let row = |&ts: &i64| HistogramRow {
+            ts,
+            start: 0,
+            value: Histogram::Int(IntHistogram {
+                schema: 3,
+                count: (1 << 60) + ts as u64 + salt,
+                sum: ts as f64,
+                positive: IntBuckets::from_pairs([(0, 1 << 60), (1, ts + salt as i64)]),
+                ..IntHistogram::default()
+            }),
+        };
+        StoredSeries::histograms(labels(0), ts.iter().map(row).collect())
+    };
+    let write = |ts: &[i64], salt| {
+        let series = vec![given(ts, salt)];
+        let meta = Plan::default().write(dir.path(), series).unwrap().unwrap();
+        open(dir.path(), &meta)
+    };
+    let first = write(&[10_000, 20_000, 30_000], 1);
+    let second = write(&[10_500, 20_500, 30_500, 40_500, 50_500, 60_500], 2);
+    let blocks = [Arc::clone(&first), Arc::clone(&second)];
+    let (mut merger, _) = Merger::new(&blocks, Overlap::Penalty).unwrap();
+    let mut merged = Merged::default();
+    assert!(merger.next(&mut merged).unwrap());
+    let rows: Vec<HistogramRow> = merged
+        .chunks
+        .iter()
+        .flat_map(|c| chunk::histogram::rows(c.encoding, &c.data).unwrap())
+        .collect();
+    let ts: Vec<i64> = rows.iter().map(|r| r.ts).collect();
+    assert_eq!(ts, [10_000, 20_000, 30_000, 50_500, 60_500]);
+    let wanted = [given(&[20_000], 1), given(&[50_500], 2)];
+    for want in wanted.into_iter().flat_map(|s| s.histograms) {
+        let row = rows.iter().find(|r| r.ts == want.ts).unwrap();
+        assert_eq!(plain(row.value.clone()), plain(want.value));
+    }
+}
+
 fn both(histograms: &[i64], floats: &[i64], salt: u64) -> StoredSeries {
     let histogram = |&ts: &i64| HistogramRow {
         ts,

@@ -314,7 +314,7 @@ proptest! {
         if let Ok(names) = futures::executor::block_on(view.label_names(names)) {
             prop_assert_eq!(names.value.len(), 2);
         }
-        let (mut merger, _) = match crate::merge::Merger::new(&[block]) {
+        let (mut merger, _) = match crate::merge::Merger::new(&[block], Default::default()) {
             Ok(merger) => merger,
             Err(_) => return Ok(()),
         };

@@ -102,7 +102,7 @@ impl Bucket {
         }
     }
 
-    async fn is_there(&self, key: &str, size: u64) -> bool {
+    pub(super) async fn is_there(&self, key: &str, size: u64) -> bool {
         self.head(key).await.is_ok_and(|object| object.size == size)
     }
 
