@@ -1,0 +1,84 @@
+//! Removing what was marked long enough ago, and what was never finished.
+
+use bucket::marks::{self, DeletionMark};
+use model::Millis;
+use ulid::Ulid;
+
+use super::Compactor;
+use crate::Error;
+
+impl Compactor {
+    /// Deletes blocks whose deletion mark is old enough, and folders that are no block and to which
+    /// nothing was written for long. One that fails does not keep the others.
+    pub async fn clean(&self) -> Result<(), Error> {
+        self.check()?;
+        let snapshot = self.look().await?.snapshot;
+        let now = self.now();
+        let delay = self.options.delete_delay.as_millis() as Millis;
+        for block in &snapshot.blocks {
+            let Some(mark) = &block.marks.deletion else {
+                continue;
+            };
+            if now.saturating_sub(mark.set_at()) > delay {
+                self.check()?;
+                self.delete(block.ulid(), "its deletion mark is old enough")
+                    .await;
+            }
+        }
+        for partial in &snapshot.partial {
+            self.check()?;
+            match self.is_abandoned(partial.ulid, partial.modified, now).await {
+                Ok(true) => {
+                    self.meters.partial_attempts.inc();
+                    let why = "it is no whole block, and nobody writes to it";
+                    self.delete(partial.ulid, why).await;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(block = %partial.ulid, %error, "cannot tell whether an upload was given up");
+                    self.meters.cleanup_failures.inc();
+                }
+            }
+        }
+        self.meters.cleanups.inc();
+        Ok(())
+    }
+
+    async fn is_abandoned(
+        &self,
+        ulid: Ulid,
+        modified: Option<Millis>,
+        now: Millis,
+    ) -> Result<bool, Error> {
+        // A deletion that was broken off is finished by the mark that it leaves for the end.
+        let mark = marks::read::<DeletionMark>(self.bucket(), ulid).await?;
+        let delay = self.options.delete_delay.as_millis() as Millis;
+        if mark.is_some_and(|mark| now.saturating_sub(mark.set_at()) > delay) {
+            return Ok(true);
+        }
+        let newest = match modified {
+            Some(newest) => newest,
+            None => {
+                let mut newest = ulid.timestamp_ms() as Millis;
+                let each = |o: bucket::Object| newest = newest.max(o.modified);
+                self.bucket().list(&ulid.to_string(), each).await?;
+                newest
+            }
+        };
+        let age = self.options.partial_age.as_millis() as Millis;
+        Ok(now.saturating_sub(newest) > age)
+    }
+
+    async fn delete(&self, ulid: Ulid, why: &str) {
+        match marks::delete_block(self.bucket(), ulid).await {
+            Ok(()) => {
+                self.meters.cleaned.inc();
+                tracing::info!(block = %ulid, why, "deleted a block");
+            }
+            Err(error) => {
+                self.meters.cleanup_failures.inc();
+                tracing::error!(block = %ulid, %error, "a block cannot be deleted");
+            }
+        }
+    }
+}
