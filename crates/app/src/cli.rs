@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::kingpin::{Flag, Typed, register};
-use crate::roles::{all_in_one, query, server, sidecar, store};
+use crate::roles::{all_in_one, compact, query, server, sidecar, store};
 use crate::tools;
 
 /// Roles and tools that stand in the plan, but not in this version.
@@ -15,7 +15,6 @@ const PLANNED: &[(&str, &str)] = &[
         "query-frontend",
         "Split, cache and retry in front of a querier",
     ),
-    ("compact", "Compact, downsample, retain and clean a bucket"),
     ("rule", "Evaluate rules against queriers"),
     ("receive", "Take remote write and OTLP"),
 ];
@@ -52,6 +51,11 @@ pub fn command() -> Command {
             "query",
             "PromQL over many stores, with Thanos' flags",
             query::FLAGS,
+        ))
+        .subcommand(role(
+            "compact",
+            "Compact, downsample, retain and clean a bucket, with Thanos' flags",
+            compact::FLAGS,
         ))
         .subcommand(tools::command());
     for (name, about) in PLANNED {
@@ -93,6 +97,7 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("sidecar", m)) => sidecar::run(&Typed::new(m, sidecar::FLAGS)),
         Some(("store", m)) => store::run(&Typed::new(m, store::FLAGS)),
         Some(("query", m)) => query::run(&Typed::new(m, query::FLAGS)),
+        Some(("compact", m)) => compact::run(&Typed::new(m, compact::FLAGS)),
         Some(("tools", m)) => tools::dispatch(m),
         Some((name, _)) => Ok(not_in_this_version(name)),
         None => Ok(ExitCode::from(2)),
@@ -112,13 +117,13 @@ mod tests {
     fn planned_roles_take_any_flags() {
         let typed = [
             "epimetheus",
-            "compact",
+            "receive",
             "--objstore.config-file=x",
             "--help",
             "y",
         ];
         let matches = command().try_get_matches_from(typed).unwrap();
-        assert_eq!(matches.subcommand_name(), Some("compact"));
+        assert_eq!(matches.subcommand_name(), Some("receive"));
     }
 
     #[test]
@@ -146,6 +151,10 @@ mod tests {
             if let Err(e) = command().try_get_matches_from(typed) {
                 panic!("{role}: {e}");
             }
+        }
+        let compact = "epimetheus compact --log.level=info --log.format=logfmt --http-address=0.0.0.0:10902 --data-dir=/data --retention.resolution-raw=30d --retention.resolution-5m=30d --retention.resolution-1h=10y --consistency-delay=30m --compact.concurrency=1 --objstore.config-file=/conf/objstore.yml --http.config=/c --wait --debug.accept-malformed-index --delete-delay=48h --deduplication.replica-label=replica --downsampling.disable -w";
+        if let Err(e) = command().try_get_matches_from(compact.split(' ')) {
+            panic!("compact: {e}");
         }
         let error = command().try_get_matches_from(["epimetheus", "query", "--endpiont=x"]);
         assert!(error.unwrap_err().to_string().contains("--endpoint"));

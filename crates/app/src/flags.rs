@@ -1,5 +1,6 @@
 //! The flag tables that roles share. Names and defaults are those of Prometheus and Thanos.
 
+pub mod compact;
 pub mod thanos;
 
 use crate::kingpin::{Flag, many, many_or, optional, switch, switch_on, value};

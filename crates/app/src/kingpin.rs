@@ -22,6 +22,8 @@ pub struct Flag {
     pub help: &'static str,
     /// Whether it does something.
     pub standing: Standing,
+    /// Its name of one letter.
+    pub short: Option<char>,
 }
 
 /// How many values a flag takes.
@@ -52,6 +54,7 @@ pub const fn value(name: &'static str, default: &'static str, help: &'static str
         kind: Kind::Value(Some(default)),
         help,
         standing: Standing::Works,
+        short: None,
     }
 }
 
@@ -62,6 +65,7 @@ pub const fn optional(name: &'static str, help: &'static str) -> Flag {
         kind: Kind::Value(None),
         help,
         standing: Standing::Works,
+        short: None,
     }
 }
 
@@ -72,6 +76,7 @@ pub const fn many(name: &'static str, help: &'static str) -> Flag {
         kind: Kind::Many(None),
         help,
         standing: Standing::Works,
+        short: None,
     }
 }
 
@@ -82,6 +87,7 @@ pub const fn many_or(name: &'static str, default: &'static str, help: &'static s
         kind: Kind::Many(Some(default)),
         help,
         standing: Standing::Works,
+        short: None,
     }
 }
 
@@ -92,6 +98,7 @@ pub const fn switch(name: &'static str, help: &'static str) -> Flag {
         kind: Kind::Switch(false),
         help,
         standing: Standing::Works,
+        short: None,
     }
 }
 
@@ -102,6 +109,7 @@ pub const fn switch_on(name: &'static str, help: &'static str) -> Flag {
         kind: Kind::Switch(true),
         help,
         standing: Standing::Works,
+        short: None,
     }
 }
 
@@ -112,9 +120,16 @@ impl Flag {
         self
     }
 
+    /// The same flag with a name of one letter, too.
+    pub const fn short(mut self, letter: char) -> Self {
+        self.short = Some(letter);
+        self
+    }
+
     fn arg(&self) -> Arg {
         let arg = Arg::new(self.name)
             .long(self.name)
+            .short(self.short)
             .help(match self.standing {
                 Standing::Works => self.help.to_owned(),
                 Standing::Accepted(why) => format!("{} [no effect: {why}]", self.help),

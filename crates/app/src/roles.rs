@@ -1,6 +1,7 @@
 //! The roles: which rooms each opens, in which order.
 
 pub mod all_in_one;
+pub mod compact;
 pub mod query;
 pub mod server;
 pub mod sidecar;

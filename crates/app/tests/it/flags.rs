@@ -15,6 +15,7 @@ fn page() -> String {
         ("sidecar", app::roles::sidecar::FLAGS),
         ("store", app::roles::store::FLAGS),
         ("query", app::roles::query::FLAGS),
+        ("compact", app::roles::compact::FLAGS),
     ] {
         let _ = write!(
             out,
@@ -61,6 +62,7 @@ fn no_flag_stands_twice() {
         app::roles::sidecar::FLAGS,
         app::roles::store::FLAGS,
         app::roles::query::FLAGS,
+        app::roles::compact::FLAGS,
     ] {
         let mut names: Vec<&str> = tables.iter().copied().flatten().map(|f| f.name).collect();
         names.sort_unstable();
