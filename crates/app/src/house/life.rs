@@ -99,6 +99,7 @@ pub struct Reload {
     rules: Arc<Rules>,
     db: Arc<tsdb::Db>,
     storage: Arc<Storage>,
+    receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
@@ -110,6 +111,7 @@ impl Reload {
         rules: Arc<Rules>,
         db: Arc<tsdb::Db>,
         storage: Storage,
+        receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     ) -> Self {
         Self {
             current,
@@ -117,6 +119,7 @@ impl Reload {
             rules,
             db,
             storage: Arc::new(storage),
+            receiver,
             one_at_a_time: Arc::default(),
         }
     }
@@ -133,6 +136,9 @@ impl Reload {
             let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
             let config = loaded.config.clone();
             tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
+            if let Some((receiver, push)) = &self.receiver {
+                receiver.set_otlp(push.otlp(&loaded.config));
+            }
             self.current.put(loaded);
             anyhow::Ok(())
         }

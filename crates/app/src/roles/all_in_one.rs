@@ -95,6 +95,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         storage,
         queries,
         rules: house::rules::Settings::from_flags(typed)?,
+        push: house::push::Settings::from_flags(typed)?,
         bucket,
         memory,
         timestamp_tolerance,
