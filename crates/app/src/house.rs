@@ -11,6 +11,7 @@ mod delay;
 pub mod discovery;
 pub mod life;
 pub mod push;
+pub mod remote;
 pub mod rules;
 pub mod settings;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub bucket: Option<settings::Bucket>,
     /// Memory budgets.
     pub memory: Memory,
+    /// How long sending the rest on may take at the end.
+    pub flush_deadline: Duration,
     /// How far from its due time a scrape may begin and still be stamped with it, ms.
     pub timestamp_tolerance: Millis,
     /// Changes of targets are taken over at most this often.
@@ -238,6 +241,15 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     rules.apply(&current.loaded().config, &labels).await?;
 
+    let writes = Arc::new(ingest::RemoteWrites::new(
+        &storage.dir,
+        Some(targets.manager() as Arc<dyn model::report::MetadataReport>),
+        settings.flush_deadline,
+        &registry,
+    )?);
+    writes
+        .apply(remote::writes(&current.loaded().config, &labels)?)
+        .await?;
     let push = Arc::new(settings.push);
     let receiver = push.receiver(Arc::clone(&db) as Arc<dyn model::Sink>, &registry)?;
     if let Some(receiver) = &receiver {
@@ -256,6 +268,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         Arc::clone(&rules),
         Arc::clone(&db),
         storage,
+        Arc::clone(&writes),
         receiver.map(|receiver| (receiver, push)),
     );
     options.evaluator = Some(engine);
@@ -321,6 +334,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     rules.stop().await;
     life.drain();
     serving.await.context("the HTTP server")??;
+    writes.stop().await;
     if let Some(grpc) = grpc {
         grpc.await.context("the gRPC server")??;
     }

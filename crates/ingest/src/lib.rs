@@ -9,5 +9,7 @@
 //! what is read back (`api`, `store`).
 
 pub mod receive;
+pub mod send;
 
 pub use receive::Receiver;
+pub use send::RemoteWrites;

@@ -40,6 +40,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         queries: settings::Queries::from_flags(typed)?,
         rules: house::rules::Settings::from_flags(typed)?,
         push: house::push::Settings::from_flags(typed)?,
+        flush_deadline: model::time::span(typed.duration("storage.remote.flush-deadline")?),
         memory: limits::Memory::from_flags(typed)?,
         timestamp_tolerance: super::tolerance(typed)?,
         discovery_throttle: super::throttle(typed)?,
