@@ -29,21 +29,23 @@ use model::report::{
     RulesReport, Targets,
 };
 use model::time::{Clock, WallClock};
-use model::{BoxFuture, Budget, Source};
+use model::{BoxFuture, Budget, Labels, Millis, Source};
 use promql::Evaluator;
 
 mod encode;
 mod error;
+mod federate;
 mod json;
 mod params;
 pub mod ready;
+mod rows;
 mod ui;
 mod v1;
 mod web;
 
 pub use error::{ApiError, ErrorType};
 pub use ready::Ready;
-pub use v1::{BuildInfo, Gathering, RuntimeInfo, StoreStatus};
+pub use v1::{BuildInfo, Gathering, ReadLimits, RuntimeInfo, StoreStatus};
 
 /// What the API answers from. An absent part is not served.
 #[derive(Clone)]
@@ -99,6 +101,18 @@ pub struct Options {
     pub external_path: String,
     /// The title of the page.
     pub title: String,
+    /// Takes remote write, if that is switched on: `/write`.
+    pub remote_write: Option<Router>,
+    /// Takes OTLP, if that is switched on: `/otlp/v1/metrics`.
+    pub otlp: Option<Router>,
+    /// Limits of remote read.
+    pub read: ReadLimits,
+    /// The labels of everything that leaves this process, for remote read and federation.
+    pub external_labels: Arc<dyn Fn() -> Labels + Send + Sync>,
+    /// How far back `/federate` looks for a sample, ms.
+    pub lookback: Millis,
+    /// Nothing can be asked: this is an agent.
+    pub agent: bool,
     /// Set where the source is many stores: Thanos' parameters are understood, `stores` is served.
     pub gathering: Option<Gathering>,
 }
@@ -141,6 +155,12 @@ impl Default for Options {
             clock: Arc::new(WallClock),
             external_path: String::new(),
             title: "Epimetheus".to_owned(),
+            remote_write: None,
+            otlp: None,
+            read: ReadLimits::default(),
+            external_labels: Arc::new(Labels::default),
+            lookback: 300_000,
+            agent: false,
             gathering: None,
         }
     }

@@ -24,6 +24,7 @@ mod gather;
 mod head;
 mod language;
 mod query;
+mod read;
 mod rules;
 mod series;
 mod stats;
@@ -32,13 +33,14 @@ mod targets;
 mod time;
 
 pub use gather::{Gathering, StoreStatus};
+pub use read::ReadLimits;
 pub use status::{BuildInfo, RuntimeInfo};
 
 type Api = Arc<Options>;
 
 /// The routes below `/api/v1`.
 pub(crate) fn router(options: Api) -> Router {
-    let asked = Router::new()
+    let questions = Router::new()
         .route("/query", both(query::instant))
         .route("/query_range", both(query::range))
         .route("/query_exemplars", both(exemplars::query))
@@ -49,13 +51,16 @@ pub(crate) fn router(options: Api) -> Router {
         .route("/labels", both(series::label_names))
         .route("/label/{name}/values", get(series::label_values))
         .route("/series", both(series::series))
+        .route("/read", post(read::read))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
+        .route("/alertmanagers", get(rules::alertmanagers))
+        .layer(from_fn_with_state(Arc::clone(&options), unless_agent));
+    let asked = Router::new()
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
         .route("/scrape_pools", get(targets::scrape_pools))
         .route("/metadata", get(targets::metadata))
-        .route("/rules", get(rules::rules))
-        .route("/alerts", get(rules::alerts))
-        .route("/alertmanagers", get(rules::alertmanagers))
         .route("/stores", get(gather::stores))
         .route("/status/config", get(status::config))
         .route("/status/tsdb", get(head::tsdb))
@@ -67,6 +72,8 @@ pub(crate) fn router(options: Api) -> Router {
             posted(admin::clean_tombstones),
         )
         .route("/admin/tsdb/snapshot", posted(admin::snapshot))
+        .merge(questions)
+        .merge(pushed(&options))
         .layer(from_fn_with_state(Arc::clone(&options), when_ready));
     // What can be told while the process is still starting.
     let known = Router::new()
@@ -99,6 +106,33 @@ where
     T: 'static,
 {
     post(handler.clone()).put(handler)
+}
+
+/// What takes samples, and what is said where it is switched off.
+fn pushed(options: &Options) -> Router<Api> {
+    let off = |path: &str, text: &'static str| {
+        let answer = move || async move { (StatusCode::NOT_FOUND, text) };
+        Router::new().route(path, post(answer))
+    };
+    let write = options.remote_write.clone().unwrap_or_else(|| {
+        let text =
+            "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
+        off("/write", text)
+    });
+    let otlp = options.otlp.clone().unwrap_or_else(|| {
+        let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
+        off("/otlp/v1/metrics", text)
+    });
+    write.merge(otlp).with_state(())
+}
+
+/// An agent keeps nothing that could be asked for.
+async fn unless_agent(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if api.agent {
+        return ApiError::new(ErrorType::Execution, "unavailable with Prometheus Agent")
+            .into_response();
+    }
+    next.run(request).await
 }
 
 /// 503 until the process can answer.

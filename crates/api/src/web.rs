@@ -21,6 +21,7 @@ pub(crate) fn router(options: Web) -> Router {
         .route("/-/quit", any(quit))
         .route("/metrics", get(metrics))
         .route("/version", get(version))
+        .route("/federate", get(crate::federate::federate))
         .with_state(options)
 }
 

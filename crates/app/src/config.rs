@@ -208,10 +208,10 @@ pub fn unsupported(config: &Config, jobs: &[ScrapeConfig]) -> Vec<Unsupported> {
         }
     }
     for remote in &config.remote_write {
-        add(
-            &format!("remote_write {:?}", remote.url().redacted()),
-            "remote_write",
-        );
+        let place = format!("remote_write {:?}", remote.url().redacted());
+        for key in remote.unsupported() {
+            add(&place, key);
+        }
     }
     for remote in &config.remote_read {
         add(

@@ -18,9 +18,9 @@ pub const WEB: &[Flag] = &[
     value("web.page-title", "Epimetheus", "Document title of the web UI."),
     switch("web.enable-lifecycle", "Enable shutdown and reload via HTTP request."),
     switch("web.enable-admin-api", "Enable API endpoints for admin control actions."),
-    switch("web.enable-remote-write-receiver", "Enable API endpoint accepting remote write requests.").accepted("remote write is not in this version"),
-    switch("web.enable-otlp-receiver", "Enable API endpoint accepting OTLP write requests.").accepted("OTLP is not in this version"),
-    many("web.remote-write-receiver.accepted-protobuf-messages", "Remote write protobuf messages to accept.").accepted("remote write is not in this version"),
+    switch("web.enable-remote-write-receiver", "Enable API endpoint accepting remote write requests."),
+    switch("web.enable-otlp-receiver", "Enable API endpoint accepting OTLP write requests."),
+    many("web.remote-write-receiver.accepted-protobuf-messages", "Remote write protobuf messages to accept: prometheus.WriteRequest, io.prometheus.write.v2.Request. Both if none is given."),
     value("web.user-assets", "", "Path to static asset directory, available at /user.").accepted("user assets are not served"),
     value("web.console.templates", "consoles", "Path to the console template directory.").accepted("consoles are not served"),
     value("web.console.libraries", "console_libraries", "Path to the console library directory.").accepted("consoles are not served"),
@@ -99,26 +99,22 @@ pub const STORAGE: &[Flag] = &[
         "storage.remote.flush-deadline",
         "1m",
         "How long to wait flushing samples on shutdown.",
-    )
-    .accepted("remote write is not in this version"),
+    ),
     value(
         "storage.remote.read-sample-limit",
         "5e7",
         "Largest number of samples returned by remote read.",
-    )
-    .accepted("remote read is not in this version"),
+    ),
     value(
         "storage.remote.read-concurrent-limit",
         "10",
         "Largest number of concurrent remote reads.",
-    )
-    .accepted("remote read is not in this version"),
+    ),
     value(
         "storage.remote.read-max-bytes-in-frame",
         "1048576",
         "Largest number of bytes in a frame of streamed remote read.",
-    )
-    .accepted("remote read is not in this version"),
+    ),
 ];
 
 /// Queries.

@@ -10,6 +10,8 @@ pub mod config;
 mod delay;
 pub mod discovery;
 pub mod life;
+pub mod push;
+pub mod remote;
 pub mod rules;
 pub mod settings;
 
@@ -55,10 +57,14 @@ pub struct Settings {
     pub queries: settings::Queries,
     /// Rules and alerts.
     pub rules: rules::Settings,
+    /// What other servers push and read.
+    pub push: push::Settings,
     /// The bucket, if blocks are shipped.
     pub bucket: Option<settings::Bucket>,
     /// Memory budgets.
     pub memory: Memory,
+    /// How long sending the rest on may take at the end.
+    pub flush_deadline: Duration,
     /// How far from its due time a scrape may begin and still be stamped with it, ms.
     pub timestamp_tolerance: Millis,
     /// Changes of targets are taken over at most this often.
@@ -210,6 +216,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
             external_host: web.external_url.host_str().map(String::from),
             allow_unsupported: settings.allow_unsupported,
             exemplars: storage.exemplars,
+            starts: storage.starts != tsdb::Starts::Ignore,
             ..scrape::Options::default()
         },
     )?;
@@ -234,12 +241,35 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     rules.apply(&current.loaded().config, &labels).await?;
 
+    let writes = Arc::new(ingest::RemoteWrites::new(
+        &storage.dir,
+        Some(targets.manager() as Arc<dyn model::report::MetadataReport>),
+        settings.flush_deadline,
+        &registry,
+    )?);
+    writes
+        .apply(remote::writes(&current.loaded().config, &labels)?)
+        .await?;
+    let push = Arc::new(settings.push);
+    let receiver = push.receiver(Arc::clone(&db) as Arc<dyn model::Sink>, &registry)?;
+    if let Some(receiver) = &receiver {
+        receiver.set_otlp(push.otlp(&current.loaded().config));
+        push.serve(receiver, &mut options);
+    }
+    options.read = push.read.clone();
+    options.lookback = queries.lookback;
+    options.external_labels = Arc::new({
+        let current = Arc::clone(&current);
+        move || current.external_labels()
+    });
     let reload = life::Reload::new(
         Arc::clone(&current),
         Arc::clone(&targets),
         Arc::clone(&rules),
         Arc::clone(&db),
         storage,
+        Arc::clone(&writes),
+        receiver.map(|receiver| (receiver, push)),
     );
     options.evaluator = Some(engine);
     options.exemplars = Some(Arc::clone(&db) as Arc<dyn model::report::ExemplarReport>);
@@ -304,6 +334,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     rules.stop().await;
     life.drain();
     serving.await.context("the HTTP server")??;
+    writes.stop().await;
     if let Some(grpc) = grpc {
         grpc.await.context("the gRPC server")??;
     }
@@ -338,6 +369,7 @@ fn open_db(
             (storage.min_block / 10).clamp(500, 60_000),
         )),
         hold: hold.map(bucket::Hold::question),
+        starts: storage.starts,
         delay: storage.uploaded_elsewhere.clone().map(delay::missing_from),
         stats,
         progress: Some(Arc::new(|p: tsdb::Progress| {

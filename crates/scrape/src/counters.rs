@@ -22,6 +22,7 @@ pub(crate) struct Counters {
     pub(crate) body_size_limit: Counter,
     pub(crate) sample_limit: Counter,
     pub(crate) label_limits: Counter,
+    pub(crate) bucket_limit: Counter,
     pub(crate) duplicates: Counter,
     pub(crate) out_of_order: Counter,
     pub(crate) out_of_bounds: Counter,
@@ -94,6 +95,10 @@ impl Counters {
             label_limits: counter(
                 "prometheus_target_scrape_pool_exceeded_label_limits_total",
                 "Total number of times scrape pools hit the label limits, during sync or config reload.",
+            )?,
+            bucket_limit: counter(
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
             )?,
             duplicates: counter(
                 "prometheus_target_scrapes_sample_duplicate_timestamp_total",

@@ -34,6 +34,12 @@ pub enum ScrapeError {
     /// More samples than the job allows.
     #[error("sample limit exceeded")]
     SampleLimit,
+    /// A native histogram that cannot be one.
+    #[error("invalid native histogram: {0}")]
+    Histogram(String),
+    /// A native histogram with more buckets than the job allows, however coarse it is made.
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
     /// Labels beyond the job's limits.
     #[error("{0}")]
     LabelLimit(String),

@@ -30,6 +30,7 @@ mod cache;
 pub mod config;
 mod counters;
 mod error;
+mod failures;
 mod fetch;
 mod looping;
 mod manager;

@@ -20,6 +20,7 @@ use crate::cache::Cache;
 use crate::config::ScrapeConfig;
 use crate::counters::Counters;
 use crate::error::ScrapeError;
+use crate::failures::{FailureLog, FailureLogs};
 use crate::fetch::Fetcher;
 use crate::metadata::{Table, Tables};
 use crate::pace::Grid;
@@ -39,9 +40,12 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     pub(crate) tolerance: Millis,
     pub(crate) exemplars: bool,
+    /// Whether start timestamps are taken.
+    pub(crate) starts: bool,
     /// How many bodies may be read at the same time.
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) buffers: Buffers,
+    pub(crate) failures: FailureLogs,
 }
 
 /// What all loops of a job share.
@@ -53,6 +57,7 @@ pub(crate) struct Job {
     pub(crate) fallback: Option<ScrapeProtocol>,
     pub(crate) fetcher: Fetcher,
     pub(crate) tables: Arc<Tables>,
+    pub(crate) failures: Option<Arc<FailureLog>>,
     pub(crate) shared: Arc<Shared>,
     /// Set while the job has too many targets.
     pub(crate) too_many: Arc<Mutex<Option<(usize, u64)>>>,
@@ -248,6 +253,9 @@ impl Loop {
         for series in gone {
             rows.batch.push(series, ts, STALE_NAN);
         }
+        if self.job.shared.starts {
+            rows.batch.starts.resize(rows.batch.len(), 0);
+        }
         let duration = began.elapsed().as_secs_f64();
         self.report(&error, ts, duration);
         let reports = rows.batch.len();
@@ -300,6 +308,10 @@ impl Loop {
                 state.last_error.clear();
             }
             Some(error) => {
+                if let Some(log) = &self.job.failures {
+                    let clock = &*self.job.shared.clock;
+                    log.write(clock, &self.job.config.job_name, &self.target.url, error);
+                }
                 state.health = Health::Down;
                 state.last_error = error.to_string();
                 tracing::debug!(
@@ -318,6 +330,7 @@ impl Loop {
             ScrapeError::BodySizeLimit => counters.body_size_limit.inc(),
             ScrapeError::SampleLimit => counters.sample_limit.inc(),
             ScrapeError::LabelLimit(_) => counters.label_limits.inc(),
+            ScrapeError::BucketLimit => counters.bucket_limit.inc(),
             _ => {}
         }
     }
@@ -326,16 +339,16 @@ impl Loop {
     /// back; that is nobody's fault.
     fn count(&self, appended: &Appended, samples: usize, counts: &Counts) {
         let (mut order, mut duplicates, mut bounds) = (0, counts.duplicates, counts.out_of_bounds);
-        for rejected in appended
-            .rejected
-            .iter()
-            .filter(|r| r.column == Column::Floats && r.row < samples)
-        {
+        for rejected in appended.rejected.iter().filter(|r| match r.column {
+            Column::Floats => r.row < samples,
+            Column::Histograms => true,
+            Column::Exemplars => false,
+        }) {
             match rejected.reason {
                 Reject::OutOfOrder => order += 1,
                 Reject::Duplicate => duplicates += 1,
                 Reject::OutOfBounds | Reject::TooOld | Reject::TooFarInFuture => bounds += 1,
-                // No float is refused for these.
+                // No sample gets here with these.
                 Reject::InvalidHistogram(_)
                 | Reject::ExemplarOutOfOrder
                 | Reject::ExemplarLabels => {}

@@ -20,7 +20,7 @@ use crate::error::ScrapeError;
 use crate::fetch::Fetcher;
 use crate::looping::{Buffers, Job, Shared};
 use crate::metadata::{Table, Tables};
-use crate::parse::accept_header;
+use crate::parse::{ScrapeProtocol, accept_header};
 use crate::pool::Pool;
 
 /// What a [`Manager`] works with.
@@ -36,6 +36,8 @@ pub struct Options {
     pub timestamp_tolerance: Millis,
     /// Whether exemplars are stored.
     pub exemplars: bool,
+    /// Whether start timestamps are taken. Protobuf is then asked for first.
+    pub starts: bool,
     /// The host by which others reach this machine, for links to targets on `localhost`.
     pub external_host: Option<String>,
     /// Run what can be run of jobs that ask for something that this version cannot do. Else such a
@@ -51,6 +53,7 @@ impl Default for Options {
             seed: 0,
             timestamp_tolerance: 2,
             exemplars: false,
+            starts: false,
             external_host: None,
             allow_unsupported: false,
         }
@@ -95,8 +98,10 @@ impl Manager {
             seed: options.seed,
             tolerance: options.timestamp_tolerance.max(0),
             exemplars: options.exemplars,
+            starts: options.starts,
             readers: Arc::new(Semaphore::new(processors)),
             buffers: Buffers::default(),
+            failures: Default::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -168,7 +173,7 @@ impl Manager {
             });
         }
         // Without its credentials a job could only fail.
-        let runs = config.http.unsupported().is_empty() && !config.protocols().is_empty();
+        let runs = config.http.unsupported().is_empty();
         tracing::warn!(job = %config.job_name, runs, "{message}");
         Ok(runs)
     }
@@ -183,7 +188,12 @@ impl Manager {
             ..ClientOptions::default()
         };
         let client = HttpClient::new(&config.http, options).map_err(|e| failed(e.to_string()))?;
-        let accept = accept_header(&config.protocols(), config.escaping());
+        let mut protocols = config.protocols();
+        if self.shared.starts && protocols == ScrapeProtocol::DEFAULT {
+            // Nobody chose: protobuf tells starts best.
+            protocols.insert(0, ScrapeProtocol::PrometheusProto);
+        }
+        let accept = accept_header(&protocols, config.escaping());
         let accept = HeaderValue::try_from(accept).map_err(|e| failed(e.to_string()))?;
         let scheme = config.validation();
         let compile = |rules: &[relabel::Config]| {
@@ -201,6 +211,11 @@ impl Manager {
                 limit: usize::try_from(config.body_size_limit.0).unwrap_or(0),
             },
             tables: Arc::<Tables>::default(),
+            failures: self
+                .shared
+                .failures
+                .open(&config.scrape_failure_log_file)
+                .map_err(failed)?,
             shared: Arc::clone(&self.shared),
             too_many: Arc::<Mutex<Option<(usize, u64)>>>::default(),
             config: Arc::new(config.clone()),

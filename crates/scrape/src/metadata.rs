@@ -10,15 +10,40 @@ use model::Str;
 use model::report::{Metadata, MetricType};
 use parking_lot::Mutex;
 
-use crate::parse::{Event, Format, Parser, unescape, unescape_help};
+use crate::parse::proto::{self, Histograms, Item};
+use crate::parse::{Event, Format, ParseError, Parser, Written, unescape, unescape_help};
 
 /// Metadata by metric, ascending.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table(pub(crate) Vec<(Str, Metadata)>);
 
 impl Table {
-    /// Reads the metadata lines of a body that was read before.
-    fn read(body: &[u8], format: Format) -> Self {
+    /// Reads the metadata of a body that was read before.
+    fn read(body: &[u8], written: Written) -> Self {
+        match written {
+            Written::Lines(format) => Self::of_lines(body, format),
+            Written::Protobuf => Self::of_messages(body),
+        }
+    }
+
+    fn of_messages(body: &[u8]) -> Self {
+        let mut metrics: BTreeMap<Str, Metadata> = BTreeMap::new();
+        // What could not be read is not there.
+        let _ = proto::read::<ParseError>(body, Histograms::default(), |item| {
+            if let Item::Family(family) = item {
+                let metadata = Metadata {
+                    kind: family.kind,
+                    help: family.help.into(),
+                    unit: family.unit.into(),
+                };
+                metrics.insert(family.name.into(), metadata);
+            }
+            Ok(())
+        });
+        Self(metrics.into_iter().collect())
+    }
+
+    fn of_lines(body: &[u8], format: Format) -> Self {
         #[derive(Default)]
         struct Parts {
             kind: MetricType,
@@ -83,11 +108,11 @@ pub(crate) struct Tables(Mutex<HashMap<u64, Weak<Table>>>);
 
 impl Tables {
     /// The table whose lines have this fingerprint.
-    pub(crate) fn get(&self, fingerprint: u64, body: &[u8], format: Format) -> Arc<Table> {
+    pub(crate) fn get(&self, fingerprint: u64, body: &[u8], written: Written) -> Arc<Table> {
         if let Some(table) = self.0.lock().get(&fingerprint).and_then(Weak::upgrade) {
             return table;
         }
-        let table = Arc::new(Table::read(body, format));
+        let table = Arc::new(Table::read(body, written));
         let mut tables = self.0.lock();
         tables.retain(|_, table| table.strong_count() > 0);
         tables.insert(fingerprint, Arc::downgrade(&table));

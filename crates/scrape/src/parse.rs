@@ -1,20 +1,24 @@
-//! The exposition formats: Prometheus text 0.0.4 and 1.0.0, and OpenMetrics 1.0.
+//! The exposition formats: Prometheus text 0.0.4 and 1.0.0, OpenMetrics 1.0, and protobuf.
 //!
 //! A [`Parser`] walks over a body and yields [`Event`]s that borrow from it; nothing is allocated
 //! per sample. A series is known by the raw text of its name and labels ([`Series::text`]), which
 //! is what a scraper keeps from one scrape to the next: [`Parser::next_expecting`] compares the
 //! line with the text that stood there last time and then reads no label at all. Labels are built
-//! only when asked for ([`Series::labels`]).
+//! only when asked for ([`Series::labels`]). Protobuf is no lines of text: [`proto::read`] shows what
+//! stands in it.
 //!
 //! What is accepted is what Prometheus 3 accepts (`model/textparse/promlex.l`,
 //! `openmetricslex.l`), which is laxer than the OpenMetrics specification: order and grouping of
 //! families are not enforced.
 
 mod block;
+pub(crate) mod buckets;
+pub(crate) mod collate;
 mod created;
 mod negotiate;
 mod number;
 mod openmetrics;
+pub mod proto;
 mod series;
 mod text;
 
@@ -22,7 +26,7 @@ use model::Millis;
 use model::report::MetricType;
 
 pub use negotiate::{
-    EscapingScheme, Negotiated, NegotiationError, ScrapeProtocol, accept_header, negotiate,
+    EscapingScheme, Negotiated, NegotiationError, ScrapeProtocol, Written, accept_header, negotiate,
 };
 pub use number::{NumberError, format_openmetrics_float, parse_float};
 pub use series::{Exemplar, LabelOptions, Series, labels_of, unescape, unescape_help};

@@ -5,6 +5,7 @@ use model::time::parse_duration;
 use model::{Labels, LabelsBuilder, Millis};
 
 use crate::config::ScrapeConfig;
+use crate::parse::proto::Histograms;
 
 const ADDRESS: &str = "__address__";
 const SCHEME: &str = "__scheme__";
@@ -27,7 +28,7 @@ const SWITCHES: [(&str, &str); 3] = [
 ];
 
 /// Something to be scraped.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// Labels before relabelling.
     pub(crate) discovered: Labels,
@@ -40,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) interval: Millis,
     pub(crate) timeout: Millis,
+    /// What becomes of its histograms.
+    pub(crate) histograms: Histograms,
 }
 
 /// What becomes of discovered labels.
@@ -118,6 +121,10 @@ impl Target {
                 ));
             }
         }
+        let switched = |which: usize| {
+            let text = SWITCHES.get(which).map_or("", |(name, _)| get(name));
+            matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
+        };
         let mut builder = LabelsBuilder::default();
         for (name, value) in relabelled
             .iter()
@@ -141,6 +148,11 @@ impl Target {
             url,
             interval,
             timeout,
+            histograms: Histograms {
+                convert: switched(0),
+                classic: switched(1),
+                native: switched(2),
+            },
         })))
     }
 }

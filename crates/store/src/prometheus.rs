@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use chunk::xor::Encoder;
 use futures_util::StreamExt as _;
 use model::source::Aggregate;
 use model::{
@@ -12,6 +11,7 @@ use model::{
     Matcher, Millis, Rows, Scope, Select, SeriesBatch, Source, SourceError, Str, TimeRange, View,
 };
 use parking_lot::RwLock;
+use prost::Message as _;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
@@ -27,9 +27,6 @@ use crate::stream_of;
 const MAX_FRAME: usize = 256 << 20;
 /// No other answer may be larger, bytes.
 const MAX_ANSWER: usize = 1 << 30;
-/// Samples in a chunk, as Prometheus cuts them.
-const CHUNK_SAMPLES: usize = 120;
-
 /// A Prometheus, asked over HTTP.
 pub struct Prometheus {
     client: HttpClient,
@@ -265,7 +262,14 @@ impl View for PrometheusView {
             if select.skip_chunks {
                 return inner.series(select, &scope, &send).await;
             }
-            inner.read(select, &scope, &send).await
+            let range = TimeRange::new(select.range.min.max(inner.min_time), select.range.max);
+            let endpoint = Endpoint {
+                client: &inner.client,
+                url: format!("{}/api/v1/read", inner.url),
+                headers: &[],
+                without: &[],
+            };
+            endpoint.read(&select, range, &scope, &send).await
         })
     }
 
@@ -326,14 +330,28 @@ impl Prometheus {
         }
         Ok(())
     }
+}
 
-    async fn read(
+/// Where remote read is answered.
+pub(crate) struct Endpoint<'a> {
+    pub(crate) client: &'a HttpClient,
+    pub(crate) url: String,
+    /// Headers to add.
+    pub(crate) headers: &'a [(String, String)],
+    /// Labels to take away from the series.
+    pub(crate) without: &'a [Str],
+}
+
+impl Endpoint<'_> {
+    /// Reads the series of `range`.
+    pub(crate) async fn read(
         &self,
-        select: Select,
+        select: &Select,
+        range: TimeRange,
         scope: &Arc<Scope>,
         send: &Sender<Result<SeriesBatch, SourceError>>,
     ) -> Result<(), SourceError> {
-        let (start, end) = (select.range.min.max(self.min_time), select.range.max);
+        let (start, end) = (range.min, range.max);
         let hints = &select.hints;
         let message = pb::ReadRequest {
             queries: vec![pb::Query {
@@ -355,9 +373,13 @@ impl Prometheus {
             ],
         };
         let body = wire::remote::encode(&message).map_err(unavailable)?;
-        let request =
-            wire::remote::read_request(&self.client, &format!("{}/api/v1/read", self.url), body)
-                .map_err(unavailable)?;
+        let mut request =
+            wire::remote::read_request(self.client, &self.url, body).map_err(unavailable)?;
+        for (name, value) in self.headers {
+            let name = http::HeaderName::try_from(name.as_str()).map_err(unavailable)?;
+            let value = http::HeaderValue::try_from(value.as_str()).map_err(unavailable)?;
+            request.headers_mut().insert(name, value);
+        }
         let ask = async { self.client.send(request).await.map_err(unavailable) };
         let answer = crate::remote::until(scope, ask).await?;
         let status = answer.status();
@@ -386,7 +408,8 @@ impl Prometheus {
                 wire::remote::decode(&body, MAX_ANSWER).map_err(unavailable)?;
             for series in answer.results.into_iter().flat_map(|r| r.timeseries) {
                 let from = collected.batch.len();
-                let bytes = samples(&series, scope, &mut collected.batch);
+                let labels = self.shown(&series.labels);
+                let bytes = samples(&labels, &series, scope, &mut collected.batch)?;
                 if let Some(full) = collected.took(from, bytes, true)?
                     && send.send(Ok(full)).await.is_err()
                 {
@@ -400,7 +423,7 @@ impl Prometheus {
                 while let Some(frame) = frame(&mut held)? {
                     let (from, len) = (collected.batch.len(), frame.len() as u64);
                     model::Statistics::add(&scope.statistics.bytes, len);
-                    chunks(frame, scope, &mut collected.batch)?;
+                    self.chunks(frame, scope, &mut collected.batch)?;
                     if let Some(full) = collected.took(from, len, true)?
                         && send.send(Ok(full)).await.is_err()
                     {
@@ -421,6 +444,43 @@ impl Prometheus {
         }
         if let Some(last) = collected.finish(true)? {
             let _ = send.send(Ok(last)).await;
+        }
+        Ok(())
+    }
+
+    /// Labels without those that are taken away.
+    fn shown(&self, labels: &[pb::Label]) -> Labels {
+        let labels = convert::remote_labels(labels);
+        if self.without.is_empty() {
+            return labels;
+        }
+        let kept = labels.iter().filter(|(n, _)| !self.without.iter().any(|w| **w == **n));
+        Labels::from_sorted(kept)
+    }
+
+    /// The series of a streamed frame; their chunks stay in it.
+    fn chunks(&self, frame: Bytes, scope: &Scope, batch: &mut SeriesBatch) -> Result<(), SourceError> {
+        let answer = wire::remote::chunked(frame).map_err(|e| SourceError::new(Kind::Corrupt, e))?;
+        for series in answer.chunked_series {
+            let labels = self.shown(&series.labels);
+            scope.symbols.intern_labels(&labels, &mut batch.labels);
+            for chunk in series.chunks {
+                let buffer = batch.buffers.len() as u32;
+                batch.chunks.push(ChunkRef {
+                    min: chunk.min_time_ms,
+                    max: chunk.max_time_ms,
+                    // An encoding that cannot be is found out when the chunk is opened.
+                    encoding: Encoding(u8::try_from(chunk.r#type).unwrap_or(0)),
+                    aggregate: Aggregate::Raw,
+                    lane: 0,
+                    buffer,
+                    offset: 0,
+                    // A frame has less than 4 GiB.
+                    len: chunk.data.len() as u32,
+                });
+                batch.buffers.push(chunk.data);
+            }
+            batch.finish_series();
         }
         Ok(())
     }
@@ -459,65 +519,53 @@ fn frame(held: &mut BytesMut) -> Result<Option<Bytes>, SourceError> {
     }
 }
 
-/// The series of a streamed frame; their chunks stay in it.
-fn chunks(frame: Bytes, scope: &Scope, batch: &mut SeriesBatch) -> Result<(), SourceError> {
-    let answer = wire::remote::chunked(frame).map_err(|e| SourceError::new(Kind::Corrupt, e))?;
-    for series in answer.chunked_series {
-        let labels = convert::remote_labels(&series.labels);
-        scope.symbols.intern_labels(&labels, &mut batch.labels);
-        for chunk in series.chunks {
-            let buffer = batch.buffers.len() as u32;
-            batch.chunks.push(ChunkRef {
-                min: chunk.min_time_ms,
-                max: chunk.max_time_ms,
-                // An encoding that cannot be is found out when the chunk is opened.
-                encoding: Encoding(u8::try_from(chunk.r#type).unwrap_or(0)),
-                aggregate: Aggregate::Raw,
-                lane: 0,
-                buffer,
-                offset: 0,
-                // A frame has less than 4 GiB.
-                len: chunk.data.len() as u32,
-            });
-            batch.buffers.push(chunk.data);
-        }
-        batch.finish_series();
-    }
-    Ok(())
-}
-
 /// A series of samples as chunks; returns their bytes.
-fn samples(series: &pb::TimeSeries, scope: &Scope, batch: &mut SeriesBatch) -> u64 {
-    let labels = convert::remote_labels(&series.labels);
-    scope.symbols.intern_labels(&labels, &mut batch.labels);
+fn samples(
+    labels: &Labels,
+    series: &pb::TimeSeries,
+    scope: &Scope,
+    batch: &mut SeriesBatch,
+) -> Result<u64, SourceError> {
+    scope.symbols.intern_labels(labels, &mut batch.labels);
     let buffer = batch.buffers.len() as u32;
     let mut bytes = Vec::new();
-    for part in series.samples.chunks(CHUNK_SAMPLES) {
-        let (Some(first), Some(last)) = (part.first(), part.last()) else {
-            continue;
-        };
-        let mut encoder = Encoder::new();
-        for sample in part {
-            encoder.append(sample.timestamp, sample.value);
+    let mut chunker = chunk::Chunker::default();
+    let mut histograms = series.histograms.iter().peekable();
+    let mut histogram = |chunker: &mut chunk::Chunker, before: Millis| {
+        while let Some(message) = histograms.next_if(|h| h.timestamp < before) {
+            let read = wire::histogram::read(&message.encode_to_vec());
+            let sample = read.map_err(|e| SourceError::new(Kind::Corrupt, e.to_string()))?;
+            chunker.histogram(&chunk::HistogramRow {
+                ts: sample.ts,
+                start: 0,
+                value: sample.value,
+            })?;
         }
-        let chunk = encoder.bytes();
+        Ok::<(), SourceError>(())
+    };
+    for sample in &series.samples {
+        histogram(&mut chunker, sample.timestamp)?;
+        chunker.float(sample.timestamp, 0, sample.value);
+    }
+    histogram(&mut chunker, Millis::MAX)?;
+    for chunk in chunker.finish() {
         batch.chunks.push(ChunkRef {
-            min: first.timestamp,
-            max: last.timestamp,
-            encoding: Encoding::XOR,
+            min: chunk.range.min,
+            max: chunk.range.max,
+            encoding: chunk.encoding,
             aggregate: Aggregate::Raw,
             lane: 0,
             buffer,
             // An answer has less than 4 GiB, and chunks are smaller than samples.
             offset: bytes.len() as u32,
-            len: chunk.len() as u32,
+            len: chunk.data.len() as u32,
         });
-        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(&chunk.data);
     }
     batch.finish_series();
     let len = bytes.len() as u64;
     batch.buffers.push(bytes.into());
-    len
+    Ok(len)
 }
 
 /// How long a sidecar waits between two tries to reach its Prometheus.

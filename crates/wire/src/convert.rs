@@ -73,6 +73,15 @@ pub fn to_remote_matchers(list: &[Matcher]) -> Vec<crate::proto::prometheus::Lab
         .collect()
 }
 
+/// The matchers of a remote read.
+pub fn from_remote_matchers(
+    list: &[crate::proto::prometheus::LabelMatcher],
+) -> Result<Vec<Matcher>, ConvertError> {
+    list.iter()
+        .map(|m| matcher(m.r#type, &m.name, &m.value))
+        .collect()
+}
+
 /// A label set, whatever its order on the wire.
 pub fn labels(list: &[pb::Label]) -> Labels {
     Labels::from_pairs(list.iter().map(|l| (l.name.as_str(), l.value.as_str())))

@@ -3,7 +3,8 @@
 //! - [`server`] puts an [`axum::Router`] on the network, [`client`] asks others over HTTP.
 //! - [`grpc`] does both for gRPC: [`grpc::Server`] and [`grpc::Channel`].
 //! - [`proto`] has the generated messages of Prometheus and Thanos, [`convert`] turns them into the
-//!   words of `model` and back, and [`series`] does so for series without messages in between.
+//!   words of `model` and back, and [`series`] does so for series without messages in between;
+//!   [`fields`] walks over any message without one, [`put`] writes one.
 //!
 //! ```
 //! use model::{Labels, SeriesBatch, Symbols};
@@ -29,8 +30,11 @@
 
 pub mod client;
 pub mod convert;
+pub mod fields;
 pub mod grpc;
+pub mod histogram;
 pub mod proto;
+pub mod put;
 pub mod remote;
 pub mod series;
 pub mod server;

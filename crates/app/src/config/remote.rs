@@ -227,6 +227,24 @@ impl RemoteWrite {
     }
 }
 
+impl RemoteWrite {
+    /// The keys that are set and that this version cannot obey.
+    pub(super) fn unsupported(&self) -> Vec<&'static str> {
+        let mut keys = self.http.unsupported();
+        for (set, key) in [
+            (self.sigv4.is_some(), "sigv4"),
+            (self.azuread.is_some(), "azuread"),
+            (self.google_iam.is_some(), "google_iam"),
+            (self.round_robin_dns, "round_robin_dns"),
+        ] {
+            if set {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+}
+
 impl RemoteRead {
     fn judge(&mut self) -> Result<(), String> {
         if self.url.is_none() {

@@ -99,6 +99,8 @@ pub struct Reload {
     rules: Arc<Rules>,
     db: Arc<tsdb::Db>,
     storage: Arc<Storage>,
+    writes: Arc<ingest::RemoteWrites>,
+    receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
@@ -110,6 +112,8 @@ impl Reload {
         rules: Arc<Rules>,
         db: Arc<tsdb::Db>,
         storage: Storage,
+        writes: Arc<ingest::RemoteWrites>,
+        receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     ) -> Self {
         Self {
             current,
@@ -117,6 +121,8 @@ impl Reload {
             rules,
             db,
             storage: Arc::new(storage),
+            writes,
+            receiver,
             one_at_a_time: Arc::default(),
         }
     }
@@ -128,11 +134,16 @@ impl Reload {
             let current = Arc::clone(&self.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
             let labels = self.current.labels_of(&loaded);
+            let writes = super::remote::writes(&loaded.config, &labels)?;
             self.rules.apply(&loaded.config, &labels).await?;
             self.targets.apply(&loaded.jobs).await?;
             let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
             let config = loaded.config.clone();
             tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
+            self.writes.apply(writes).await?;
+            if let Some((receiver, push)) = &self.receiver {
+                receiver.set_otlp(push.otlp(&loaded.config));
+            }
             self.current.put(loaded);
             anyhow::Ok(())
         }

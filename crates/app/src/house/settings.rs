@@ -93,6 +93,8 @@ pub struct Storage {
     pub wal: WalOptions,
     /// Whether exemplars are kept (`exemplar-storage`).
     pub exemplars: bool,
+    /// What is done with start timestamps (`created-timestamp-zero-ingestion`, `st-storage`).
+    pub starts: tsdb::Starts,
 }
 
 impl Storage {
@@ -140,6 +142,13 @@ impl Storage {
             uploaded_elsewhere: path(typed, "storage.tsdb.delay-compact-file.path"),
             lock: !typed.switch("storage.tsdb.no-lockfile"),
             exemplars: asked(typed, "exemplar-storage"),
+            starts: if asked(typed, "st-storage") {
+                tsdb::Starts::Store
+            } else if asked(typed, "created-timestamp-zero-ingestion") {
+                tsdb::Starts::Zeros
+            } else {
+                tsdb::Starts::Ignore
+            },
             wal: WalOptions {
                 compression: compression(typed)?,
                 segment_size,
@@ -259,6 +268,11 @@ impl Queries {
                 "promql-delayed-name-removal" => delayed_name_removal = true,
                 "use-start-timestamps" => start_timestamps = true,
                 name if features.enable(name) => {}
+                // Those that other rooms ask for.
+                "created-timestamp-zero-ingestion"
+                | "st-storage"
+                | "metadata-wal-records"
+                | "otlp-native-delta-ingestion" => {}
                 // Always on here, or absorbed by Prometheus 3: charts still pass them.
                 "native-histograms"
                 | "ooo-native-histograms"
@@ -345,7 +359,7 @@ impl Bucket {
     }
 }
 
-fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
+pub(super) fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
     typed
         .text(flag)
         .filter(|t| !t.is_empty())
@@ -353,7 +367,7 @@ fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
 }
 
 /// Whether a feature was asked for.
-fn asked(typed: &Typed<'_>, feature: &str) -> bool {
+pub(super) fn asked(typed: &Typed<'_>, feature: &str) -> bool {
     let lists = typed.list("enable-feature").into_iter();
     lists
         .flat_map(|l| l.split(','))

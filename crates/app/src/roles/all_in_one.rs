@@ -95,6 +95,8 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         storage,
         queries,
         rules: house::rules::Settings::from_flags(typed)?,
+        push: house::push::Settings::from_flags(typed)?,
+        flush_deadline: model::time::span(typed.duration("storage.remote.flush-deadline")?),
         bucket,
         memory,
         timestamp_tolerance,

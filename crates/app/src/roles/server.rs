@@ -39,6 +39,8 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         storage: settings::Storage::from_flags(typed, dir, None)?,
         queries: settings::Queries::from_flags(typed)?,
         rules: house::rules::Settings::from_flags(typed)?,
+        push: house::push::Settings::from_flags(typed)?,
+        flush_deadline: model::time::span(typed.duration("storage.remote.flush-deadline")?),
         memory: limits::Memory::from_flags(typed)?,
         timestamp_tolerance: super::tolerance(typed)?,
         discovery_throttle: super::throttle(typed)?,

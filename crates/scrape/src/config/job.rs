@@ -42,13 +42,13 @@ settings! {
         pub scrape_protocols ("scrape_protocols"): Option<Vec<String>>;
         /// What to take an answer for that does not say what it is.
         pub fallback_scrape_protocol ("fallback_scrape_protocol"): String;
-        /// Scrape native histograms; not supported in use.
+        /// Scrape native histograms.
         pub scrape_native_histograms ("scrape_native_histograms"): Option<bool>;
         /// Scrape classic histograms beside native ones.
         pub always_scrape_classic_histograms ("always_scrape_classic_histograms"): Option<bool>;
-        /// Make native histograms of classic ones; not supported in use.
+        /// Make native histograms of classic ones.
         pub convert_classic_histograms_to_nhcb ("convert_classic_histograms_to_nhcb"): Option<bool>;
-        /// Where failed scrapes are logged; not supported in use.
+        /// Where failed scrapes are logged.
         pub scrape_failure_log_file ("scrape_failure_log_file"): String;
         /// The path of the URL.
         pub metrics_path ("metrics_path"): String = "/metrics".to_owned();
@@ -237,12 +237,10 @@ impl ScrapeConfig {
         self.metric_name_escaping_scheme.parse().unwrap_or_default()
     }
 
-    /// The formats to ask for. Protobuf is left out: it cannot be read yet.
+    /// The formats to ask for.
     pub fn protocols(&self) -> Vec<ScrapeProtocol> {
         let names = self.scrape_protocols.as_deref().unwrap_or_default();
-        let all = names.iter().filter_map(|name| name.parse().ok());
-        all.filter(|p| *p != ScrapeProtocol::PrometheusProto)
-            .collect()
+        names.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
     /// What to take an answer for that does not say what it is.
@@ -255,21 +253,6 @@ impl ScrapeConfig {
         let mut keys: Vec<String> = Vec::new();
         keys.extend(self.discovery.unsupported().into_iter().map(str::to_owned));
         keys.extend(self.http.unsupported().into_iter().map(str::to_owned));
-        if self.scrape_native_histograms == Some(true) {
-            keys.push("scrape_native_histograms".to_owned());
-        }
-        if self.convert_classic_histograms_to_nhcb == Some(true) {
-            keys.push("convert_classic_histograms_to_nhcb".to_owned());
-        }
-        if !self.scrape_failure_log_file.is_empty() {
-            keys.push("scrape_failure_log_file".to_owned());
-        }
-        if self.protocols().is_empty() {
-            keys.push("scrape_protocols: PrometheusProto".to_owned());
-        }
-        if self.fallback() == Some(ScrapeProtocol::PrometheusProto) {
-            keys.push("fallback_scrape_protocol: PrometheusProto".to_owned());
-        }
         keys
     }
 

@@ -39,20 +39,18 @@ impl Loop {
                 .map_err(|e| ScrapeError::Sink(e.to_string()))?;
             for (fresh, series) in rows.fresh.iter().zip(&refs) {
                 self.memory.cache.set_ref(fresh.place, *series);
-                if let Some(row) = rows.batch.refs.get_mut(fresh.row) {
-                    *row = *series;
-                }
             }
-            for (row, fresh) in &rows.again {
-                if let (Some(row), Some(series)) = (rows.batch.refs.get_mut(*row), refs.get(*fresh))
-                {
-                    *row = *series;
+            for (row, fresh) in std::mem::take(&mut rows.pending) {
+                if let Some(series) = refs.get(fresh) {
+                    rows.set_series(row, *series);
                 }
             }
         }
-        for (exemplar, row) in rows.batch.exemplars.iter_mut().zip(&rows.exemplar_rows) {
-            if let Some(series) = rows.batch.refs.get(*row) {
-                exemplar.series = *series;
+        for (i, row) in rows.exemplar_rows.iter().enumerate() {
+            if let Some(series) = rows.series(*row)
+                && let Some(exemplar) = rows.batch.exemplars.get_mut(i)
+            {
+                exemplar.series = series;
             }
         }
         Ok(())
@@ -85,6 +83,10 @@ impl Loop {
             for (series, value) in self.memory.reports.iter().zip(values) {
                 batch.push(*series, ts, *value);
             }
+            if self.job.shared.starts {
+                batch.starts.truncate(reports);
+                batch.starts.resize(batch.refs.len(), 0);
+            }
             // The sink takes the batch away, and may refuse it.
             copy(&batch, spare);
             match sink.append(batch).await {
@@ -108,13 +110,18 @@ impl Loop {
         reports: usize,
         expired: &[usize],
     ) -> Result<(), ScrapeError> {
-        if expired.iter().any(|row| *row >= reports) {
+        // Behind the floats the histograms are counted.
+        let floats = batch.refs.len();
+        if expired.iter().any(|row| (reports..floats).contains(row)) {
             self.memory.reports.clear();
         }
+        let histogram = |row: &usize| row.checked_sub(floats);
         let wanted: hashbrown::HashSet<SeriesRef> = expired
             .iter()
-            .filter(|row| **row < reports)
-            .filter_map(|row| batch.refs.get(*row).copied())
+            .filter_map(|row| match histogram(row) {
+                Some(row) => batch.histograms.get(row).map(|h| h.series),
+                None => batch.refs.get(*row).filter(|_| *row < reports).copied(),
+            })
             .collect();
         let mutator = mutator(&self.job, &self.target);
         let mut places = Vec::new();
@@ -138,8 +145,12 @@ impl Loop {
             self.memory.cache.set_ref(place, new);
             renewed.insert(old, new);
         }
-        for row in expired.iter().filter(|row| **row < reports) {
-            let Some(series) = batch.refs.get_mut(*row) else {
+        for row in expired {
+            let series = match histogram(row) {
+                Some(row) => batch.histograms.get_mut(row).map(|h| &mut h.series),
+                None => batch.refs.get_mut(*row).filter(|_| *row < reports),
+            };
+            let Some(series) = series else {
                 continue;
             };
             // What is not in the cache any more had only its end to be marked, and has ended.
@@ -201,6 +212,8 @@ fn drop_unresolved(batch: &mut Batch) {
     filter(&mut batch.refs, &keep);
     filter(&mut batch.ts, &keep);
     filter(&mut batch.values, &keep);
+    filter(&mut batch.starts, &keep);
+    batch.histograms.retain(|h| h.series != UNRESOLVED);
 }
 
 fn copy(from: &Batch, to: &mut Batch) {
@@ -208,5 +221,7 @@ fn copy(from: &Batch, to: &mut Batch) {
     to.refs.extend_from_slice(&from.refs);
     to.ts.extend_from_slice(&from.ts);
     to.values.extend_from_slice(&from.values);
+    to.starts.extend_from_slice(&from.starts);
+    to.histograms.extend_from_slice(&from.histograms);
     to.exemplars.extend_from_slice(&from.exemplars);
 }

@@ -9,8 +9,8 @@ use crate::cache::Cache;
 use crate::error::ScrapeError;
 use crate::metadata::Table;
 use crate::mutate::{LabelLimits, Mutator};
-use crate::parse::{self, Format};
-use crate::samples::{Counts, Reader, Rows};
+use crate::parse;
+use crate::samples::{Counts, Reader, Rows, finest_schema};
 use crate::target::Target;
 
 /// Bodies up to this size are read where they were fetched; what takes longer goes to a thread
@@ -137,13 +137,18 @@ impl Work {
             track_timestamps: self.job.config.track_timestamps_staleness,
             sample_limit: self.job.config.sample_limit,
             exemplars: self.job.shared.exemplars,
+            starts: self.job.shared.starts,
+            histograms: self.target.histograms,
+            bucket_limit: self.job.config.native_histogram_bucket_limit,
+            max_schema: finest_schema(self.job.config.native_histogram_min_bucket_factor),
         };
-        let format: Format = negotiated.format;
-        let (counted, result) = reader.read(body, format, self.ts, &mut self.cache, &mut self.rows);
+        let written = negotiated.written;
+        let (cache, rows) = (&mut self.cache, &mut self.rows);
+        let (counted, result) = reader.read(body, written, self.ts, cache, rows);
         *counts = counted;
         result?;
         if counts.metadata != self.fingerprint && counts.metadata != 0 {
-            let made = self.job.tables.get(counts.metadata, body, format);
+            let made = self.job.tables.get(counts.metadata, body, written);
             *table = Some((counts.metadata, made));
         }
         Ok(())

@@ -140,11 +140,20 @@ pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> 
     header
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Written {
+    /// In lines of text: see [`super::Parser`].
+    Lines(Format),
+    /// As delimited protobuf: see [`super::proto`].
+    Protobuf,
+}
+
 /// The format of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// How the body is to be read.
-    pub format: Format,
+    pub written: Written,
     /// What was wrong with the header, when the fallback had to be taken.
     pub warning: Option<String>,
 }
@@ -155,12 +164,6 @@ pub enum NegotiationError {
     /// No `Content-Type` that can be used, and no fallback.
     #[error("{0}")]
     NoFormat(String),
-    /// Delimited protobuf, which is not read yet.
-    #[error(
-        "the target answered in the protobuf format, which is not supported yet; \
-         remove PrometheusProto from scrape_protocols and fallback_scrape_protocol"
-    )]
-    Protobuf,
 }
 
 /// Decides how to read an answer from its `Content-Type` and the configured fallback.
@@ -207,12 +210,12 @@ pub fn negotiate(
             )));
         }
     };
-    let format = match essence.as_str() {
-        "application/openmetrics-text" => Format::OpenMetrics,
-        "text/plain" => Format::Text,
-        _ => return Err(NegotiationError::Protobuf),
+    let written = match essence.as_str() {
+        "application/openmetrics-text" => Written::Lines(Format::OpenMetrics),
+        "text/plain" => Written::Lines(Format::Text),
+        _ => Written::Protobuf,
     };
-    Ok(Negotiated { format, warning })
+    Ok(Negotiated { written, warning })
 }
 
 /// The media type without its parameters, in lower case, checked as Go's

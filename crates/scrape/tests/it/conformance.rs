@@ -5,8 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use model::Labels;
 use scrape::parse::{
-    Event, Format, NegotiationError, ParseError, Parser, ScrapeProtocol, negotiate, unescape,
-    unescape_help,
+    Event, Format, ParseError, Parser, ScrapeProtocol, Written, negotiate, unescape, unescape_help,
 };
 use serde_json::{Value, json};
 
@@ -239,24 +238,54 @@ fn content_types() {
         };
         let (parser, message) = match negotiate(text("content_type"), fallback) {
             Ok(n) => {
-                let parser = if n.format == Format::Text {
-                    "prom"
-                } else {
-                    "openmetrics"
+                let parser = match n.written {
+                    Written::Lines(Format::Text) => "prom",
+                    Written::Lines(Format::OpenMetrics) => "openmetrics",
+                    Written::Protobuf => "protobuf",
                 };
                 (parser, n.warning.unwrap_or_default())
             }
-            // Known, and refused until it is built.
-            Err(NegotiationError::Protobuf) => ("protobuf", String::new()),
             Err(e) => ("nil", e.to_string()),
         };
         assert_eq!(parser, text("parser"), "{row}");
-        if parser != "protobuf" {
-            assert!(
-                message.contains(text("warning_or_error_contains")),
-                "{row}: {message}"
-            );
-        }
+        assert!(
+            message.contains(text("warning_or_error_contains")),
+            "{row}: {message}"
+        );
     }
     println!("{} content types negotiated", rows.len());
+}
+
+#[test]
+fn protobuf_of_all_types() {
+    use scrape::parse::proto::{Histograms, Item, Shown, read};
+    let Some(folder) = data::folder("textparse") else {
+        return;
+    };
+    let body = std::fs::read(folder.join("protobuf/all_types.delimited.binpb")).unwrap();
+    for native in [false, true] {
+        let histograms = Histograms {
+            native,
+            classic: true,
+            convert: false,
+        };
+        let (mut families, mut floats, mut natives) = (0, 0, 0);
+        read::<ParseError>(&body, histograms, |item| {
+            match item {
+                Item::Family(_) => families += 1,
+                Item::Sample(sample) => {
+                    scrape::parse::labels_of(sample.text, sample.kind, Default::default())?;
+                    match sample.value {
+                        Shown::Float(_) => floats += 1,
+                        Shown::Histogram(_) => natives += 1,
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        println!("protobuf: {families} families, {floats} floats, {natives} native histograms");
+        assert_eq!((families, natives > 0), (20, native));
+        assert!(floats > 20);
+    }
 }

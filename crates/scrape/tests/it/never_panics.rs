@@ -70,6 +70,17 @@ proptest! {
     }
 
     #[test]
+    fn on_hostile_messages(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        use scrape::parse::{ParseError, proto};
+        for convert in [false, true] {
+            let histograms = proto::Histograms { native: true, classic: true, convert };
+            // Behind its true length the message is looked into.
+            let delimited = [&[body.len() as u8 & 0x7f], body.as_slice()].concat();
+            let _ = proto::read::<ParseError>(&delimited, histograms, |_| Ok(()));
+        }
+    }
+
+    #[test]
     fn on_hostile_headers(header in "[ -~]{0,40}") {
         let _ = negotiate(&header, None);
     }

@@ -2,7 +2,7 @@
 
 use model::Labels;
 use scrape::parse::{
-    EscapingScheme, Event, Format, Parser, ScrapeProtocol, Series, accept_header,
+    EscapingScheme, Event, Format, Parser, ScrapeProtocol, Series, Written, accept_header,
     format_openmetrics_float, negotiate, parse_float,
 };
 
@@ -185,8 +185,8 @@ fn asking() {
     assert_eq!(
         negotiate("Text/Plain; version=0.0.4; charset=\"utf-8\"", None)
             .unwrap()
-            .format,
-        Format::Text
+            .written,
+        Written::Lines(Format::Text)
     );
     assert!(negotiate("text/html", None).is_err());
 }

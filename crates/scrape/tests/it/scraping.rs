@@ -43,6 +43,10 @@ impl Exporter {
             n.fetch_add(1, Ordering::SeqCst);
             *h.lock() = request_headers;
             let (status, kind, body) = a.lock().clone();
+            let body: Vec<u8> = match kind {
+                PROTOBUF => body.chars().map(|c| c as u8).collect(),
+                _ => body.into_bytes(),
+            };
             async move {
                 (
                     StatusCode::from_u16(status).unwrap(),
@@ -80,6 +84,10 @@ impl Exporter {
         panic!("not scraped");
     }
 }
+
+/// An answer in protobuf, as text only the test's server can hold: one latin-1 character a byte.
+const PROTOBUF: &str = "application/vnd.google.protobuf; \
+     proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
 struct Set {
     sink: Arc<MemorySink>,
@@ -509,14 +517,17 @@ async fn a_job_that_cannot_be_set_up_changes_nothing() {
     let exporter = Exporter::start("a 1\n").await;
     let set = Set::new();
     set.job("", &[&exporter.address]).await;
-    let bad = config("oauth2: {client_id: a, token_url: b}");
+    let bad = config("tls_config: {ca_ref: a}");
     let error = set
         .manager
         .apply(std::slice::from_ref(&bad))
         .await
         .unwrap_err()
         .to_string();
-    assert_eq!(error, "job \"test\": not supported in this version: oauth2");
+    assert_eq!(
+        error,
+        "job \"test\": not supported in this version: tls_config.ca_ref"
+    );
     exporter.scraped(2).await;
     assert_eq!(set.last("up"), Some(1.0));
     set.manager.stop().await;
@@ -597,4 +608,166 @@ async fn a_real_node_exporter() {
     let metadata = set.manager.metadata(Some("node_load1"));
     assert!(metadata.is_empty(), "stopped managers know no targets");
     println!("{} series of a real node_exporter", set.samples().len());
+}
+
+fn histogram_body(count: u64) -> String {
+    use prost::Message as _;
+    use wire::proto::io::prometheus::client as pb;
+    let family = pb::MetricFamily {
+        name: Some("h".into()),
+        r#type: Some(pb::MetricType::Histogram as i32),
+        metric: vec![pb::Metric {
+            histogram: Some(pb::Histogram {
+                sample_count: Some(2 * count),
+                sample_sum: Some(1.0),
+                schema: Some(8),
+                positive_span: vec![pb::BucketSpan {
+                    offset: Some(1),
+                    length: Some(2),
+                }],
+                positive_delta: vec![count as i64, 0],
+                bucket: vec![pb::Bucket {
+                    cumulative_count: Some(count),
+                    upper_bound: Some(1.0),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    family
+        .encode_length_delimited_to_vec()
+        .into_iter()
+        .map(char::from)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn native_histograms_come_in_protobuf() {
+    let exporter = Exporter::start("").await;
+    exporter.answer(200, PROTOBUF, &histogram_body(3));
+    let set = Set::new();
+    set.job(
+        "scrape_native_histograms: true, always_scrape_classic_histograms: true, \
+         native_histogram_min_bucket_factor: 2",
+        &[&exporter.address],
+    )
+    .await;
+    exporter.scraped(2).await;
+    let accept = exporter.headers.lock()["accept"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        accept.starts_with("application/vnd.google.protobuf;"),
+        "{accept}"
+    );
+    // The sink loses its references: histograms are resolved again too.
+    set.sink.expire();
+    exporter.scraped(2).await;
+    assert_eq!(set.last("up"), Some(1.0));
+    assert_eq!(set.last("h_count"), Some(6.0));
+    assert_eq!(set.last(r#"h_bucket{le="1.0"}"#), Some(3.0));
+    let of = |name: &str| {
+        let mut rows = Vec::new();
+        for series in set.sink.stored() {
+            if series.labels.name() == name {
+                rows = series.histograms.clone();
+            }
+        }
+        rows
+    };
+    let rows = of("h");
+    assert!(rows.len() >= 3, "{rows:?}");
+    match &rows.last().unwrap().value {
+        model::histogram::Histogram::Int(h) => assert_eq!((h.schema, h.count), (0, 6)),
+        other => panic!("{other:?}"),
+    }
+    // Gone, and marked.
+    exporter.answer(200, TEXT, "other 1\n");
+    exporter.scraped(2).await;
+    set.manager.stop().await;
+    assert!(set.sink.stale_markers() >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classic_histograms_are_converted() {
+    let exporter = Exporter::start(
+        "# TYPE h histogram\nh_bucket{a=\"1\",le=\"1\"} 2\nh_bucket{le=\"+Inf\",a=\"1\"} 5\n\
+         h_sum{a=\"1\"} 7\nh_count{a=\"1\"} 5\nh_bucket{a=\"2\",le=\"+Inf\"} 1\n\
+         # TYPE other counter\nother 4\n",
+    )
+    .await;
+    let set = Set::new();
+    set.job(
+        "convert_classic_histograms_to_nhcb: true",
+        &[&exporter.address],
+    )
+    .await;
+    exporter.scraped(3).await;
+    set.manager.stop().await;
+    assert_eq!(set.last("other"), Some(4.0));
+    let names: Vec<String> = set.samples().into_keys().collect();
+    assert!(!names.iter().any(|n| n.starts_with("h_")), "{names:?}");
+    let histograms: Vec<_> = set
+        .sink
+        .stored()
+        .into_iter()
+        .filter(|s| !s.histograms.is_empty())
+        .map(|s| {
+            (
+                s.labels.get("a").unwrap().to_owned(),
+                s.histograms[0].value.clone(),
+            )
+        })
+        .collect();
+    assert_eq!(histograms.len(), 2);
+    match &histograms[0].1 {
+        model::histogram::Histogram::Int(h) => {
+            assert_eq!((h.schema, h.count, h.sum), (-53, 5, 7.0));
+            assert_eq!(*h.custom_values, [1.0]);
+        }
+        other => panic!("{other:?}"),
+    }
+    // The report counts what was shown.
+    assert_eq!(set.last("scrape_samples_scraped"), Some(3.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histograms_beyond_the_limit_are_made_coarser() {
+    let exporter = Exporter::start("").await;
+    exporter.answer(200, PROTOBUF, &histogram_body(3));
+    let set = Set::new();
+    set.job(
+        "scrape_native_histograms: true, native_histogram_bucket_limit: 1",
+        &[&exporter.address],
+    )
+    .await;
+    exporter.scraped(2).await;
+    // Two buckets next to each other fall together when the resolution is lowered.
+    assert_eq!(set.last("up"), Some(1.0));
+    set.manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_scrapes_are_logged_to_a_file() {
+    let exporter = Exporter::start("").await;
+    exporter.answer(500, TEXT, "");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("failures.log");
+    let set = Set::new();
+    set.job(
+        &format!("scrape_failure_log_file: {}", file.display()),
+        &[&exporter.address],
+    )
+    .await;
+    exporter.scraped(2).await;
+    set.manager.stop().await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["msg"].as_str().unwrap().contains("500"), "{line}");
+    assert!(line["target"].as_str().unwrap().contains(&exporter.address));
 }

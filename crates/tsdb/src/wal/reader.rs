@@ -85,6 +85,27 @@ impl SegmentReader<File> {
     }
 }
 
+impl SegmentReader<File> {
+    /// Opens a segment at a place where a record ended ([`SegmentReader::good_offset`]), to read on
+    /// in a log that grows.
+    pub fn open_at(path: &Path, offset: u64) -> Result<Self, Error> {
+        use std::io::{Seek as _, SeekFrom};
+        let mut file = File::open(path).map_err(Error::io("opening", path))?;
+        let within = offset % PAGE as u64;
+        file.seek(SeekFrom::Start(offset - within))
+            .map_err(Error::io("reading", path))?;
+        let mut reader = Self::new(file);
+        reader.base = offset - within;
+        reader.good = offset;
+        match reader.fill() {
+            // Less than a page: it fits into a usize.
+            Ok(_) => reader.at = (within as usize).min(reader.buffer.len()),
+            Err(e) => return Err(e.at(path, offset)),
+        }
+        Ok(reader)
+    }
+}
+
 impl SegmentReader<Box<dyn Read + Send>> {
     /// Opens a segment of any files.
     pub fn open_on(fs: &dyn Fs, path: &Path) -> Result<Self, Error> {

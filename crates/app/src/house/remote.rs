@@ -1,0 +1,80 @@
+//! `remote_write` sections as the sender understands them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ingest::receive::Message;
+use ingest::send::{Queue, Settings};
+use model::time::span;
+use model::{Labels, relabel};
+
+use crate::config::{Config, RemoteWrite};
+
+/// What is to be sent where, under a configuration that was judged.
+pub fn writes(config: &Config, external_labels: &Labels) -> Result<Vec<Settings>> {
+    let scheme = config.scheme();
+    config
+        .remote_write
+        .iter()
+        .map(|remote| {
+            let url = remote.url();
+            let relabel = relabel::compile(&remote.write_relabel_configs, scheme)
+                .with_context(|| format!("remote_write {:?}", url.redacted()))?;
+            let fingerprint = format!("{remote:?} {external_labels}");
+            let hash = fingerprint_hash(&format!("{:?}", url.redacted()));
+            let name = match remote.name.as_str() {
+                // Nameless ones are told apart by a few letters of a hash, as Prometheus does it.
+                "" => hash,
+                name => name.to_owned(),
+            };
+            Ok(Settings {
+                name,
+                url: url.as_str().to_owned(),
+                shown_url: url.redacted().to_string(),
+                http: remote.http.clone(),
+                timeout: span(remote.remote_timeout.0),
+                headers: remote.headers.clone(),
+                relabel,
+                fingerprint,
+                external_labels: external_labels.clone(),
+                exemplars: remote.send_exemplars,
+                histograms: remote.send_native_histograms,
+                message: remote.protobuf_message.parse().unwrap_or(Message::V1),
+                queue: queue(remote),
+                metadata_every: remote
+                    .metadata_config
+                    .send
+                    .then(|| span(remote.metadata_config.send_interval.0))
+                    .filter(|every| *every > Duration::ZERO),
+                metadata_most: positive(remote.metadata_config.max_samples_per_send),
+            })
+        })
+        .collect()
+}
+
+fn positive(n: i64) -> usize {
+    usize::try_from(n).unwrap_or(1).max(1)
+}
+
+fn queue(remote: &RemoteWrite) -> Queue {
+    let queue = &remote.queue_config;
+    Queue {
+        capacity: positive(queue.capacity),
+        max_shards: positive(queue.max_shards),
+        min_shards: positive(queue.min_shards),
+        most: positive(queue.max_samples_per_send),
+        deadline: span(queue.batch_send_deadline.0),
+        min_backoff: span(queue.min_backoff.0),
+        max_backoff: span(queue.max_backoff.0),
+        retry_on_429: queue.retry_on_http_429,
+        sample_age_limit: span(queue.sample_age_limit.0),
+    }
+}
+
+fn fingerprint_hash(text: &str) -> String {
+    let labels = Labels::from_pairs([("url", text)]);
+    format!("{:016x}", labels.hash64())
+        .chars()
+        .take(6)
+        .collect()
+}

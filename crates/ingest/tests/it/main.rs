@@ -1,0 +1,4 @@
+//! The room's tests: one binary.
+
+mod receive;
+mod send;
