@@ -7,6 +7,8 @@ import { Icon } from './icons';
 export function Popover(props: {
   label: ComponentChildren;
   title: string;
+  /** What it is called where its label has no words. */
+  name?: string;
   class?: string;
   align?: 'left' | 'right';
   children: (close: () => void) => ComponentChildren;
@@ -42,7 +44,7 @@ export function Popover(props: {
         ref={button}
         class={props.class ?? 'control'}
         title={props.title}
-        aria-label={typeof props.label === 'string' ? undefined : props.title}
+        aria-label={props.name}
         aria-expanded={open}
         aria-controls={open ? id : undefined}
         onClick={() => setOpen(!open)}

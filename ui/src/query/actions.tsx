@@ -49,7 +49,7 @@ export function Actions(props: {
       <span class="said" role="status">
         {said}
       </span>
-      <Popover class="icon-button" align="right" title="More actions" label={<Icon name="more" />}>
+      <Popover class="icon-button" align="right" title="More actions" name="More actions" label={<Icon name="more" />}>
         {(close) => {
           const item = (icon: Parameters<typeof Icon>[0]['name'], text: string, act: () => void) => (
             <MenuItem

@@ -296,7 +296,10 @@ export function RefreshControl({ panel, onChange }: { panel: Panel; onChange: (p
     close();
   };
   return (
-    <Popover title="Ask again by itself" label={<><Icon name="refresh" size={14} /> {panel.refresh > 0 ? duration(panel.refresh) : ''} <Icon name="down" size={11} /></>}>
+    <Popover
+      title="Ask again by itself"
+      name={panel.refresh > 0 ? undefined : 'Ask again by itself'}
+      label={<><Icon name="refresh" size={14} /> {panel.refresh > 0 ? duration(panel.refresh) : ''} <Icon name="down" size={11} /></>}>
       {(close) => (
         <div class="menu">
           <MenuItem checked={panel.refresh === 0} onClick={() => set(0, close)}>
