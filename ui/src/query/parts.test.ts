@@ -1,5 +1,6 @@
 // The small pieces of the query page that compute something.
 import { expect, test } from 'vitest';
+import type { Labels } from '../api/shapes';
 import { bucketsOf, heatOf } from './buckets';
 import type { GridSeries } from './decode';
 import { parseGo } from './explain';
@@ -52,7 +53,7 @@ test('a selector is PromQL, whatever the names are', () => {
 });
 
 test('labels are counted by their values', () => {
-  const series = [{ __name__: 'x', a: '1', b: 'x' }, { __name__: 'x', a: '2', b: 'x' }, { __name__: 'x', a: '2' }];
+  const series: Labels[] = [{ __name__: 'x', a: '1', b: 'x' }, { __name__: 'x', a: '2', b: 'x' }, { __name__: 'x', a: '2' }];
   expect(labelCounts(series)).toEqual([
     { name: 'a', values: [['2', 2], ['1', 1]] },
     { name: 'b', values: [['x', 2]] },
