@@ -3,6 +3,8 @@
 CARGO ?= cargo
 NPM ?= npm
 RUN_FLAGS ?=
+# What `make test` runs before the Rust tests; empty where it has run already.
+TEST_UI ?= test-ui
 
 .PHONY: help
 help: ## List the targets
@@ -14,8 +16,12 @@ run: ui ## Build everything (release, UI included) and start all-in-one on ./dat
 	./target/release/epimetheus all-in-one $(RUN_FLAGS)
 
 .PHONY: test
-test: deps ## Run the whole test suite, installing what it needs
+test: deps $(TEST_UI) ## Run the whole test suite, installing what it needs
 	$(CARGO) test --workspace --locked
+
+.PHONY: test-ui
+test-ui: ## Test the web UI, in Chromium too (skipped with words without npm or Chromium)
+	CARGO="$(CARGO)" NPM="$(NPM)" scripts/test-ui
 
 .PHONY: deps
 deps: ## Install what the tests compare with (Debian's prometheus and friends), where possible

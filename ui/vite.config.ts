@@ -1,5 +1,8 @@
 import { defineConfig } from 'vite';
 
+// Whom `npm run dev` asks.
+const server = process.env.EPIMETHEUS_URL ?? 'http://localhost:9090';
+
 // Relative paths: the server fills in <base href>, so that one build works under every prefix.
 export default defineConfig({
   base: './',
@@ -10,8 +13,8 @@ export default defineConfig({
   },
   server: {
     proxy: {
-      '/api': 'http://localhost:9090',
-      '/-': 'http://localhost:9090',
+      '/api': server,
+      '/-': server,
     },
   },
 });

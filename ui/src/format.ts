@@ -53,6 +53,19 @@ export function span(ms: number): string {
   return parts.join(' ');
 }
 
+/** A span of one unit in words, `5 minutes`; others as `span` has them. */
+export function spanWords(ms: number): string {
+  for (const [name, size] of [
+    ['day', 86400e3],
+    ['hour', 3600e3],
+    ['minute', 60e3],
+    ['second', 1e3],
+  ] as const) {
+    if (ms >= size && ms % size === 0) return ms === size ? name : `${ms / size} ${name}s`;
+  }
+  return span(ms);
+}
+
 const DAY = 86400e3;
 
 /** Bytes with binary units. */

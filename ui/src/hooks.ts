@@ -1,9 +1,10 @@
 // Asking again and again, and remembering what people prefer.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { ApiError, ask } from './api';
+import { ApiError, ask } from './api/ask';
 
 export interface Polled<T> {
   data?: T;
+  /** Of the last time, if it failed; `data` may still be there from before. */
   error?: ApiError;
   /** When the data came, ms. */
   at: number;
@@ -17,23 +18,33 @@ export function usePolled<T>(path: string, every: number): Polled<T> {
   useEffect(() => {
     const abort = new AbortController();
     let timer = 0;
-    const run = async () => {
-      if (!document.hidden) {
-        try {
-          const { data } = await ask<T>(path, {}, abort.signal);
-          set({ data, at: Date.now() });
-        } catch (error) {
-          if (abort.signal.aborted) return;
-          set((old) => ({ ...old, error: asApiError(error) }));
-          // What is only starting is worth asking sooner.
-          timer = window.setTimeout(run, Math.min(every || 2000, 2000));
-          return;
-        }
-      }
-      if (every > 0) timer = window.setTimeout(run, every);
+    let due = 0;
+    const later = (ms: number) => {
+      due = Date.now() + ms;
+      timer = window.setTimeout(run, ms);
     };
+    const run = async () => {
+      clearTimeout(timer);
+      if (document.hidden && every > 0) return;
+      const begun = performance.now();
+      try {
+        const { data } = await ask<T>(path, {}, abort.signal);
+        set({ data, at: Date.now() });
+        // What takes long to answer and to draw is asked for less often.
+        if (every > 0) later(Math.max(every, 10 * (performance.now() - begun)));
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        const why = asApiError(error);
+        set((old) => ({ ...old, error: why }));
+        // What is only starting is worth asking sooner; what is not served will not be.
+        if (why.type !== 'not_found') later(Math.min(every || 2000, 2000));
+      }
+    };
+    const seen = () => !document.hidden && every > 0 && Date.now() >= due && void run();
+    document.addEventListener('visibilitychange', seen);
     void run();
     return () => {
+      document.removeEventListener('visibilitychange', seen);
       abort.abort();
       clearTimeout(timer);
     };
@@ -50,7 +61,7 @@ export function asApiError(error: unknown): ApiError {
 export function useTick(ms: number): number {
   const [tick, set] = useState(0);
   useEffect(() => {
-    const timer = setInterval(() => set((t) => t + 1), ms);
+    const timer = setInterval(() => !document.hidden && set((t) => t + 1), ms);
     return () => clearInterval(timer);
   }, [ms]);
   return tick;
@@ -78,7 +89,7 @@ export function usePreference(name: string, fallback: string): [string, (value: 
   return [value, store];
 }
 
-/** The size of an element, kept up to date. */
+/** The width of an element, kept up to date. */
 export function useWidth<E extends HTMLElement>(): [preact.RefObject<E | null>, number] {
   const ref = useRef<E>(null);
   const [width, set] = useState(0);
@@ -91,4 +102,17 @@ export function useWidth<E extends HTMLElement>(): [preact.RefObject<E | null>, 
     return () => observer.disconnect();
   }, []);
   return [ref, width];
+}
+
+/** A set of keys that are open, or otherwise chosen, and a switch for one of them. */
+export function useOpen(): [ReadonlySet<string>, (key: string) => void] {
+  const [open, set] = useState<ReadonlySet<string>>(new Set());
+  const toggle = useCallback((key: string) => {
+    set((old) => {
+      const next = new Set(old);
+      if (!next.delete(key)) next.add(key);
+      return next;
+    });
+  }, []);
+  return [open, toggle];
 }

@@ -99,6 +99,8 @@ pub struct Options {
     /// The path of the external URL, without a slash at its end: what the browser sees before our
     /// own paths. `""` for the root.
     pub external_path: String,
+    /// The header in which a proxy says that path, if `external_path` does not; `""` for none.
+    pub prefix_header: String,
     /// The title of the page.
     pub title: String,
     /// Takes remote write, if that is switched on: `/write`.
@@ -154,6 +156,7 @@ impl Default for Options {
             timeout: Duration::from_secs(120),
             clock: Arc::new(WallClock),
             external_path: String::new(),
+            prefix_header: String::new(),
             title: "Epimetheus".to_owned(),
             remote_write: None,
             otlp: None,

@@ -23,29 +23,65 @@ use crate::Options;
 #[folder = "$OUT_DIR/ui"]
 struct Files;
 
-/// The paths that the page itself knows.
-const PAGES: [&str; 6] = [
-    "/query",
-    "/targets",
-    "/status",
-    "/status/{section}",
-    "/bucket",
-    "/about",
+/// The pages, each at the path of its name.
+const PAGES: [&str; 14] = [
+    "query",
+    "alerts",
+    "rules",
+    "targets",
+    "service-discovery",
+    "alertmanager-discovery",
+    "stores",
+    "tsdb-status",
+    "bucket",
+    "blocks",
+    "loaded",
+    "status",
+    "flags",
+    "config",
 ];
+
+/// Where pages stood before; the page itself leads on from there.
+const MOVED: [&str; 2] = ["/status/{section}", "/about"];
+
+/// The pages that a process with these options has something to show on.
+pub(crate) fn pages(options: &Options) -> Vec<&'static str> {
+    let has = |name: &str| match name {
+        "query" => options.evaluator.is_some(),
+        "alerts" | "rules" => options.rules.is_some(),
+        "targets" | "service-discovery" => options.targets.is_some(),
+        "alertmanager-discovery" => options.alertmanagers.is_some(),
+        "stores" => options.gathering.is_some(),
+        "tsdb-status" => options.head.is_some(),
+        "bucket" => options.bucket.is_some(),
+        "config" => options.config.is_some(),
+        "status" | "flags" => true,
+        _ => false,
+    };
+    PAGES.into_iter().filter(|name| has(name)).collect()
+}
 
 struct Page {
     /// The page but for its nonces, which stand between the parts.
     parts: Vec<String>,
     external_path: String,
+    prefix_header: String,
+    /// Where the root leads.
+    first: &'static str,
 }
 
 pub(crate) fn router(options: &Options) -> Router {
     let page = Arc::new(Page {
         parts: template(options),
         external_path: options.external_path.clone(),
+        prefix_header: options.prefix_header.clone(),
+        first: pages(options).first().copied().unwrap_or("status"),
     });
     let mut app = Router::new();
-    for path in PAGES {
+    for name in PAGES {
+        app = app.route(&format!("/{name}"), get(index));
+    }
+    for path in MOVED {
         app = app.route(path, get(index));
     }
     app.route("/", get(home))
@@ -57,13 +93,14 @@ pub(crate) fn router(options: &Options) -> Router {
         .with_state(page)
 }
 
+const BASE: &str = "<base href=\"/\" />";
+
 fn template(options: &Options) -> Vec<String> {
     let file = Files::get("index.html").map(|f| f.data).unwrap_or_default();
-    let base = format!("<base href=\"{}/\" />", escape(&options.external_path));
     let title = format!("<title>{}</title>", escape(&options.title));
     String::from_utf8_lossy(&file)
-        .replace("<base href=\"/\" />", &base)
         .replace("<title>Epimetheus</title>", &title)
+        .replace("\"PAGES\"", &format!("\"{}\"", pages(options).join(" ")))
         .split("NONCE")
         .map(str::to_owned)
         .collect()
@@ -77,31 +114,57 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-async fn home(State(page): State<Arc<Page>>) -> Response {
-    redirect(&format!("{}/query", page.external_path))
+async fn home(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    redirect(&format!("{}/{}", page.prefix(&headers), page.first))
 }
 
 /// Where Prometheus 2 had its page; links to it are everywhere.
-async fn graph(State(page): State<Arc<Page>>, RawQuery(query): RawQuery) -> Response {
+async fn graph(
+    State(page): State<Arc<Page>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let query = query.map_or(String::new(), |q| format!("?{q}"));
-    redirect(&format!("{}/query{query}", page.external_path))
+    redirect(&format!("{}/query{query}", page.prefix(&headers)))
 }
 
-async fn index(State(page): State<Arc<Page>>) -> Response {
-    page.serve(StatusCode::OK)
+async fn index(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    page.serve(StatusCode::OK, &headers)
 }
 
 impl Page {
-    fn serve(&self, status: StatusCode) -> Response {
+    /// What the browser sees before our paths: as the flag has it, else as the proxy says in the
+    /// header. Only a path is taken from there, so that no proxy leads people elsewhere.
+    fn prefix(&self, headers: &HeaderMap) -> String {
+        if !self.external_path.is_empty() || self.prefix_header.is_empty() {
+            return self.external_path.clone();
+        }
+        let said = headers.get(&self.prefix_header);
+        let said = said.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let path = match said.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("", |at| &rest[at..]),
+            None => said,
+        };
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        match path.trim_matches('/') {
+            "" => String::new(),
+            path => format!("/{path}"),
+        }
+    }
+
+    fn serve(&self, status: StatusCode, headers: &HeaderMap) -> Response {
         // Two keyed hashes of fresh random keys: nobody can tell them beforehand.
         let random = || RandomState::new().hash_one(());
         let nonce = format!("{:016x}{:016x}", random(), random());
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; \
-             img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'self'; \
+             img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; \
+             base-uri 'self'; \
              form-action 'none'; frame-ancestors 'self'"
         );
-        let mut response = (status, self.parts.join(&nonce)).into_response();
+        let base = format!("<base href=\"{}/\" />", escape(&self.prefix(headers)));
+        let text = self.parts.join(&nonce).replacen(BASE, &base, 1);
+        let mut response = (status, text).into_response();
         let headers = response.headers_mut();
         for (name, value) in [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -138,7 +201,7 @@ async fn unknown(State(page): State<Arc<Page>>, method: Method, headers: HeaderM
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.contains("text/html"));
     if method == Method::GET && wants_page {
-        return page.serve(StatusCode::NOT_FOUND);
+        return page.serve(StatusCode::NOT_FOUND, &headers);
     }
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub route_prefix: String,
     /// Where browsers see them.
     pub external_prefix: String,
+    /// The header in which a proxy says where browsers see them.
+    pub prefix_header: String,
     /// Whose pages may read our answers.
     pub cors: wire::server::Cors,
     /// All flags, for the API.
@@ -133,6 +135,10 @@ impl Settings {
             memory: Memory::from_flags(typed)?,
             route_prefix,
             external_prefix,
+            prefix_header: typed
+                .text("web.prefix-header")
+                .unwrap_or_default()
+                .to_owned(),
             cors: cors.map_err(|e| typed.error("web.disable-cors", e))?,
             flags: typed.all().into_iter().collect(),
         })
@@ -243,6 +249,7 @@ impl Outpost {
             registry: self.registry.clone(),
             cors: self.settings.cors.clone(),
             external_path: self.settings.external_prefix.clone(),
+            prefix_header: self.settings.prefix_header.clone(),
             budget: self
                 .settings
                 .memory

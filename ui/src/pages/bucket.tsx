@@ -1,80 +1,194 @@
 // What lies in the bucket, for ever.
-import { useContext } from 'preact/hooks';
-import type { BucketData } from '../api';
+import { useContext, useMemo, useState } from 'preact/hooks';
+import { type Block, type BlocksData, type BucketData, fromBucket, fromMeta, groupsOf, resolutionText } from '../bucket/blocks';
+import { Details } from '../bucket/details';
+import { type Frame, Timeline } from '../bucket/timeline';
 import { SharedContext } from '../context';
 import { ago, bytes, count, dateTime, span } from '../format';
 import { usePolled, useTick } from '../hooks';
-import { Empty, ErrorNotice, Notice, Spinner } from '../parts';
-import { BlockTable } from './blocks';
+import { useParam } from '../location';
+import { Choice, Empty, ErrorNotice, Notice } from '../parts/basics';
+import { LabelChips } from '../parts/labels';
+import { counted, Page, useLive } from '../parts/page';
+import { SearchField, wordsOf } from '../parts/search';
+import { Tile } from '../parts/tile';
+import { VirtualList } from '../parts/virtual';
 
+const ABSENT = (
+  <Empty title="No bucket here">
+    This process ships nothing to a bucket and reads from none. <span class="mono">--objstore.config-file</span> names one;{' '}
+    <span class="mono">all-in-one</span> has one in its data folder by itself.
+  </Empty>
+);
+
+/** The bucket of a process that ships or serves one of its own. */
 export function BucketPage() {
-  const { utc } = useContext(SharedContext);
-  const polled = usePolled<BucketData>('status/bucket', 10_000);
+  const bucket = useLive<BucketData>('status/bucket', 10_000);
+  const blocks = useMemo(() => (bucket.data?.blocks ?? []).map(fromBucket), [bucket.data]);
+  const { data } = bucket;
   useTick(1000);
-  const bucket = polled.data;
-  const due = bucket?.nextBlockDue ? Date.parse(bucket.nextBlockDue) : undefined;
-  const sum = (pick: (b: BucketData['blocks'][number]) => number) => (bucket?.blocks ?? []).reduce((n, b) => n + pick(b), 0);
-  const size = sum((b) => b.bytes ?? 0);
   return (
-    <>
-      <div class="page-head">
-        <h1>Bucket</h1>
-        {bucket && <span class="muted mono">{bucket.location}</span>}
-      </div>
-      {polled.error?.type === 'not_found' ? (
-        <Empty title="No bucket here">
-          This process ships nothing to a bucket and reads from none. <span class="mono">--objstore.config-file</span>{' '}
-          names one; <span class="mono">all-in-one</span> has one in its data folder by itself.
-        </Empty>
-      ) : (
-        polled.error && <ErrorNotice error={polled.error} />
-      )}
-      {!bucket && !polled.error && <Spinner label="Loading the bucket" />}
-      {bucket?.lastError && (
+    <Page title="Bucket" note={data && <span class="mono">{data.location}</span>} live={bucket} absent={ABSENT}>
+      {data?.lastError && (
         <Notice tone="bad" title="The bucket does not answer as it should.">
-          <span class="mono">{bucket.lastError}</span>
+          <span class="mono">{data.lastError}</span>
         </Notice>
       )}
-      {bucket && bucket.blocks.length === 0 && (
-        <Empty title="No block in the bucket yet">
-          {due === undefined
-            ? 'This process cuts no blocks itself; it shows what others put there.'
-            : due > Date.now()
-              ? `The first block is cut and shipped in about ${span(due - Date.now())}, at ${dateTime(due, utc)}. Until then all samples are in the head, and queries see them.`
-              : 'The first block is due now: it is being cut and shipped.'}
-        </Empty>
+      {data && blocks.length === 0 && <NoBlock due={data.nextBlockDue} />}
+      {data && blocks.length > 0 && (
+        <Blocks blocks={blocks} listed={data.lastSync} partial={data.partial} due={data.nextBlockDue} mayMark={false} onMarked={bucket.again} />
       )}
-      {bucket && bucket.blocks.length > 0 && (
-        <section class="card">
-          <div class="tiles">
-            <div class="tile">
-              <span class="muted">Blocks</span>
-              <strong>{count(bucket.blocks.length)}</strong>
-              {bucket.partial > 0 && <span class="muted small">and {count(bucket.partial)} not complete</span>}
+    </Page>
+  );
+}
+
+/** The bucket as `tools bucket web`, `store` and `compact` show it. */
+export function BlocksPage({ view }: { view: 'global' | 'loaded' }) {
+  const answer = useLive<BlocksData>(`blocks?view=${view}`, 15_000);
+  const flags = usePolled<Record<string, string>>('status/flags', 0);
+  const { data } = answer;
+  const blocks = useMemo(() => (data?.blocks ?? []).map(fromMeta), [data]);
+  // Processes that have no such flag have no such button.
+  const mayMark = view === 'global' && flags.data?.['disable-admin-operations'] === 'false';
+  const error = data?.err && Object.keys(data.err).length > 0 ? JSON.stringify(data.err) : undefined;
+  return (
+    <Page title={view === 'loaded' ? 'Loaded blocks' : 'Blocks'} note={data?.label} live={answer} absent={ABSENT}>
+      {data?.err && (
+        <Notice tone="bad" title="The bucket does not answer as it should.">
+          <span class="mono">{typeof data.err === 'string' ? data.err : error}</span>
+        </Notice>
+      )}
+      {data && blocks.length === 0 && <NoBlock due={null} />}
+      {data && blocks.length > 0 && (
+        <Blocks blocks={blocks} listed={data.refreshedAt} partial={0} due={null} mayMark={mayMark} onMarked={answer.again} planned={data.planned ?? undefined} />
+      )}
+    </Page>
+  );
+}
+
+function NoBlock({ due: iso }: { due: string | null }) {
+  const { utc } = useContext(SharedContext);
+  const due = iso ? Date.parse(iso) : undefined;
+  return (
+    <Empty title="No block in the bucket yet">
+      {due === undefined
+        ? 'This process cuts no blocks itself; it shows what others put there. Those who ship cut a block every two hours, the first one about three hours after they started.'
+        : due > Date.now()
+          ? `The first block is cut and shipped in about ${span(due - Date.now())}, at ${dateTime(due, utc)}. Until then all samples are in the head, and queries see them.`
+          : 'The first block is due now: it is being cut and shipped.'}
+    </Empty>
+  );
+}
+
+interface BlocksProps {
+  blocks: Block[];
+  listed: string;
+  partial: number;
+  due: string | null;
+  mayMark: boolean;
+  onMarked: () => void;
+  planned?: NonNullable<BlocksData['planned']>;
+}
+
+function Blocks(props: BlocksProps) {
+  const { blocks } = props;
+  const { utc } = useContext(SharedContext);
+  const [search, setSearch] = useParam('search', '');
+  const [resolution, setResolution] = useParam('resolution', 'all');
+  const [chosen, setChosen] = useParam('block', '');
+  const [zoom, setZoom] = useState<Frame>();
+  const shown = useMemo(() => {
+    const matches = wordsOf(search);
+    return blocks.filter((b) => (resolution === 'all' || resolutionText(b.resolution) === resolution) && matches(textOf(b)));
+  }, [blocks, search, resolution]);
+  const groups = useMemo(() => groupsOf(shown), [shown]);
+  const whole = useMemo(() => frameOf(shown), [shown]);
+  const frame = zoom ?? whole;
+  const block = blocks.find((b) => b.ulid === chosen);
+  const size = blocks.reduce((sum, b) => sum + (b.bytes ?? 0), 0);
+  const due = props.due ? Date.parse(props.due) : undefined;
+  const resolutions = ['all', ...new Set(blocks.map((b) => resolutionText(b.resolution)))];
+  return (
+    <>
+      <div class="tiles">
+        <Tile name="Blocks" value={count(blocks.length)} note={props.partial > 0 && `and ${count(props.partial)} not complete`} />
+        <Tile name="Samples" value={count(blocks.reduce((sum, b) => sum + b.samples, 0))} />
+        {size > 0 && <Tile name="Size" value={bytes(size)} note={`${(size / blocks.reduce((sum, b) => sum + b.samples, 1)).toFixed(2)} bytes a sample`} />}
+        <Tile name="Time" value={span(whole.to - whole.from)} note={`from ${dateTime(whole.from, utc, false)}`} />
+        {due !== undefined && (
+          <Tile name="Next block" value={due > Date.now() ? `in ${span(due - Date.now())}` : 'due now'} note={dateTime(due, utc, false)} />
+        )}
+        <Tile name="Listed" value={ago(props.listed)} />
+      </div>
+      <div class="filters">
+        {resolutions.length > 2 && (
+          <Choice
+            label="Resolution"
+            value={resolution}
+            onChange={setResolution}
+            options={counted(resolutions, (name) => blocks.filter((b) => name === 'all' || resolutionText(b.resolution) === name).length)}
+          />
+        )}
+        <SearchField label="Search labels, ULIDs, marks" value={search} onChange={setSearch} />
+        {zoom ? (
+          <button type="button" class="control" onClick={() => setZoom(undefined)}>
+            Show all the time
+          </button>
+        ) : (
+          <span class="muted small">Drag to zoom; click a block for its details.</span>
+        )}
+        <span class="key">
+          <i class="block raw" /> raw <i class="block coarse" /> 5m <i class="block coarser" /> 1h
+          <i class="block marked" /> marked for deletion
+        </span>
+      </div>
+      {props.planned && props.planned.length > 0 && (
+        <Notice tone="info" title={`${count(props.planned.length)} compactions are planned.`}>
+          {props.planned.slice(0, 5).map((plan, i) => (
+            <div key={i} class="small">
+              {plan.group} {count(plan.blocks.length)} blocks
             </div>
-            <div class="tile">
-              <span class="muted">Samples</span>
-              <strong>{count(sum((b) => b.stats.numSamples))}</strong>
-            </div>
-            {size > 0 && (
-              <div class="tile">
-                <span class="muted">Size</span>
-                <strong>{bytes(size)}</strong>
+          ))}
+        </Notice>
+      )}
+      <div class={block ? 'bucket with-details' : 'bucket'}>
+        <VirtualList
+          items={groups}
+          keyOf={(g) => g.key}
+          estimate={(g) => 90 + 20 * g.rows.length}
+          label="Groups of blocks"
+          render={(group) => (
+            <section class="card block-group">
+              <div class="group-labels">
+                <LabelChips labels={group.labels} />
+                {Object.keys(group.labels).length === 0 && <span class="muted">no external labels</span>}
+                <span class="muted small group-facts">
+                  {count(group.blocks.length)} {group.blocks.length === 1 ? 'block' : 'blocks'}
+                  {group.bytes > 0 && ` · ${bytes(group.bytes)}`}
+                </span>
               </div>
-            )}
-            <div class="tile">
-              <span class="muted">Next block</span>
-              <strong>{due === undefined ? '–' : due > Date.now() ? `in ${span(due - Date.now())}` : 'due now'}</strong>
-              {due !== undefined && <span class="muted small">{dateTime(due, utc, false)}</span>}
-            </div>
-            <div class="tile">
-              <span class="muted">Listed</span>
-              <strong>{ago(bucket.lastSync)}</strong>
-            </div>
-          </div>
-          <BlockTable blocks={bucket.blocks} />
-        </section>
-      )}
+              <Timeline group={group} frame={frame} chosen={chosen} onChoose={(b) => setChosen(b.ulid === chosen ? '' : b.ulid)} onZoom={setZoom} />
+            </section>
+          )}
+        />
+        {groups.length === 0 && <Empty title="No block matches" />}
+        {block && <Details block={block} mayMark={props.mayMark} onClose={() => setChosen('')} onMarked={props.onMarked} onChoose={setChosen} />}
+      </div>
+      {chosen && !block && <ErrorNotice error={{ type: 'not_found', message: `block ${chosen} is not in the bucket`, status: 404, name: '' }} />}
     </>
   );
+}
+
+function textOf(block: Block): string {
+  const labels = Object.entries(block.labels).map(([n, v]) => `${n}="${v}"`);
+  return [block.ulid, block.source, ...labels, ...block.marks.map((m) => m.kind)].join(' ');
+}
+
+function frameOf(blocks: Block[]): Frame {
+  let [from, to] = [Infinity, -Infinity];
+  for (const b of blocks) {
+    from = Math.min(from, b.min);
+    to = Math.max(to, b.max);
+  }
+  return from < to ? { from, to } : { from: 0, to: 1 };
 }

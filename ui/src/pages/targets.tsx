@@ -1,84 +1,59 @@
 // What is scraped, and how it goes.
-import { useContext, useMemo, useState } from 'preact/hooks';
-import type { Target, TargetsData } from '../api';
+import { useContext, useMemo } from 'preact/hooks';
+import type { Target, TargetsData } from '../api/shapes';
 import { SharedContext } from '../context';
 import { ago, count, dateTime, span } from '../format';
-import { usePolled, useTick } from '../hooks';
+import { useOpen } from '../hooks';
 import { useParam } from '../location';
-import { Choice, Empty, ErrorNotice, LabelChips, Link, Spinner } from '../parts';
+import { Choice, Empty, Link } from '../parts/basics';
+import { LabelChips } from '../parts/labels';
+import { counted, Page, useLive } from '../parts/page';
+import { SearchField, wordsOf } from '../parts/search';
+import { VirtualList } from '../parts/virtual';
+
+const HEALTHS = ['all', 'up', 'down', 'unknown'] as const;
+const TONE = { up: 'good', down: 'bad', unknown: '' } as const;
+
+interface Pool {
+  name: string;
+  up: number;
+  down: number;
+  all: number;
+  dropped: number;
+}
+type Row = { kind: 'pool'; key: string; pool: Pool } | { kind: 'target'; key: string; target: Target };
 
 export function TargetsPage() {
-  const [live, setLive] = useState(true);
-  const polled = usePolled<TargetsData>('targets', live ? 5000 : 0);
+  const targets = useLive<TargetsData>('targets?state=active', 5000);
   const [health, setHealth] = useParam('health', 'all');
   const [search, setSearch] = useParam('search', '');
-  useTick(1000);
-
-  const active = polled.data?.activeTargets ?? [];
-  const pools = useMemo(() => {
-    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = (t: Target) => {
-      if (health !== 'all' && t.health !== health) return false;
-      const text = [t.scrapeUrl, t.scrapePool, t.lastError, ...Object.entries(t.labels).map(([n, v]) => `${n}="${v}"`)];
-      const whole = text.join(' ').toLowerCase();
-      return words.every((word) => whole.includes(word));
-    };
-    const found = new Map<string, { all: Target[]; shown: Target[] }>();
-    for (const target of active) {
-      const pool = found.get(target.scrapePool) ?? { all: [], shown: [] };
-      pool.all.push(target);
-      if (matches(target)) pool.shown.push(target);
-      found.set(target.scrapePool, pool);
-    }
-    return [...found];
-  }, [active, health, search]);
-  const number = (wanted: string) => active.filter((t) => wanted === 'all' || t.health === wanted).length;
-  const dropped = polled.data?.droppedTargetCounts ?? {};
-  const nothing = pools.every(([, pool]) => pool.shown.length === 0);
-
+  const [closed, togglePool] = useOpen();
+  const [open, toggleTarget] = useOpen();
+  const active = targets.data?.activeTargets;
+  const rows = useMemo(
+    () => rowsOf(active ?? [], { health, matches: wordsOf(search), closed }),
+    [active, health, search, closed],
+  );
+  const number = (wanted: string) => (active ?? []).filter((t) => wanted === 'all' || t.health === wanted).length;
   return (
-    <>
-      <div class="page-head">
-        <h1>Targets</h1>
-        <label class="switch">
-          <input type="checkbox" checked={live} onChange={(e) => setLive(e.currentTarget.checked)} /> Live
-        </label>
-        {!live && (
-          <button type="button" class="quiet" onClick={polled.again}>
-            Refresh
-          </button>
-        )}
-      </div>
-      <div class="filters">
-        <Choice
-          label="Health"
-          value={health}
-          onChange={setHealth}
-          options={(['all', 'up', 'down', 'unknown'] as const).map((name) => [
-            name,
-            <>
-              {name} <span class="number">{number(name)}</span>
-            </>,
-          ])}
-        />
-        <input
-          type="search"
-          class="search"
-          placeholder="Search labels, addresses, errors"
-          aria-label="Search targets"
-          value={search}
-          onInput={(e) => setSearch(e.currentTarget.value)}
-        />
-      </div>
-      {polled.error && <ErrorNotice error={polled.error} />}
-      {!polled.data && !polled.error && <Spinner label="Loading targets" />}
-      {polled.data && active.length === 0 && (
+    <Page
+      title="Targets"
+      live={targets}
+      filters={
+        <>
+          <Choice label="Health" value={health} onChange={setHealth} options={counted(HEALTHS, number)} />
+          <SearchField label="Search labels, addresses, errors" value={search} onChange={setSearch} />
+        </>
+      }
+    >
+      {active?.length === 0 && (
         <Empty title="Nothing is scraped yet">
-          No target has been found. Which ones there are is said by <span class="mono">scrape_configs</span> in the
-          configuration; what is in force stands under <Link to="/status/config">Status</Link>.
+          No target has been found. Which ones there are is said by <span class="mono">scrape_configs</span> in the{' '}
+          <Link to="/config">configuration</Link>; what was found and dropped stands under{' '}
+          <Link to="/service-discovery">Service discovery</Link>.
         </Empty>
       )}
-      {active.length > 0 && nothing && (
+      {active && active.length > 0 && rows.length === 0 && (
         <Empty title="No target matches">
           <button
             type="button"
@@ -88,84 +63,101 @@ export function TargetsPage() {
               setSearch('');
             }}
           >
-            Show all {active.length}
+            Show all {count(active.length)}
           </button>
         </Empty>
       )}
-      {pools.map(([name, pool]) => pool.shown.length > 0 && <Pool key={name} name={name} {...pool} dropped={dropped[name] ?? 0} />)}
-    </>
+      <VirtualList
+        items={rows}
+        keyOf={(row) => row.key}
+        estimate={(row) => (row.kind === 'pool' ? 54 : 58)}
+        label="Scrape pools and targets"
+        render={(row) =>
+          row.kind === 'pool' ? (
+            <PoolHead pool={row.pool} open={!closed.has(row.pool.name)} onToggle={() => togglePool(row.pool.name)} />
+          ) : (
+            <TargetRow target={row.target} open={open.has(row.key)} onToggle={() => toggleTarget(row.key)} />
+          )
+        }
+      />
+    </Page>
   );
 }
 
-function Pool(props: { name: string; all: Target[]; shown: Target[]; dropped: number }) {
-  const up = props.all.filter((t) => t.health === 'up').length;
-  const down = props.all.some((t) => t.health === 'down');
+/** Pools with those of their targets that are wanted. */
+export function rowsOf(
+  active: Target[],
+  given: { health: string; matches: (text: string) => boolean; closed: ReadonlySet<string> },
+): Row[] {
+  const pools = new Map<string, { pool: Pool; rows: Row[] }>();
+  active.forEach((target) => {
+    const name = target.scrapePool;
+    const found = pools.get(name) ?? { pool: { name, up: 0, down: 0, all: 0, dropped: 0 }, rows: [] };
+    pools.set(name, found);
+    found.pool.all++;
+    if (target.health === 'up') found.pool.up++;
+    if (target.health === 'down') found.pool.down++;
+    if ((given.health !== 'all' && target.health !== given.health) || !given.matches(textOf(target))) return;
+    found.rows.push({ kind: 'target', key: `${name};${target.scrapeUrl};${Object.values(target.labels).join(';')}`, target });
+  });
+  return [...pools.values()].flatMap(({ pool, rows }): Row[] => {
+    if (rows.length === 0) return [];
+    const head: Row = { kind: 'pool', key: pool.name, pool };
+    return given.closed.has(pool.name) ? [head] : [head, ...rows];
+  });
+}
+
+function textOf(t: Target): string {
+  const labels = Object.entries(t.labels).map(([name, value]) => `${name}="${value}"`);
+  return [t.scrapeUrl, t.scrapePool, t.lastError, ...labels].join(' ');
+}
+
+function PoolHead({ pool, open, onToggle }: { pool: Pool; open: boolean; onToggle: () => void }) {
+  const tone = pool.down > 0 ? 'bad' : pool.up === pool.all ? 'good' : '';
   return (
-    <details class="card pool" open>
-      <summary>
-        <h2>{props.name}</h2>
-        <span class={down ? 'badge bad' : up === props.all.length ? 'badge good' : 'badge'}>
-          {count(up)} of {count(props.all.length)} up
-        </span>
-        {props.dropped > 0 && <span class="muted">{count(props.dropped)} dropped by relabelling</span>}
-      </summary>
-      <div class="table-wrap">
-        <table class="targets">
-          <thead>
-            <tr>
-              <th scope="col">Endpoint</th>
-              <th scope="col">Health</th>
-              <th scope="col">Labels</th>
-              <th scope="col">Last scrape</th>
-              <th scope="col">Took</th>
-            </tr>
-          </thead>
-          <tbody>
-            {props.shown.map((target) => (
-              <Row key={target.scrapeUrl + JSON.stringify(target.labels)} target={target} />
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </details>
+    <div class="group-head">
+      <button type="button" class="twist" aria-expanded={open} aria-label={`Pool ${pool.name}`} onClick={onToggle} />
+      <h2>{pool.name}</h2>
+      <span class={`badge ${tone}`}>
+        {count(pool.up)} of {count(pool.all)} up
+      </span>
+      <span class="pool-bar" aria-hidden="true">
+        <i style={{ width: `${(100 * pool.up) / pool.all}%` }} />
+        <i class="down" style={{ width: `${(100 * pool.down) / pool.all}%` }} />
+      </span>
+    </div>
   );
 }
 
-function Row({ target }: { target: Target }) {
+function TargetRow({ target, open, onToggle }: { target: Target; open: boolean; onToggle: () => void }) {
   const { utc } = useContext(SharedContext);
-  const [open, setOpen] = useState(false);
-  const tone = { up: 'good', down: 'bad', unknown: '' }[target.health];
   const scraped = !target.lastScrape.startsWith('0001');
   return (
-    <>
-      <tr>
-        <td>
-          <a href={target.globalUrl} class="mono" rel="noreferrer">
-            {target.scrapeUrl}
-          </a>
-          {target.lastError && <div class="target-error">{target.lastError}</div>}
-        </td>
-        <td>
-          <span class={`badge ${tone}`}>{target.health}</span>
-        </td>
-        <td>
+    <div class="target-row">
+      <span class={`badge ${TONE[target.health]}`}>{target.health}</span>
+      <div>
+        <a href={target.globalUrl} class="mono" rel="noreferrer">
+          {target.scrapeUrl}
+        </a>
+        <div class="target-labels">
           <LabelChips labels={target.labels} />
-          <button type="button" class="quiet tiny" aria-expanded={open} onClick={() => setOpen(!open)}>
+          <button type="button" class="quiet tiny" aria-expanded={open} onClick={onToggle}>
             {open ? 'hide' : 'before relabelling'}
           </button>
-          {open && (
-            <div class="discovered">
-              <LabelChips labels={target.discoveredLabels} />
-            </div>
-          )}
-        </td>
-        <td class="nowrap" title={scraped ? dateTime(Date.parse(target.lastScrape), utc) : undefined}>
-          {scraped ? ago(target.lastScrape) : `due within ${target.scrapeInterval}`}
-        </td>
-        <td class="nowrap" title={`every ${target.scrapeInterval}, at most ${target.scrapeTimeout}`}>
-          {scraped ? span(target.lastScrapeDuration * 1000) : '–'}
-        </td>
-      </tr>
-    </>
+        </div>
+        {open && (
+          <div class="discovered">
+            <LabelChips labels={target.discoveredLabels} />
+          </div>
+        )}
+        {target.lastError && <div class="target-error">{target.lastError}</div>}
+      </div>
+      <span class="muted small nowrap numbers" title={scraped ? dateTime(Date.parse(target.lastScrape), utc) : undefined}>
+        {scraped ? ago(target.lastScrape) : `due within ${target.scrapeInterval}`}
+      </span>
+      <span class="muted small nowrap numbers" title={`every ${target.scrapeInterval}, at most ${target.scrapeTimeout}`}>
+        {scraped ? span(target.lastScrapeDuration * 1000) : '–'}
+      </span>
+    </div>
   );
 }

@@ -1,252 +1,188 @@
-// Results over time, drawn by uPlot, with a legend that switches series on and off.
+// Results over time, drawn by uPlot, with a legend to find one's way among many.
 import { useContext, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import type { MatrixItem } from '../api';
 import { SharedContext } from '../context';
-import { axis, count, dateTime, value } from '../format';
+import { count, dateTime, value } from '../format';
 import { useWidth } from '../hooks';
-import { Metric } from '../parts';
+import { MetricLines } from '../parts/labels';
 import { colour } from './colours';
+import type { Grid, GridSeries } from './decode';
+import { drawExemplars, type Exemplar, exemplarAt } from './exemplars';
+import { Legend } from './legend';
+import { baseOptions, type Column, columnOf, hasLoneSample, HEIGHT, nearest, placeTip, stack, timesOf } from './plot';
 
-/** Series drawn; more would be slow and unreadable. */
-const MOST = 200;
-const HEIGHT = 360;
+/** Series drawn at once; more would be slow and nobody could tell them apart. */
+export const MOST_DRAWN = 300;
 
-type Column = (number | null)[];
-
-/** Series as columns over one common grid. */
-function columns(series: MatrixItem[], start: number, end: number, step: number): [number[], Column[]] {
-  const steps = Math.floor((end - start) / step + 1e-9) + 1;
-  const times = Array.from({ length: steps }, (_, i) => start + i * step);
-  const all = series.map(({ values }) => {
-    const column: Column = new Array(steps).fill(null);
-    for (const [ts, text] of values) {
-      const i = Math.round((ts - start) / step);
-      const n = Number(text);
-      // Infinities and what is no number leave a gap.
-      if (i >= 0 && i < steps && Number.isFinite(n)) column[i] = n;
-    }
-    return column;
-  });
-  return [times, all];
-}
-
-/** Each column plus the visible ones below it. */
-function stack(all: Column[], hidden: ReadonlySet<number>): Column[] {
-  let sum: number[] = [];
-  return all.map((column, i) => {
-    if (hidden.has(i)) return column;
-    const top = column.map((n, x) => (sum[x] ?? 0) + (n ?? 0));
-    sum = top;
-    return top;
-  });
-}
-
-export function Graph(props: {
-  series: MatrixItem[];
-  start: number;
-  end: number;
-  step: number;
+interface Props {
+  series: GridSeries[];
+  grid: Grid;
   stacked: boolean;
+  yMin?: number;
+  exemplars: Exemplar[];
   onZoom: (from: number, to: number) => void;
   onWiden: () => void;
-}) {
+}
+
+export function Graph(props: Props) {
+  const [shown, setShown] = useState<GridSeries[]>(props.series);
+  const [focus, setFocus] = useState<number | null>(null);
+  const drawn = useMemo(() => shown.slice(0, MOST_DRAWN), [shown]);
+  return (
+    <div class="graph">
+      <Plot {...props} drawn={drawn} focus={focus} />
+      <p class="hint">
+        {shown.length > drawn.length && (
+          <strong>
+            Drawn are {count(drawn.length)} of {count(shown.length)} series, in the order of the legend: sort or filter it to
+            see others.{' '}
+          </strong>
+        )}
+        Drag to zoom, double-click to widen. Click a series to see it alone, <kbd>Ctrl</kbd>+click to switch it.
+      </p>
+      <Legend series={props.series} drawn={drawn.length} onShown={setShown} onFocus={setFocus} />
+    </div>
+  );
+}
+
+interface Tip {
+  /** Place among the drawn. */
+  series: number;
+  step: number;
+  exemplar?: Exemplar;
+}
+
+function Plot(props: Props & { drawn: GridSeries[]; focus: number | null }) {
+  const { drawn, grid, stacked, focus } = props;
   const { dark, utc } = useContext(SharedContext);
   const [box, width] = useWidth<HTMLDivElement>();
   const host = useRef<HTMLDivElement>(null);
   const tip = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
-  const [hover, setHover] = useState<number | null>(null);
-  const [near, setNear] = useState<{ series: number; at: number } | null>(null);
-  const handlers = useRef(props);
-  handlers.current = props;
-
-  const shown = useMemo(() => props.series.slice(0, MOST), [props.series]);
-  const [times, raw] = useMemo(
-    () => columns(shown, props.start, props.end, props.step),
-    [shown, props.start, props.end, props.step],
-  );
-  useEffect(() => setHidden(new Set()), [shown.length]);
+  const [near, setNear] = useState<Tip | null>(null);
+  const latest = useRef(props);
+  latest.current = props;
+  const times = useMemo(() => timesOf(grid), [grid]);
 
   useEffect(() => {
     const parent = host.current;
     if (!parent || width === 0) return;
-    const style = getComputedStyle(document.documentElement);
-    const of = (name: string) => style.getPropertyValue(name).trim();
-    const font = '12px system-ui, sans-serif';
-    const ink = { stroke: of('--muted'), font, grid: { stroke: of('--line'), width: 1 }, ticks: { show: false } };
-    const drawn = props.stacked ? stack(raw, hidden) : raw;
-    const visible = drawn.map((_, i) => i).filter((i) => !hidden.has(i));
-    const options: uPlot.Options = {
+    const raw = drawn.map(columnOf);
+    const columns = stacked ? stack(raw) : raw;
+    const options = baseOptions({
       width,
-      height: HEIGHT,
-      legend: { show: false },
-      padding: [12, 12, 0, 0],
-      tzDate: utc ? (ts) => uPlot.tzDate(new Date(ts * 1000), 'Etc/UTC') : undefined,
-      cursor: {
-        points: { size: 7, width: 2 },
-        drag: { x: true, y: false, setScale: false },
-        focus: { prox: 24 },
-        bind: {
-          dblclick: () => () => {
-            handlers.current.onWiden();
-            return null;
-          },
-        },
-      },
-      focus: { alpha: 0.25 },
-      scales: { x: { time: true, range: () => [props.start, props.end] } },
-      axes: [
-        {
-          ...ink,
-          space: 90,
-          values: [
-            [86400 * 365, '{YYYY}', null, null, null, null, null, null, 1],
-            [86400 * 28, '{MMM} {YYYY}', null, null, null, null, null, null, 1],
-            [86400, '{MM}-{DD}', '\n{YYYY}', null, null, null, null, null, 1],
-            [60, '{HH}:{mm}', '\n{YYYY}-{MM}-{DD}', null, '\n{MM}-{DD}', null, null, null, 1],
-            [0.001, '{HH}:{mm}:{ss}', '\n{YYYY}-{MM}-{DD}', null, '\n{MM}-{DD}', null, null, null, 1],
-          ],
-        },
-        { ...ink, size: 64, space: 44, values: (_, splits) => splits.map((n) => (n === null ? '' : axis(n))) },
-      ],
-      series: [
-        {},
-        ...drawn.map((_, i) => ({
-          show: !hidden.has(i),
-          stroke: colour(i, dark),
-          width: props.stacked ? (drawn.length > 40 ? 0 : 1) : 1.6,
-          fill: props.stacked ? colour(i, dark, dark ? 0.35 : 0.4) : undefined,
-          points: { show: isolatedPoints },
-        })),
-      ],
-      bands: props.stacked
-        ? visible.slice(1).map((top, i) => ({ series: [top + 1, (visible[i] ?? 0) + 1] as [number, number] }))
-        : undefined,
-      hooks: {
-        setSelect: [
-          (u) => {
-            if (u.select.width > 4) {
-              const from = u.posToVal(u.select.left, 'x') * 1000;
-              const to = u.posToVal(u.select.left + u.select.width, 'x') * 1000;
-              u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-              handlers.current.onZoom(from, to);
-            }
-          },
-        ],
-        setCursor: [
-          (u) => {
-            const { left = -1, top = -1, idx } = u.cursor;
-            const tag = tip.current;
-            if (tag && left >= 0) {
-              const right = left > u.over.clientWidth / 2;
-              const x = left + u.over.offsetLeft;
-              tag.style.transform = `translate(${right ? `calc(${x - 14}px - 100%)` : `${x + 14}px`}, ${Math.max(0, top - 20)}px)`;
-            }
-            if (left < 0 || idx == null) return setNear(null);
-            const found = nearest(u, idx, top, hidden);
-            setNear(found === null ? null : { series: found, at: idx });
-          },
-        ],
-      },
+      grid,
+      utc,
+      on: () => ({ zoom: latest.current.onZoom, widen: latest.current.onWiden }),
+    });
+    options.focus = { alpha: 0.2 };
+    const least = props.yMin;
+    options.scales = {
+      ...options.scales,
+      y: least === undefined ? {} : { range: (_, min, max) => uPlot.rangeNum(Math.min(least, min), Math.max(max, least), 0.1, true) },
     };
-    const chart = new uPlot(options, [times, ...drawn] as uPlot.AlignedData, parent);
+    options.series = [{}, ...drawn.map((one, i) => lineOf(one, columns[i] ?? [], stacked, drawn.length, dark))];
+    if (stacked) options.bands = drawn.slice(1).map((_, i) => ({ series: [i + 2, i + 1] as [number, number] }));
+    options.hooks = {
+      ...options.hooks,
+      draw: [(u) => drawExemplars(u, latest.current.exemplars)],
+      setCursor: [
+        (u) => {
+          const { left = -1, top = -1, idx } = u.cursor;
+          // Where the crosshair only follows another panel there is nothing to say.
+          if (left < 0 || idx == null || !u.over.matches(':hover, :focus')) return setNear(null);
+          if (tip.current) placeTip(u, tip.current);
+          const exemplar = exemplarAt(u, latest.current.exemplars, left, top);
+          const found = nearest(u, idx, top);
+          setNear(found === null && !exemplar ? null : { series: found ?? -1, step: idx, exemplar });
+        },
+      ],
+    };
+    const chart = new uPlot(options, [times, ...columns] as uPlot.AlignedData, parent);
     plot.current = chart;
     return () => {
       chart.destroy();
       plot.current = null;
+      setNear(null);
     };
-  }, [times, raw, width, dark, utc, props.stacked, hidden]);
+  }, [times, drawn, width, dark, utc, stacked, props.yMin]);
 
+  useEffect(() => plot.current?.redraw(false), [props.exemplars]);
   useEffect(() => {
-    plot.current?.setSeries(hover === null ? null : hover + 1, { focus: true });
-  }, [hover]);
+    const at = focus === null ? -1 : drawn.findIndex((one) => one.index === focus);
+    plot.current?.setSeries(at < 0 ? null : at + 1, { focus: true });
+  }, [focus, drawn]);
 
-  const click = (i: number, event: MouseEvent) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) {
-      const next = new Set(hidden);
-      if (!next.delete(i)) next.add(i);
-      setHidden(next);
-      return;
-    }
-    // A plain click shows this one alone, and all again when it already is alone.
-    const alone = !hidden.has(i) && hidden.size === shown.length - 1;
-    setHidden(alone ? new Set() : new Set(shown.map((_, j) => j).filter((j) => j !== i)));
+  const move = (event: KeyboardEvent) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const chart = plot.current;
+    if (!by || !chart) return;
+    event.preventDefault();
+    const at = Math.min(times.length - 1, Math.max(0, (chart.cursor.idx ?? (by > 0 ? -1 : times.length)) + by));
+    const first = chart.data.slice(1).find((column) => column[at] != null)?.[at];
+    chart.setCursor({ left: chart.valToPos(times[at] ?? 0, 'x'), top: first == null ? 0 : chart.valToPos(first, 'y') });
+    const found = nearest(chart, at, chart.cursor.top ?? 0);
+    if (tip.current) placeTip(chart, tip.current);
+    setNear(found === null ? null : { series: found, step: at });
   };
-  const nearby = near ? shown[near.series] : undefined;
+  const one = near && drawn[near.series];
 
   return (
-    <div class="graph" ref={box}>
-      <div class="plot" ref={host} role="img" aria-label={`Graph of ${count(shown.length)} series`}>
-        <div class="tip" ref={tip} hidden={!near}>
-          {near && nearby && (
-            <>
-              <time>{dateTime((times[near.at] ?? 0) * 1000, utc)}</time>
-              <div class="tip-value">
-                <i style={{ background: colour(near.series, dark) }} />
-                {value(raw[near.series]?.[near.at] ?? NaN)}
-              </div>
-              <div class="tip-labels">
-                {Object.entries(nearby.metric).map(([name, text]) => (
-                  <div key={name}>
-                    <span class="label-name">{name === '__name__' ? 'name' : name}</span> {text}
-                  </div>
-                ))}
-              </div>
-            </>
+    <div ref={box}>
+      <div
+        class="plot"
+        ref={host}
+        style={{ minHeight: `${HEIGHT}px` }}
+        role="application"
+        aria-roledescription="graph"
+        aria-label={`Graph of ${count(drawn.length)} series; the arrow keys walk along it`}
+        tabIndex={0}
+        onKeyDown={move}
+        onBlur={() => setNear(null)}
+      >
+        <div class="tip" ref={tip} hidden={!near} role="status">
+          {near?.exemplar ? (
+            <ExemplarTip exemplar={near.exemplar} utc={utc} />
+          ) : (
+            near &&
+            one && (
+              <>
+                <time>{dateTime((times[near.step] ?? 0) * 1000, utc)}</time>
+                <div class="tip-value">
+                  <i style={{ background: colour(one.index, dark) }} />
+                  {value(one.values[near.step] ?? NaN)}
+                </div>
+                <MetricLines labels={one.metric} />
+              </>
+            )
           )}
         </div>
       </div>
-      <p class="hint">
-        Drag to zoom, double-click to widen. Click a series to see it alone, <kbd>Ctrl</kbd>+click to switch it.
-        {props.series.length > MOST &&
-          ` Drawn are the first ${MOST} of ${count(props.series.length)} series; topk() or sum() by fewer labels shows what matters.`}
-      </p>
-      <ul class="legend">
-        {shown.map((one, i) => (
-          <li key={i}>
-            <button
-              type="button"
-              aria-pressed={!hidden.has(i)}
-              onClick={(e) => click(i, e)}
-              onMouseEnter={() => setHover(i)}
-              onMouseLeave={() => setHover(null)}
-              onFocus={() => setHover(i)}
-              onBlur={() => setHover(null)}
-            >
-              <i style={{ background: colour(i, dark) }} aria-hidden="true" />
-              <Metric labels={one.metric} />
-            </button>
-          </li>
-        ))}
-      </ul>
     </div>
   );
 }
 
-/** The visible series whose line is nearest to the pointer at this time. */
-function nearest(u: uPlot, idx: number, top: number, hidden: ReadonlySet<number>): number | null {
-  let best: number | null = null;
-  let distance = Infinity;
-  for (let i = 1; i < u.data.length; i++) {
-    const n = u.data[i]?.[idx];
-    if (n == null || hidden.has(i - 1)) continue;
-    const away = Math.abs(u.valToPos(n, 'y') - top);
-    if (away < distance) {
-      distance = away;
-      best = i - 1;
-    }
-  }
-  return best;
+function ExemplarTip({ exemplar, utc }: { exemplar: Exemplar; utc: boolean }) {
+  return (
+    <>
+      <time>{dateTime(exemplar.timestamp * 1000, utc)}</time>
+      <div class="tip-value">
+        <i class="diamond" />
+        {value(exemplar.value)} <span class="muted small">exemplar</span>
+      </div>
+      <MetricLines labels={exemplar.labels} />
+      <div class="muted">of</div>
+      <MetricLines labels={exemplar.seriesLabels} />
+    </>
+  );
 }
 
-/** Only points that no line reaches are drawn as points: a lone sample must be seen. */
-function isolatedPoints(u: uPlot, series: number): boolean {
-  const column = u.data[series];
-  if (!column) return false;
-  const alone = (i: number) => column[i] != null && column[i - 1] == null && column[i + 1] == null;
-  for (let i = 0; i < column.length; i++) if (alone(i)) return true;
-  return false;
+function lineOf(one: GridSeries, column: Column, stacked: boolean, of: number, dark: boolean): uPlot.Series {
+  return {
+    stroke: colour(one.index, dark),
+    width: stacked ? (of > 40 ? 0 : 1) : of > 100 ? 1 : 1.6,
+    fill: stacked ? colour(one.index, dark, dark ? 0.35 : 0.4) : undefined,
+    points: { show: hasLoneSample(column) },
+  };
 }

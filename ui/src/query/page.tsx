@@ -1,6 +1,7 @@
 // The query page: panels, each with an expression, a table and a graph.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { go, path, useLocation } from '../location';
+import { Icon } from '../parts/icons';
 import { PanelView } from './panel';
 import { decode, encode, newPanel, type Panel } from './panels';
 
@@ -13,7 +14,7 @@ export function QueryPage() {
   const written = useRef(location.search.slice(1));
 
   useEffect(() => {
-    if (path() !== '/query' && path() !== '/') return;
+    if (path() !== '/query') return;
     const search = location.search.slice(1);
     if (search !== written.current) {
       written.current = search;
@@ -54,12 +55,13 @@ export function QueryPage() {
       <button
         type="button"
         class="quiet add"
+        data-shortcut="add-panel"
         onClick={() => {
           const last = panels[panels.length - 1];
-          setPanels([...panels, newPanel({ tab: last?.tab, range: last?.range, end: last?.end })]);
+          setPanels([...panels, newPanel({ ...last, expr: '' })]);
         }}
       >
-        + Add a query
+        <Icon name="plus" size={14} /> Add a query
       </button>
     </div>
   );

@@ -1,87 +1,119 @@
 // Results at one time.
 import { useContext, useMemo, useState } from 'preact/hooks';
-import type { MatrixItem, QueryData, Sample, VectorItem } from '../api';
+import type { MatrixItem, Sample, VectorItem } from '../api/shapes';
 import { SharedContext } from '../context';
 import { count, dateTime } from '../format';
-import { Metric } from '../parts';
+import { Metric, metricText } from '../parts/labels';
+import { SearchField, wordsOf } from '../parts/search';
+import { VirtualList } from '../parts/virtual';
+import { number, type Result } from './decode';
+import { HistogramBars } from './histogram';
+import { order } from './legend';
 
-/** Rows drawn before the rest is asked for. */
-const FIRST = 300;
+type Sort = '' | 'down' | 'up';
+const NEXT: Record<Sort, Sort> = { '': 'down', down: 'up', up: '' };
 
-export function Table({ data }: { data: QueryData }) {
+export function Table({ result }: { result: Exclude<Result, { kind: 'grid' }> }) {
   const { utc } = useContext(SharedContext);
-  const [order, setOrder] = useState<'' | 'up' | 'down'>('');
-  const [all, setAll] = useState(false);
-  const sorted = useMemo(() => {
-    if (data.resultType !== 'vector' || order === '') return data.result;
-    const sign = order === 'up' ? 1 : -1;
-    const number = (item: VectorItem) => Number(item.value[1].replace('Inf', 'Infinity'));
-    return [...(data.result as VectorItem[])].sort((a, b) => {
-      const [x, y] = [number(a), number(b)];
-      // What is no number stands at the end either way.
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y));
-      return sign * (x - y);
-    });
-  }, [data, order]);
-
-  if (data.resultType === 'scalar' || data.resultType === 'string') {
-    const [ts, value] = data.result as Sample;
-    return (
-      <p class="single">
-        <span class="kind">{data.resultType}</span> <output>{value}</output> <span class="muted">at {dateTime(ts * 1000, utc)}</span>
-      </p>
-    );
+  switch (result.kind) {
+    case 'vector':
+    case 'matrix':
+      return <Series key={result.kind} items={result.items} kind={result.kind} utc={utc} />;
+    default: {
+      const [ts, value] = result.sample;
+      return (
+        <p class="single">
+          <span class="kind">{result.kind}</span> <output>{value}</output>{' '}
+          <span class="muted">at {dateTime(ts * 1000, utc)}</span>
+        </p>
+      );
+    }
   }
-  const rows = (all ? sorted : sorted.slice(0, FIRST)) as VectorItem[] | MatrixItem[];
-  const next = { '': 'down', down: 'up', up: '' } as const;
+}
+
+function Series(props: { items: (VectorItem | MatrixItem)[]; kind: 'vector' | 'matrix'; utc: boolean }) {
+  const { items, kind } = props;
+  const [sort, setSort] = useState<Sort>('');
+  const [search, setSearch] = useState('');
+  const shown = useMemo(() => {
+    const matches = wordsOf(search);
+    const found = search.trim() === '' ? items : items.filter((item) => matches(metricText(item.metric)));
+    if (kind !== 'vector' || sort === '') return found;
+    const of = (item: VectorItem) => number(item.value?.[1] ?? 'NaN');
+    const sorted = [...(found as VectorItem[])].sort((a, b) => order(of(a), of(b)));
+    if (sort === 'down') return sorted;
+    // What is no number stands at the end either way.
+    const numbers = sorted.filter((item) => !Number.isNaN(of(item))).reverse();
+    return [...numbers, ...sorted.slice(numbers.length)];
+  }, [items, sort, search]);
   return (
-    <div class="table-wrap">
-      <table class="results">
-        <thead>
-          <tr>
-            <th scope="col">Series</th>
-            <th scope="col" aria-sort={order === 'up' ? 'ascending' : order === 'down' ? 'descending' : 'none'}>
-              {data.resultType === 'vector' ? (
-                <button type="button" onClick={() => setOrder(next[order])} title="Sort by value">
-                  Value <span aria-hidden="true">{{ '': '↕', down: '↓', up: '↑' }[order]}</span>
-                </button>
-              ) : (
-                'Samples'
-              )}
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row, i) => (
-            <tr key={i}>
-              <td>
-                <Metric labels={row.metric} />
-              </td>
-              <td class="value">
-                {'value' in row ? row.value[1] : <Samples values={row.values} utc={utc} />}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-      {sorted.length > rows.length && (
-        <button type="button" class="quiet more" onClick={() => setAll(true)}>
-          Show all {count(sorted.length)} rows
-        </button>
+    <div class="results">
+      {items.length > 20 && (
+        <div class="results-head">
+          <SearchField label="Filter series" value={search} onChange={setSearch} />
+          <span class="muted small">
+            {count(shown.length)} of {count(items.length)}
+          </span>
+        </div>
       )}
+      <div class="row head">
+        <span>Series</span>
+        {kind === 'vector' ? (
+          <button type="button" onClick={() => setSort(NEXT[sort])} title="Sort by value">
+            Value <span aria-hidden="true">{{ '': '↕', down: '↓', up: '↑' }[sort]}</span>
+          </button>
+        ) : (
+          <span>Samples</span>
+        )}
+      </div>
+      <VirtualList
+        items={shown}
+        keyOf={(item) => metricText(item.metric)}
+        estimate={34}
+        label="Results"
+        render={(item) => (
+          <div class="row">
+            <Metric labels={item.metric} />
+            <div class="value">
+              <Value item={item} utc={props.utc} />
+            </div>
+          </div>
+        )}
+      />
     </div>
   );
 }
 
+function Value({ item, utc }: { item: VectorItem | MatrixItem; utc: boolean }) {
+  if ('value' in item && item.value) return <>{item.value[1]}</>;
+  if ('histogram' in item && item.histogram) return <HistogramBars histogram={item.histogram[1]} />;
+  const { values = [], histograms = [] } = item as MatrixItem;
+  return (
+    <>
+      <Samples values={values} utc={utc} />
+      {histograms.slice(0, MOST_HISTOGRAMS).map(([ts, histogram]) => (
+        <div key={ts}>
+          <HistogramBars histogram={histogram} />
+          <span class="muted">@ {dateTime(ts * 1000, utc)}</span>
+        </div>
+      ))}
+      {histograms.length > MOST_HISTOGRAMS && <div class="muted">… {count(histograms.length - MOST_HISTOGRAMS)} more</div>}
+    </>
+  );
+}
+
+const MOST_SAMPLES = 500;
+const MOST_HISTOGRAMS = 20;
+
 function Samples(props: { values: Sample[]; utc: boolean }) {
   return (
     <>
-      {props.values.slice(0, 500).map(([ts, value]) => (
+      {props.values.slice(0, MOST_SAMPLES).map(([ts, value]) => (
         <div key={ts}>
           {value} <span class="muted">@ {dateTime(ts * 1000, props.utc)}</span>
         </div>
       ))}
-      {props.values.length > 500 && <div class="muted">… {count(props.values.length - 500)} more</div>}
+      {props.values.length > MOST_SAMPLES && <div class="muted">… {count(props.values.length - MOST_SAMPLES)} more</div>}
     </>
   );
 }

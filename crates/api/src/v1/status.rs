@@ -105,6 +105,7 @@ pub(super) async fn runtime(State(api): State<Api>) -> Result<Response, ApiError
         storage_retention: String,
         role: String,
         ready: &'static str,
+        pages: Vec<&'static str>,
     }
     let runtime = api
         .runtime
@@ -127,5 +128,6 @@ pub(super) async fn runtime(State(api): State<Api>) -> Result<Response, ApiError
         storage_retention: info.retention,
         role: info.role,
         ready: api.ready.get().as_str(),
+        pages: crate::ui::pages(&api),
     })
 }

@@ -41,7 +41,16 @@ async fn old_links_lead_to_the_page() {
 
 #[tokio::test]
 async fn the_page_loads_nothing_from_elsewhere() {
-    for path in ["/query", "/targets", "/status", "/status/flags", "/bucket"] {
+    for path in [
+        "/query",
+        "/alerts",
+        "/targets",
+        "/stores",
+        "/blocks",
+        "/tsdb-status",
+        "/status",
+        "/status/flags",
+    ] {
         let answer = send(options(), browser(path)).await;
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
@@ -76,6 +85,83 @@ async fn the_page_loads_nothing_from_elsewhere() {
     );
     assert_eq!(get("/assets/none.js").await.status, 404);
     assert_eq!(get("/assets/../index.html").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_proxy_may_say_where_it_put_us() {
+    let behind = |external_path: &str| api::Options {
+        prefix_header: "x-forwarded-prefix".to_owned(),
+        external_path: external_path.to_owned(),
+        ..options()
+    };
+    for (said, base) in [
+        ("/team/metrics/", "/team/metrics/"),
+        ("metrics", "/metrics/"),
+        ("https://evil.example/metrics?x=y", "/metrics/"),
+        ("//evil.example", "/evil.example/"),
+        ("\"><script>", "/&quot;&gt;&lt;script&gt;/"),
+        ("", "/"),
+    ] {
+        let mut asked = browser("/query");
+        asked
+            .headers_mut()
+            .insert("x-forwarded-prefix", said.parse().unwrap());
+        let answer = send(behind(""), asked).await;
+        let wanted = format!("<base href=\"{base}\" />");
+        assert!(answer.body.contains(&wanted), "{said}: {}", answer.body);
+    }
+    let mut asked = request("GET", "/graph?a=b");
+    asked
+        .headers_mut()
+        .insert("x-forwarded-prefix", "/here".parse().unwrap());
+    let answer = send(behind(""), asked).await;
+    assert_eq!(answer.headers["location"], "/here/query?a=b");
+    // What the flag says wins.
+    let mut asked = browser("/query");
+    asked
+        .headers_mut()
+        .insert("x-forwarded-prefix", "/here".parse().unwrap());
+    let answer = send(behind("/flag"), asked).await;
+    assert!(answer.body.contains("<base href=\"/flag/\" />"));
+}
+
+#[tokio::test]
+async fn pages_are_those_that_have_something_to_show() {
+    let pages = |body: &str| -> Vec<String> {
+        let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+        let pages = parsed["data"]["pages"].as_array().unwrap();
+        pages
+            .iter()
+            .map(|p| p.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let runtime: Option<std::sync::Arc<dyn Fn() -> api::RuntimeInfo + Send + Sync>> =
+        Some(std::sync::Arc::new(api::RuntimeInfo::default));
+    let bare = api::Options {
+        runtime: runtime.clone(),
+        ..api::Options::default()
+    };
+    let asked = request("GET", "/api/v1/status/runtimeinfo");
+    let answer = send(bare.clone(), asked).await;
+    assert_eq!(pages(&answer.body), ["status", "flags"]);
+    // The root leads to the first of them.
+    let answer = send(bare, request("GET", "/")).await;
+    assert_eq!(answer.headers["location"], "/status");
+    let full = api::Options {
+        runtime,
+        ..options()
+    };
+    let asked = request("GET", "/api/v1/status/runtimeinfo");
+    let all = pages(&send(full.clone(), asked).await.body);
+    for name in ["query", "targets", "tsdb-status", "config"] {
+        assert!(all.iter().any(|p| p == name), "{name} in {all:?}");
+    }
+    assert!(!all.iter().any(|p| p == "stores"), "{all:?}");
+    let answer = send(full, browser("/query")).await;
+    if answer.body.contains("name=\"pages\"") {
+        let wanted = format!("content=\"{}\"", all.join(" "));
+        assert!(answer.body.contains(&wanted), "{}", answer.body);
+    }
 }
 
 #[tokio::test]

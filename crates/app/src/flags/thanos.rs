@@ -132,9 +132,8 @@ pub const WEB: &[Flag] = &[
     value(
         "web.prefix-header",
         "",
-        "Name of HTTP request header used for dynamic prefixing of UI links and redirects.",
-    )
-    .accepted("set --web.external-prefix"),
+        "Name of HTTP request header used for dynamic prefixing of UI links and redirects. Ignored if --web.external-prefix is given.",
+    ),
     switch("web.disable-cors", "Whether to disable CORS headers."),
 ];
 

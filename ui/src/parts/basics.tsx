@@ -1,18 +1,19 @@
 // Small pieces that all pages are made of.
 import type { ComponentChildren } from 'preact';
-import type { ApiError, Labels } from './api';
-import { base, go, path, useLocation } from './location';
+import type { ApiError } from '../api/ask';
+import { base, go, path, useLocation } from '../location';
 
-export function Link(props: { to: string; class?: string; children: ComponentChildren; exact?: boolean }) {
+export function Link(props: { to: string; class?: string; children: ComponentChildren; exact?: boolean; title?: string }) {
   useLocation();
   const here = props.exact ? path() === props.to : path() === props.to || path().startsWith(props.to + '/');
   const click = (event: MouseEvent) => {
     if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     go(props.to);
+    scrollTo(0, 0);
   };
   return (
-    <a href={base + props.to} class={props.class} aria-current={here ? 'page' : undefined} onClick={click}>
+    <a href={base + props.to} class={props.class} title={props.title} aria-current={here ? 'page' : undefined} onClick={click}>
       {props.children}
     </a>
   );
@@ -99,43 +100,13 @@ export function Choice(props: {
           aria-checked={value === props.value}
           tabIndex={value === props.value ? 0 : -1}
           title={title}
+          aria-label={typeof text === 'string' ? undefined : title}
           onClick={() => props.onChange(value)}
         >
           {text}
         </button>
       ))}
     </div>
-  );
-}
-
-/** `name{label="value"}` with its parts told apart. */
-export function Metric({ labels }: { labels: Labels }) {
-  const { __name__: name, ...rest } = labels;
-  const pairs = Object.entries(rest);
-  return (
-    <span class="metric">
-      {name && <span class="metric-name">{name}</span>}
-      {(pairs.length > 0 || !name) && '{'}
-      {pairs.map(([label, value], i) => (
-        <span key={label}>
-          {i > 0 && ', '}
-          <span class="label-name">{label}</span>=<span class="label-value">{JSON.stringify(value)}</span>
-        </span>
-      ))}
-      {(pairs.length > 0 || !name) && '}'}
-    </span>
-  );
-}
-
-export function LabelChips({ labels }: { labels: Labels }) {
-  return (
-    <span class="chips">
-      {Object.entries(labels).map(([name, value]) => (
-        <span class="chip" key={name}>
-          <span class="label-name">{name}</span>={JSON.stringify(value)}
-        </span>
-      ))}
-    </span>
   );
 }
 

@@ -1,0 +1,151 @@
+import axe from 'axe-core';
+import type { Page } from 'playwright-core';
+import { afterEach, expect, test } from 'vitest';
+import { inBrowser } from './world';
+
+/** Findings of axe, which is in the page, that keep people from using it. */
+async function findings(page: Page): Promise<string[]> {
+  return page.evaluate(async () => {
+    const { violations } = await (window as unknown as { axe: typeof axe }).axe.run(document, { resultTypes: ['violations'] });
+    return violations
+      .filter((v) => v.impact === 'serious' || v.impact === 'critical')
+      .map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).slice(0, 3).join(', ')}`);
+  });
+}
+
+inBrowser('the pages', ({ world, visit, leave }) => {
+  afterEach(leave);
+
+  test('alerts that fire', async () => {
+    const page = await visit(`${world.allInOne}/alerts?state=firing`);
+    await page.locator('.alert-head', { hasText: 'TargetDown' }).click();
+    await page.locator('.alert-row', { hasText: 'of broken is down' }).waitFor();
+    expect(await page.locator('.alert-rule', { hasText: 'NoOrders' }).count()).toBe(0);
+    // The expression leads to the query page.
+    await page.locator('.expr-link').click();
+    await page.locator('.u-over').waitFor();
+    expect(new URL(page.url()).searchParams.get('g0.expr')).toBe('up == 0');
+  });
+
+  test('rules, with the error of the one that fails', async () => {
+    const page = await visit(`${world.allInOne}/rules`);
+    await page.getByRole('radio', { name: /^err/ }).click();
+    await page.locator('.rule-row', { hasText: 'many-to-many' }).waitFor();
+    expect(await page.locator('.rule-row').count()).toBe(1);
+    expect(page.url()).toContain('health=err');
+  });
+
+  test('targets, by health and words', async () => {
+    const page = await visit(`${world.allInOne}/targets?health=down`);
+    await page.locator('.target-row', { hasText: '503 Service Unavailable' }).waitFor();
+    expect(await page.locator('.target-row').count()).toBe(2);
+    await page.getByRole('radio', { name: /^all/ }).click();
+    await page.getByLabel('Search labels, addresses, errors').fill('team="checkout"');
+    await expect.poll(() => page.locator('.target-row').count()).toBe(1);
+    await page.goto(`${world.allInOne}/service-discovery?state=dropped`);
+    await page.locator('.found-row', { hasText: 'unwanted:1' }).waitFor();
+  });
+
+  test('stores, one of them down', async () => {
+    const page = await visit(`${world.querier}/stores`);
+    await page.locator('.store-row', { hasText: 'cluster="test"' }).waitFor();
+    const down = page.locator('.store-row', { hasText: 'down' });
+    await down.locator('.target-error').waitFor();
+    expect(await page.locator('.store-row').count()).toBe(2);
+    // A querier has no targets of its own.
+    expect(await page.locator('nav a').allInnerTexts()).toEqual(expect.arrayContaining(['Query', 'Stores']));
+    expect(await page.locator('nav a', { hasText: 'Targets' }).count()).toBe(0);
+  });
+
+  test('blocks in the bucket on a line of time', async () => {
+    const page = await visit(`${world.allInOne}/bucket`);
+    const blocks = page.locator('.lane .block');
+    await expect.poll(() => blocks.count(), { timeout: 15_000 }).toBeGreaterThan(10);
+    await blocks.nth(2).click();
+    const details = page.locator('.block-details');
+    await details.locator('dt', { hasText: 'Samples' }).waitFor();
+    const ulid = await details.locator('h2').innerText();
+    expect(page.url()).toContain(ulid);
+    // Dragging zooms.
+    const box = (await page.locator('.timeline-rows').boundingBox())!;
+    const before = await blocks.count();
+    await page.mouse.move(box.x + box.width * 0.1, box.y + box.height - 6);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.3, box.y + box.height - 6, { steps: 4 });
+    await page.mouse.up();
+    await expect.poll(() => blocks.count()).toBeLessThan(before);
+    // A bucket without blocks says when the first one comes.
+    await page.goto(`${world.prefixed}/bucket`);
+    await page.getByText('The first block is cut and shipped in about').waitFor();
+  });
+
+  test('light, dark and as the system has it', async () => {
+    const page = await visit(`${world.allInOne}/status`, { dark: true });
+    const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+    await expect.poll(theme).toBe('dark');
+    const dark = await background();
+    await page.getByRole('radio', { name: 'Light' }).click();
+    await expect.poll(theme).toBe('light');
+    expect(await background()).not.toBe(dark);
+    // It is remembered.
+    await page.reload();
+    await expect.poll(theme).toBe('light');
+  });
+
+  test('keys lead everywhere', async () => {
+    const page = await visit(`${world.allInOne}/status`);
+    await page.locator('nav a', { hasText: 'Targets' }).waitFor();
+    await page.keyboard.press('?');
+    await page.locator('dialog', { hasText: 'metrics explorer' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.locator('dialog').waitFor({ state: 'detached' });
+    await page.keyboard.press('g');
+    await page.keyboard.press('t');
+    await page.locator('.target-row').first().waitFor();
+    await page.keyboard.press('/');
+    await page.keyboard.type('devices');
+    await expect.poll(() => page.locator('.target-row').count()).toBe(1);
+  });
+
+  test('a prefix, and addresses of earlier pages', async () => {
+    const page = await visit(`${world.prefixed}/graph?g0.expr=1&g0.tab=1`);
+    await page.locator('.single', { hasText: 'scalar' }).waitFor();
+    expect(page.url()).toContain(`${world.prefixed}/query?`);
+    await page.locator('nav a', { hasText: 'Flags' }).click();
+    await page.locator('td', { hasText: '--web.external-url' }).waitFor();
+    expect(page.url()).toBe(`${world.prefixed}/flags`);
+    await page.goto(`${world.prefixed}/status/config`);
+    await page.locator('.yaml', { hasText: 'scrape_configs' }).waitFor();
+    expect(page.url()).toBe(`${world.prefixed}/config`);
+    await page.goto(`${world.prefixed}/nowhere`);
+    await page.getByText('There is no such page').waitFor();
+  });
+
+  const pages: [base: keyof typeof world, path: string, sign: string][] = [
+    ['allInOne', '/query?g0.expr=up&g0.tab=1', '.results .row'],
+    ['allInOne', '/query?g0.expr=shop_queue_length&g0.tab=graph', '.legend-row'],
+    ['allInOne', '/query?g0.expr=sum(up)&g0.tab=explain&g0.analyze=1', '.plan-row'],
+    ['querier', '/query?g0.expr=up&g0.tab=1', '.results .row'],
+    ['allInOne', '/alerts', '.alert-rule'],
+    ['allInOne', '/rules', '.rule-row'],
+    ['allInOne', '/targets', '.target-row'],
+    ['allInOne', '/service-discovery', '.found-row'],
+    ['allInOne', '/alertmanager-discovery', '.card'],
+    ['querier', '/stores', '.store-row'],
+    ['allInOne', '/tsdb-status', '.bars'],
+    ['allInOne', '/bucket', '.lane .block'],
+    ['allInOne', '/status', '.facts'],
+    ['allInOne', '/flags', '.flags'],
+    ['allInOne', '/config', '.yaml'],
+  ];
+  test.each(pages)('%s%s can be used by everyone', async (base, path, sign) => {
+    const page = await visit(`${world[base]}${path}`);
+    await page.locator(sign).first().waitFor();
+    await page.evaluate(axe.source);
+    expect(await findings(page)).toEqual([]);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await page.locator('html[data-theme=dark]').waitFor();
+    expect(await findings(page)).toEqual([]);
+  });
+});
