@@ -143,3 +143,50 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     assert!(acknowledged.len() > 100);
 }
+
+/// A series goes, is made anew under another number while the log still has the old one, and a
+/// restart calls both by the first: what was logged under the second must outlive checkpoints.
+#[test]
+fn a_series_that_came_back_keeps_its_samples() {
+    for gone in [20, 26, 33, 40] {
+        for restart in [1, 4, 8, 13] {
+            let dir = tempfile::tempdir().unwrap();
+            let options = || Options {
+                maintain_every: None,
+                ..options()
+            };
+            let mut db = Db::open(dir.path(), options()).unwrap();
+            let mut want = BTreeMap::new();
+            for step in 1..gone + 60 {
+                // Now and then twice, as the background thread would.
+                if step % 5 == 0 {
+                    db.maintain().unwrap();
+                    db.maintain().unwrap();
+                }
+                if step == gone + restart || step == gone + restart + 40 {
+                    drop(db);
+                    db = Db::open(dir.path(), options()).unwrap();
+                    assert_eq!(
+                        all(&db),
+                        want,
+                        "gone {gone}, restart {restart}, step {step}"
+                    );
+                }
+                let here = |guest: i64| guest == 0 || step == 1 || step >= gone;
+                let rows: Vec<_> = (0..2)
+                    .filter(|&i| here(i))
+                    .map(|i| (set(i), step * 100, step as f64))
+                    .collect();
+                let took = db.append_samples(&rows).unwrap();
+                assert!(took.rejected.is_empty(), "{:?}", took.rejected);
+                for (labels, ts, value) in rows {
+                    let samples: &mut Vec<_> = want.entry(labels).or_default();
+                    samples.push(model::Sample { ts, value });
+                }
+            }
+            drop(db);
+            let db = Db::open(dir.path(), options()).unwrap();
+            assert_eq!(all(&db), want, "gone {gone}, restart {restart}");
+        }
+    }
+}
