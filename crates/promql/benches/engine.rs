@@ -97,6 +97,7 @@ fn histograms(c: &mut Criterion) {
         "sum by (ns) (h_total)",
         "histogram_quantile(0.9, sum by (ns) (rate(h_total[5m])))",
         "histogram_count(rate(h_total[5m]))",
+        "histogram_count(sum_over_time(h_total[30m]))",
         "h_total - h_total offset 1m",
     ] {
         group.bench_with_input(BenchmarkId::from_parameter(expr), expr, |b, expr| {

@@ -85,11 +85,30 @@ pub(crate) struct Inner {
     /// References that are no series of the head any more, but may stand in the log up to a
     /// segment: their labels stay in checkpoints until that segment goes.
     expiry: Mutex<HashMap<u64, u64>>,
+    renamed: Renamed,
     closed: AtomicBool,
     /// Why nothing is taken for now.
     refusal: RwLock<Option<String>>,
     /// Ends a merge that is running when the database is closed.
     cancel: Cancel,
+}
+
+/// References of the log that stand for series of other numbers: those were made anew under it before
+/// the last start.
+struct Renamed {
+    to: HashMap<u64, u32>,
+    /// No sample under such a reference is newer, but for what came out of order.
+    newest: Millis,
+}
+
+impl Renamed {
+    /// Whether what the log has under this reference is still needed: the head has no series of that
+    /// number, but it has the samples.
+    fn is_needed(&self, reference: u64, min: Millis, head: &Head) -> bool {
+        self.to.get(&reference).is_some_and(|&id| {
+            (min <= self.newest || head.ooo_range().is_some()) && head.has(id.into())
+        })
+    }
 }
 
 impl Db {
@@ -145,14 +164,16 @@ impl Db {
             Arc::clone(&stats.wal),
         )?;
         retire_snapshots(&*fs, &dir, &replayed)?;
-        // Samples of series under another number stay readable as long as their segments are.
-        let segment = wal.segment();
-        let expiry = replayed.renamed.keys().map(|&r| (r, segment)).collect();
+        let renamed = Renamed {
+            to: replayed.renamed.clone(),
+            newest: head.range().map_or(Millis::MIN, |r| r.max),
+        };
         let inner = Arc::new(Inner {
             dir,
             layout: RwLock::default(),
             retired: Mutex::default(),
-            expiry: Mutex::new(expiry),
+            expiry: Mutex::default(),
+            renamed,
             head,
             wal,
             stats,

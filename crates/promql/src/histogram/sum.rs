@@ -204,11 +204,8 @@ impl Sum {
         ![mine, other].iter().any(|h| matches!(h, Gauge | Unknown))
     }
 
-    /// Whether indexes mean the same buckets.
     fn same_scale(&self, other: &Layout) -> bool {
-        self.layout.schema == other.schema
-            && self.layout.zero_threshold == other.zero_threshold
-            && (!self.is_custom() || self.layout.custom_values == other.custom_values)
+        same_scale(&self.layout, other)
     }
 
     fn add_scalars(&mut self, s: &Scalars, sign: f64) {
@@ -464,6 +461,29 @@ impl Sum {
         };
         self.set_buckets(&positive, &negative, layout);
     }
+}
+
+/// Whether indexes mean the same buckets.
+fn same_scale(a: &Layout, b: &Layout) -> bool {
+    a.schema == b.schema
+        && a.zero_threshold == b.zero_threshold
+        && (a.schema != CUSTOM_SCHEMA || a.custom_values == b.custom_values)
+}
+
+/// Whether all of these can be added up in any order: nothing has to be brought to another scale,
+/// which would depend on what was added before.
+pub(crate) fn in_any_order<'a>(layouts: impl IntoIterator<Item = &'a Arc<Layout>>) -> bool {
+    let mut layouts = layouts.into_iter();
+    let Some(first) = layouts.next() else {
+        return true;
+    };
+    let mut last = first;
+    !starts_in_zero(first)
+        && layouts.all(|layout| {
+            let known = Arc::ptr_eq(last, layout);
+            last = layout;
+            known || (same_scale(first, layout) && !starts_in_zero(layout))
+        })
 }
 
 /// Whether there is a bucket within the zero bucket.

@@ -21,7 +21,7 @@ use crate::exec::block::{Row, clear};
 use crate::grid::Slide;
 use crate::histogram::Histogram;
 use crate::histogram::sum::{Added, Incompatible, Sum};
-use means::{mean, over_time, sum};
+use means::{What, over_time};
 use slopes::{interpolated, rates};
 
 pub(crate) use means::Mean;
@@ -201,8 +201,8 @@ pub(crate) fn run(
         RangeFn::Irate => last_two(true, mixed, notes, &mut to),
         RangeFn::Idelta => last_two(false, mixed, notes, &mut to),
         RangeFn::Changes | RangeFn::Resets => pairs(func, mixed, None, scratch, to.row),
-        RangeFn::Sum => over_time(mixed, notes, &mut to, sum),
-        RangeFn::Avg => over_time(mixed, notes, &mut to, mean),
+        RangeFn::Sum => over_time(mixed, notes, &mut to, What::Sum),
+        RangeFn::Avg => over_time(mixed, notes, &mut to, What::Mean),
         RangeFn::Count => mixed.each(|i, p| {
             let n = p.floats.1 - p.floats.0 + p.histograms.1 - p.histograms.0;
             to.float(i, n as f64);

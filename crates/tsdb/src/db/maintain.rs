@@ -240,10 +240,12 @@ impl Inner {
         let last = first + (ended - first) * 2 / 3;
         self.stats.checkpoints.inc();
         let expiry = self.expiry.lock().clone();
-        let keep = |series: u64| {
-            self.head.has(series) || expiry.get(&series).is_some_and(|&until| until > last)
-        };
         let min = self.head.min_valid();
+        let keep = |series: u64| {
+            self.head.has(series)
+                || expiry.get(&series).is_some_and(|&until| until > last)
+                || self.renamed.is_needed(series, min, &self.head)
+        };
         let options = self.wal.options();
         checkpoint::write(self.wal.dir(), last, min, &keep, options, &self.options.fs)
             .inspect_err(|_| self.stats.checkpoints_failed.inc())?;

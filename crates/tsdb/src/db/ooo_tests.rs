@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::{Labels, Reject, Sample, Scope, Select, Source};
+use model::report::Admin as _;
+use model::{Labels, Matcher, Reject, Sample, Scope, Select, Source};
 use proptest::prelude::*;
 
 use super::*;
@@ -96,6 +97,62 @@ fn refused_and_taken_as_prometheus_does() {
 }
 
 #[test]
+fn finished_chunks_lie_in_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        min_block: 100_000,
+        max_block: Some(100_000),
+        out_of_order_window: 40_000,
+        ..Options::quiet()
+    };
+    let db = Db::open(dir.path(), options.clone()).unwrap();
+    for i in 0..20 {
+        assert_eq!(one(&db, i, 40_000, 1.0), None);
+        for k in 0..600 {
+            // Every value needs its bits.
+            let value = (k as f64 * 0.7 + i as f64).sin();
+            assert_eq!(one(&db, i, 39_000 - (k * 7919) % 38_000, value), None);
+        }
+    }
+    let want = all(&db, TimeRange::ALL);
+    let files = || {
+        let files = std::fs::read_dir(dir.path().join("chunks_head")).unwrap();
+        files
+            .map(|f| f.unwrap().metadata().unwrap().len())
+            .sum::<u64>()
+    };
+    let (bytes, before) = (db.head_bytes(), files());
+    db.maintain().unwrap();
+    assert_eq!(all(&db, TimeRange::ALL), want);
+    let (saved, written) = (bytes - db.head_bytes(), files() - before);
+    // 18 of 19 chunks each.
+    assert!(saved > 20 * 18 * 32 * 8, "{saved} bytes of {bytes}");
+    assert!(written as usize > saved, "{written} bytes written");
+    // Once is enough.
+    db.maintain().unwrap();
+    assert_eq!(files(), before + written);
+    // A start makes them anew from the log, and so do deletions.
+    drop(db);
+    let db = Db::open(dir.path(), options.clone()).unwrap();
+    assert_eq!(all(&db, TimeRange::ALL), want);
+    db.maintain().unwrap();
+    let gone = TimeRange::new(10_000, 20_000);
+    let matchers = vec![Matcher::equal("i", "3")];
+    futures::executor::block_on(db.delete_series(matchers, gone)).unwrap();
+    let mut left = want.clone();
+    left.get_mut(&set(3))
+        .unwrap()
+        .retain(|s| !gone.contains(s.ts));
+    assert_eq!(all(&db, TimeRange::ALL), left);
+    // The files may go before what is in them lies in a block.
+    db.flush_all().unwrap();
+    assert_eq!(all(&db, TimeRange::ALL), left);
+    drop(db);
+    let db = Db::open(dir.path(), options).unwrap();
+    assert_eq!(all(&db, TimeRange::ALL), left);
+}
+
+#[test]
 fn a_cut_writes_them_into_blocks_and_empties_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(dir.path(), options()).unwrap();
@@ -172,7 +229,7 @@ fn deleted_ones_stay_deleted() {
     for t in 0..40 {
         one(&db, 0, 6_000 + t * 10, t as f64);
     }
-    let matchers = vec![model::Matcher::equal("i", "0")];
+    let matchers = vec![Matcher::equal("i", "0")];
     let range = TimeRange::new(6_100, 6_300);
     let admin: &dyn model::report::Admin = &db;
     futures::executor::block_on(admin.delete_series(matchers, range)).unwrap();

@@ -43,6 +43,11 @@ const AROUND: usize = 8 + 8 + 8 + 1 + 5 + 4;
 const CRC: usize = 4;
 /// In the encoding: the chunk holds samples that came out of order.
 const OUT_OF_ORDER: u8 = 0x80;
+/// The encoding under which a chunk of samples that came out of order stands in a file.
+pub(super) fn out_of_order(encoding: Encoding) -> Encoding {
+    Encoding(encoding.0 | OUT_OF_ORDER)
+}
+
 /// A file has no more bytes than this.
 const MAX_FILE: u64 = 128 << 20;
 /// Files there can be at a time: what [`Place`] can tell apart.

@@ -1,7 +1,9 @@
 //! Samples that come out of order: older than their series' newest, but within the window.
 //!
 //! They lie beside the page they belong to (see [`store`]), behind the same lock, and are logged in
-//! a log of their own, the WBL, before they are acknowledged. A query unites them with the ordered
+//! a log of their own, the WBL, before they are acknowledged. Finished chunks move to the files of
+//! the head; the log keeps every sample until a block has it, so a start makes them anew and passes
+//! over those in files. A query unites them with the ordered
 //! chunks; a cut writes them into blocks of their own. A cut begins a new *epoch*: what is of an
 //! older one is on its way into blocks, and what comes meanwhile is not.
 
@@ -17,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use model::{Millis, TimeRange};
 
 use store::Inserted;
-pub(super) use store::{OooSample, OooValue, Store};
+pub(super) use store::{OooSample, OooUnfiled, OooValue, Store};
 
 use super::{Head, Snapshot, page, place};
 use crate::Error;

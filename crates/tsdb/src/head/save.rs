@@ -7,7 +7,8 @@ use block::fs::Fs;
 use hashbrown::HashMap;
 use model::{Millis, SeriesRef, TimeRange};
 
-use super::files::{ChunkFile, ChunkFiles, Found, Place, Unsaved};
+use super::files::{self, ChunkFile, ChunkFiles, Found, Place, Unsaved};
+use super::ooo::OooUnfiled;
 use super::page::{FromFiles, PAGE};
 use super::{Head, page, place};
 use crate::Error;
@@ -103,7 +104,62 @@ impl Head {
                 self.save(files, &mut gathered)?;
             }
         }
-        self.save(files, &mut gathered)
+        self.save(files, &mut gathered)?;
+        self.save_ooo(files)
+    }
+
+    /// The same for chunks that came out of order.
+    fn save_ooo(&self, files: &ChunkFiles) -> Result<(), Error> {
+        let mut gathered: Vec<(usize, OooUnfiled)> = Vec::new();
+        let mut bytes = 0;
+        let count = self.pages.read().len();
+        for number in 0..count {
+            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+                continue;
+            };
+            if let Some(store) = &page.0.lock().ooo {
+                gathered.extend(
+                    store
+                        .unfiled()
+                        .inspect(|c| bytes += c.bytes.len())
+                        .map(|c| (number, c)),
+                );
+            }
+            if bytes >= BATCH {
+                self.save_late(files, &gathered)?;
+                gathered.clear();
+                bytes = 0;
+            }
+        }
+        self.save_late(files, &gathered)
+    }
+
+    fn save_late(&self, files: &ChunkFiles, gathered: &[(usize, OooUnfiled)]) -> Result<(), Error> {
+        let chunks = gathered.iter().map(|(number, c)| Unsaved {
+            series: *number as u64 * u64::from(PAGE) + c.slot as u64,
+            min: c.min,
+            max: c.max,
+            encoding: files::out_of_order(c.encoding),
+            bytes: &c.bytes,
+        });
+        let chunks: Vec<Unsaved<'_>> = chunks.collect();
+        let places = files
+            .write(&chunks)
+            .inspect_err(|_| self.stats.chunk_files.writes_failed.inc())?;
+        for ((number, chunk), at) in gathered.iter().zip(places) {
+            // Held by its bytes: the file may go before the chunk does.
+            let mapped = files.file(at.file).and_then(|file| file.shared());
+            let end = at.offset as usize + chunk.bytes.len();
+            let Some(mapped) = mapped.filter(|all| end <= all.len()) else {
+                continue;
+            };
+            if let Some(page) = self.pages.read().get(*number).cloned().flatten()
+                && let Some(store) = &mut page.0.lock().ooo
+            {
+                store.filed(chunk, mapped.slice(at.offset as usize..end));
+            }
+        }
+        Ok(())
     }
 
     fn save(&self, files: &ChunkFiles, gathered: &mut Gathered) -> Result<(), Error> {

@@ -143,3 +143,43 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     assert!(acknowledged.len() > 100);
 }
+
+/// A series goes, is made anew under another number while the log still has the old one, and a
+/// restart calls both by the first: what was logged under the second must outlive checkpoints.
+#[test]
+fn a_series_that_came_back_keeps_its_samples() {
+    for back in (71..91).step_by(2) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || Options {
+            maintain_every: None,
+            ..options()
+        };
+        let mut db = Db::open(dir.path(), options()).unwrap();
+        let mut want = BTreeMap::new();
+        for step in 1..back + 50 {
+            if step % 5 == 0 {
+                // What a cut leaves for later is done by the next round.
+                db.maintain().unwrap();
+                db.maintain().unwrap();
+            }
+            // Each start begins a segment: those before the guest comes back let its first number
+            // live in the log, those after let the next checkpoint take in its second.
+            let after = [2, 4, 6, 16, 28, 40].contains(&(step - back));
+            if after || [32, 36, 40, 44].contains(&step) {
+                drop(db);
+                db = Db::open(dir.path(), options()).unwrap();
+                assert_eq!(all(&db), want, "back {back}, step {step}");
+            }
+            let guest = step == 1 || step >= back;
+            let rows: Vec<_> = (0..1 + i64::from(guest))
+                .map(|i| (set(i), step * 100, step as f64))
+                .collect();
+            let took = db.append_samples(&rows).unwrap();
+            assert!(took.rejected.is_empty(), "{:?}", took.rejected);
+            for (labels, ts, value) in rows {
+                let samples: &mut Vec<_> = want.entry(labels).or_default();
+                samples.push(model::Sample { ts, value });
+            }
+        }
+    }
+}

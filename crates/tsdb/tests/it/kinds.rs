@@ -589,6 +589,57 @@ fn series_are_limited() {
     assert_eq!(db.stats().head.series_limited.get(), 1);
 }
 
+/// More than replay hands over at once, on every worker.
+#[test]
+fn many_series_change_their_kind_within_batches() {
+    const SERIES: u64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let options = quiet(7_200_000);
+    let db = Db::open(dir.path(), options.clone()).unwrap();
+    let labels: Vec<Labels> = (0..SERIES).map(set).collect();
+    let refs = db.resolve_now(&labels).unwrap();
+    let mut taken = 0;
+    for push in 0..20u64 {
+        let mut batch = Batch::default();
+        for (i, &series) in (0..SERIES).zip(&refs) {
+            for k in 0..7u64 {
+                let n = push * 7 + k;
+                let ts = (n * 1000) as Millis + 1;
+                // Some series never change, some now and then, some all the time.
+                let value = match i % 5 {
+                    0 => None,
+                    1 => Some(int(n, 3)),
+                    2 => (n / 5 % 2 == 0).then(|| int(n, 2)),
+                    3 => (n % 2 == 0).then(|| float(n)),
+                    _ => [None, Some(custom(n)), Some(int(n, 2))][(n % 3) as usize].clone(),
+                };
+                match value {
+                    None => batch.push(series, ts, n as f64),
+                    Some(value) => batch.histograms.push(HistogramSample {
+                        series,
+                        ts,
+                        start: 0,
+                        value,
+                    }),
+                }
+            }
+        }
+        let took = db.append_now(batch).unwrap();
+        assert_eq!(took.rejected, []);
+        taken += took.samples + took.histograms;
+    }
+    assert_eq!(taken, 20 * 7 * SERIES as usize);
+    let before = stored(&db);
+    drop(db);
+    // From the log, then from the log and files of chunks.
+    for _ in 0..2 {
+        let db = Db::open(dir.path(), options.clone()).unwrap();
+        assert!(db.replayed().damaged.is_empty(), "{:?}", db.replayed());
+        same(&db, &before);
+        db.maintain().unwrap();
+    }
+}
+
 /// A sample of the property test.
 #[derive(Clone, Debug)]
 enum Value {
@@ -618,25 +669,10 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// One batch brings a series samples of one kind, as scrapes do: the log keeps kinds apart within a
-/// batch.
-fn one_kind(mut rows: Vec<(u64, Millis, Value)>) -> Vec<(u64, Millis, Value)> {
-    let mut kinds = HashMap::new();
-    rows.retain(|(series, _, value)| {
-        let kind = match value {
-            Value::Float(_) => 0,
-            Value::Histogram(Histogram::Int(_)) => 1,
-            Value::Histogram(Histogram::Float(_)) => 2,
-        };
-        *kinds.entry(*series).or_insert(kind) == kind
-    });
-    rows
-}
-
 fn step() -> impl Strategy<Value = Step> {
     let row = (0..6u64, 1..400i64, value());
     prop_oneof![
-        20 => prop::collection::vec(row, 1..40).prop_map(|rows| Step::Append(one_kind(rows))),
+        20 => prop::collection::vec(row, 1..40).prop_map(Step::Append),
         4 => Just(Step::Maintain),
         2 => Just(Step::Restart),
         2 => (0..6u64, 0..6000i64, 0..3000i64).prop_map(|(i, a, n)| Step::Delete(i, a, a + n)),
@@ -695,8 +731,14 @@ fn alike(a: &Histogram, b: &Histogram) -> bool {
     a == b
 }
 
+/// `few`, unless more are asked for in the usual way.
+fn cases(few: u32) -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(few)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(24), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn any_life_of_a_database_equals_a_list(steps in prop::collection::vec(step(), 1..40)) {

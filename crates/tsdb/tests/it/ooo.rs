@@ -130,7 +130,12 @@ fn a_log_of_out_of_order_samples_goes_both_ways() {
                 given.push(batch);
             }
             same(&all(&db), &model(&given));
+            // Finished chunks go to files, where Prometheus looks for them too.
+            db.maintain().unwrap();
+            same(&all(&db), &model(&given));
             drop(db);
+            let mut theirs_and_ours = std::fs::read_dir(data.join("chunks_head")).unwrap();
+            assert!(theirs_and_ours.next().is_some());
 
             let theirs = start(&binary, &data, "2h");
             same(&theirs.all(end), &model(&given));

@@ -1,5 +1,6 @@
 //! The out-of-order chunks of one page's series.
 
+use bytes::Bytes;
 use chunk::histogram::HistogramRow;
 use chunk::{ChunkError, Chunker, Columns, EncodedChunk};
 use model::histogram::Histogram;
@@ -32,7 +33,18 @@ struct Done {
     max: Millis,
     epoch: u32,
     encoding: Encoding,
-    bytes: Box<[u8]>,
+    bytes: Bytes,
+    /// They lie in a file, and take no memory.
+    filed: bool,
+}
+
+/// A finished chunk that lies in memory.
+pub(crate) struct OooUnfiled {
+    pub(crate) slot: usize,
+    pub(crate) min: Millis,
+    pub(crate) max: Millis,
+    pub(crate) encoding: Encoding,
+    pub(crate) bytes: Bytes,
 }
 
 impl Done {
@@ -42,7 +54,8 @@ impl Done {
             max: chunk.range.max,
             epoch,
             encoding: chunk.encoding,
-            bytes: chunk.data.into_boxed_slice(),
+            bytes: chunk.data.into_boxed_slice().into(),
+            filed: false,
         }
     }
 
@@ -351,13 +364,38 @@ impl Store {
         self.series.retain(|s| usize::from(s.slot) != slot);
     }
 
+    /// Finished chunks that could go to a file, in order of insertion.
+    pub(crate) fn unfiled(&self) -> impl Iterator<Item = OooUnfiled> + '_ {
+        let series = self.series.iter();
+        series.flat_map(|s| {
+            let unfiled = s.done.iter().filter(|d| !d.filed);
+            unfiled.map(|d| OooUnfiled {
+                slot: s.slot.into(),
+                min: d.min,
+                max: d.max,
+                encoding: d.encoding,
+                bytes: d.bytes.clone(),
+            })
+        })
+    }
+
+    /// A chunk that [`Store::unfiled`] gave lies in a file now, as `mapped`.
+    pub(crate) fn filed(&mut self, chunk: &OooUnfiled, mapped: Bytes) {
+        let same = |d: &&mut Done| std::ptr::eq(d.bytes.as_ptr(), chunk.bytes.as_ptr());
+        let series = self.find_mut(chunk.slot);
+        if let Some(done) = series.and_then(|s| s.done.iter_mut().find(same)) {
+            done.bytes = mapped;
+            done.filed = true;
+        }
+    }
+
     /// Bytes of memory, roughly.
     pub(crate) fn bytes(&self) -> usize {
         let of = |s: &Series| {
             let done: usize = s
                 .done
                 .iter()
-                .map(|d| size_of::<Done>() + d.bytes.len())
+                .map(|d| size_of::<Done>() + if d.filed { 0 } else { d.bytes.len() })
                 .sum();
             size_of::<Series>() + s.open.capacity() * size_of::<OooSample>() + done
         };
