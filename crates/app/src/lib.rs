@@ -14,41 +14,49 @@ pub mod kingpin;
 pub mod limits;
 pub mod logging;
 pub mod outpost;
+pub mod programs;
 pub mod roles;
 pub mod runtime;
 pub mod tools;
 
 use std::process::ExitCode;
 
-/// Runs a command line (program name first).
+use programs::Program;
+
+/// Runs a command line (program name first, which may be that of a program we stand in for).
 pub fn run(args: Vec<String>) -> ExitCode {
+    let program = Program::of(args.first().map_or("", String::as_str));
     let args = match kingpin::expand_files(args) {
-        Ok(args) => args,
-        Err(e) => return usage_error(&e),
+        Ok(args) => program.arrange(args),
+        Err(e) => return misuse(program, &e),
     };
-    let matches = match cli::command().try_get_matches_from(args) {
+    if program.asks_version(&args) {
+        println!("{}", program.version());
+        return ExitCode::SUCCESS;
+    }
+    let matches = match program.command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) => {
             // Help and version go to standard output with status 0, mistakes to the error stream.
             let _ = e.print();
             return if e.use_stderr() {
-                ExitCode::from(2)
+                program.misuse()
             } else {
                 ExitCode::SUCCESS
             };
         }
     };
-    match cli::dispatch(&matches) {
+    match program.dispatch(&matches) {
         Ok(code) => code,
-        Err(e) if e.downcast_ref::<kingpin::FlagError>().is_some() => usage_error(&e),
+        Err(e) if e.downcast_ref::<kingpin::FlagError>().is_some() => misuse(program, &e),
         Err(e) => {
-            eprintln!("epimetheus: {e:#}");
+            eprintln!("{}: {e:#}", program.name());
             ExitCode::FAILURE
         }
     }
 }
 
-fn usage_error(e: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("epimetheus: {e}");
-    ExitCode::from(2)
+fn misuse(program: Program, e: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{}: {e}", program.name());
+    program.misuse()
 }

@@ -1,5 +1,6 @@
 //! The discovery sections of a configuration file, as Prometheus 3.14 spells them.
 
+mod consul;
 mod foreign;
 mod kubernetes;
 
@@ -12,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use wire::client::{HttpSettings, Url};
 
+pub use consul::Consul;
 pub use foreign::Foreign;
 pub use kubernetes::{AttachMetadata, Kubernetes, Namespaces, Role, Selector};
 
@@ -26,6 +28,8 @@ pub struct Discovery {
     pub http_sd_configs: Vec<Http>,
     /// Targets from DNS.
     pub dns_sd_configs: Vec<Dns>,
+    /// Targets from Consul.
+    pub consul_sd_configs: Vec<Consul>,
     /// Targets from Kubernetes.
     pub kubernetes_sd_configs: Vec<Kubernetes>,
     /// Sections of mechanisms that we only judge, by their keys.
@@ -38,19 +42,19 @@ impl Discovery {
     pub fn unsupported(&self) -> Vec<&'static str> {
         let mut keys = Vec::new();
         let mut add = |key, used: bool| keys.extend(used.then_some(key));
-        add("dns_sd_configs", !self.dns_sd_configs.is_empty());
-        add(
-            "kubernetes_sd_configs",
-            !self.kubernetes_sd_configs.is_empty(),
-        );
+        if cfg!(not(feature = "kubernetes")) {
+            let used = !self.kubernetes_sd_configs.is_empty();
+            add("kubernetes_sd_configs", used);
+        }
         for (key, sections) in &self.foreign {
             add(key, !sections.is_empty());
         }
-        keys.extend(
-            self.http_sd_configs
-                .iter()
-                .flat_map(|http| http.http.unsupported()),
-        );
+        let http = self.http_sd_configs.iter().map(|section| &section.http);
+        let clusters = self.kubernetes_sd_configs.iter();
+        let catalogs = self.consul_sd_configs.iter();
+        let http = http.chain(clusters.map(|section| &section.http));
+        let http = http.chain(catalogs.map(|section| &section.http));
+        keys.extend(http.flat_map(|settings| settings.unsupported()));
         keys
     }
 
@@ -74,6 +78,9 @@ impl Discovery {
         for http in &mut self.http_sd_configs {
             http.http.set_folder(folder);
         }
+        for consul in &mut self.consul_sd_configs {
+            consul.set_folder(folder);
+        }
         for kubernetes in &mut self.kubernetes_sd_configs {
             kubernetes.set_folder(folder);
         }
@@ -89,6 +96,7 @@ impl Settings for Discovery {
             "file_sd_configs" => self.file_sd_configs = sections(key, map)?,
             "http_sd_configs" => self.http_sd_configs = sections(key, map)?,
             "dns_sd_configs" => self.dns_sd_configs = sections(key, map)?,
+            "consul_sd_configs" => self.consul_sd_configs = sections(key, map)?,
             "kubernetes_sd_configs" => self.kubernetes_sd_configs = sections(key, map)?,
             _ => match foreign::KEYS.iter().find(|k| **k == key) {
                 None => return Ok(false),
@@ -118,6 +126,7 @@ impl Settings for Discovery {
         entry(map, "file_sd_configs", &self.file_sd_configs)?;
         entry(map, "http_sd_configs", &self.http_sd_configs)?;
         entry(map, "dns_sd_configs", &self.dns_sd_configs)?;
+        entry(map, "consul_sd_configs", &self.consul_sd_configs)?;
         entry(map, "kubernetes_sd_configs", &self.kubernetes_sd_configs)?;
         for (key, sections) in &self.foreign {
             entry(map, key, sections)?;

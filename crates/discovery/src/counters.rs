@@ -14,6 +14,14 @@ pub(crate) struct Counters {
     pub(crate) file_scans: Summary,
     pub(crate) file_mtime: Family<metrics::FloatGauge, 1>,
     pub(crate) http_failures: Counter,
+    pub(crate) dns_lookups: Counter,
+    pub(crate) dns_failures: Counter,
+    pub(crate) consul_failures: Counter,
+    pub(crate) consul_calls: Family<Summary, 2>,
+    #[cfg(feature = "kubernetes")]
+    pub(crate) kubernetes_events: Family<Counter, 2>,
+    #[cfg(feature = "kubernetes")]
+    pub(crate) kubernetes_failures: Counter,
     pub(crate) refresh_failures: Family<Counter, 1>,
     pub(crate) refreshes: Family<Summary, 1>,
 }
@@ -39,6 +47,20 @@ impl Counters {
                 .map(|f| f.with(&[name]))
         };
         let quantiles = [0.5, 0.9, 0.99];
+        #[cfg(feature = "kubernetes")]
+        let kubernetes_events = {
+            let events = registry.counters(
+                "prometheus_sd_kubernetes_events_total",
+                "The number of Kubernetes events handled.",
+                ["role", "event"],
+            )?;
+            for role in crate::config::Role::names() {
+                for event in ["add", "delete", "update"] {
+                    events.with(&[role, event]);
+                }
+            }
+            events
+        };
         Ok(Self {
             name: name.to_owned(),
             received: counter(
@@ -82,6 +104,37 @@ impl Counters {
                 "prometheus_sd_http_failures_total",
                 "Number of HTTP service discovery refresh failures.",
             )?,
+            #[cfg(feature = "kubernetes")]
+            kubernetes_events,
+            #[cfg(feature = "kubernetes")]
+            kubernetes_failures: registry.counter(
+                "prometheus_sd_kubernetes_failures_total",
+                "The number of failed WATCH/LIST requests.",
+            )?,
+            dns_lookups: registry.counter(
+                "prometheus_sd_dns_lookups_total",
+                "The number of DNS-SD lookups.",
+            )?,
+            dns_failures: registry.counter(
+                "prometheus_sd_dns_lookup_failures_total",
+                "The number of DNS-SD lookup failures.",
+            )?,
+            consul_failures: registry.counter(
+                "prometheus_sd_consul_rpc_failures_total",
+                "The number of Consul RPC call failures.",
+            )?,
+            consul_calls: {
+                let calls = registry.summaries(
+                    "prometheus_sd_consul_rpc_duration_seconds",
+                    "The duration of a Consul RPC call in seconds.",
+                    ["endpoint", "call"],
+                    &quantiles,
+                )?;
+                for call in ["service", "services"] {
+                    calls.with(&["catalog", call]);
+                }
+                calls
+            },
             refresh_failures: registry.counters(
                 "prometheus_sd_refresh_failures_total",
                 "Number of refresh failures for the given SD mechanism.",

@@ -1,8 +1,12 @@
 //! Discoverers: what runs for one section of the configuration.
 
+mod consul;
+mod dns;
 mod file;
 mod glob;
 mod http;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Discovery};
 use crate::counters::Counters;
 use crate::{Error, Group, Updates};
+
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::ClusterError;
 
 /// Something that looks for targets until it is told to stop.
 pub trait Discoverer: Send + 'static {
@@ -30,6 +37,27 @@ pub(crate) enum Spec {
     Static(Vec<config::Static>),
     File(config::File),
     Http(Box<config::Http>),
+    Dns(config::Dns),
+    Consul(Box<config::Consul>),
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<config::Kubernetes>),
+}
+
+/// What the discoverers of one manager share.
+pub(crate) struct Shelf {
+    pub(crate) counters: Counters,
+    #[cfg(feature = "kubernetes")]
+    clusters: kubernetes::Clusters,
+}
+
+impl Shelf {
+    pub(crate) fn new(counters: Counters) -> Self {
+        Self {
+            counters,
+            #[cfg(feature = "kubernetes")]
+            clusters: kubernetes::Clusters::default(),
+        }
+    }
 }
 
 impl Spec {
@@ -47,6 +75,22 @@ impl Spec {
                 .cloned()
                 .map(|h| Spec::Http(Box::new(h))),
         );
+        all.extend(discovery.dns_sd_configs.iter().cloned().map(Spec::Dns));
+        all.extend(
+            discovery
+                .consul_sd_configs
+                .iter()
+                .cloned()
+                .map(|c| Spec::Consul(Box::new(c))),
+        );
+        #[cfg(feature = "kubernetes")]
+        all.extend(
+            discovery
+                .kubernetes_sd_configs
+                .iter()
+                .cloned()
+                .map(|k| Spec::Kubernetes(Box::new(k))),
+        );
         all
     }
 }
@@ -60,7 +104,8 @@ pub(crate) struct Opened {
     pub(crate) discoverer: Option<Box<dyn Discoverer>>,
 }
 
-pub(crate) fn open(spec: &Spec, counters: &Counters) -> Result<Opened, Error> {
+pub(crate) fn open(spec: &Spec, shelf: &Shelf) -> Result<Opened, Error> {
+    let counters = &shelf.counters;
     let discoverer: Box<dyn Discoverer> = match spec {
         Spec::Static(list) => {
             let groups = list.iter().cloned().enumerate();
@@ -72,9 +117,23 @@ pub(crate) fn open(spec: &Spec, counters: &Counters) -> Result<Opened, Error> {
         }
         Spec::File(config) => Box::new(file::Files::new(config.clone(), counters.clone())),
         Spec::Http(config) => Box::new(http::Server::new(config, counters.clone())?),
+        Spec::Dns(config) => Box::new(dns::Names::new(config, counters.clone())),
+        Spec::Consul(config) => Box::new(consul::Catalog::new(config, counters.clone())?),
+        #[cfg(feature = "kubernetes")]
+        Spec::Kubernetes(config) => {
+            Box::new(kubernetes::Section::new(config, &shelf.clusters, counters)?)
+        }
     };
     Ok(Opened {
         at_once: Vec::new(),
         discoverer: Some(discoverer),
     })
+}
+
+/// What stands in a label name for a character of any other name.
+fn sanitized(c: char) -> char {
+    match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => c,
+        _ => '_',
+    }
 }

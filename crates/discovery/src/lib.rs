@@ -1,4 +1,4 @@
-//! Who is there to talk to: target groups from static lists, files, HTTP, ...
+//! Who is there to talk to: target groups from static lists, files, HTTP, DNS, Kubernetes, Consul.
 //!
 //! A [`Manager`] runs the [`Discoverer`]s that jobs ask for and publishes their [`Group`]s.
 //! [`config::Discovery`] is every discovery section that a scrape job (or an Alertmanager entry)
@@ -10,10 +10,10 @@
 //!
 //! let job: Discovery = serde_json::from_str(
 //!     r#"{"static_configs": [{"targets": ["a:9100"], "labels": {"env": "prod"}}],
-//!         "consul_sd_configs": [{"server": "localhost:8500"}]}"#,
+//!         "nomad_sd_configs": [{"server": "http://localhost:4646"}]}"#,
 //! )?;
 //! assert_eq!(job.static_configs[0].targets, ["a:9100"]);
-//! assert_eq!(job.unsupported(), ["consul_sd_configs"]);
+//! assert_eq!(job.unsupported(), ["nomad_sd_configs"]);
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 //!
@@ -27,6 +27,8 @@ pub mod dns;
 mod group;
 mod manager;
 
+#[cfg(feature = "kubernetes")]
+pub use discoverer::ClusterError;
 pub use discoverer::Discoverer;
 pub use group::{Found, Group, Groups};
 pub use manager::{Manager, ManagerOptions, Updates};
@@ -37,6 +39,10 @@ pub enum Error {
     /// The settings of an HTTP client cannot be obeyed.
     #[error(transparent)]
     Client(#[from] wire::client::ClientError),
+    /// A Kubernetes cluster cannot be reached.
+    #[cfg(feature = "kubernetes")]
+    #[error("cannot create service discovery for Kubernetes: {0}")]
+    Cluster(#[from] ClusterError),
     /// Its metrics are taken.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),

@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::Error;
 use crate::config::Discovery;
 use crate::counters::Counters;
+use crate::discoverer::{self, Shelf, Spec};
 use crate::group::{Found, Group, Groups};
-use crate::{Error, discoverer, discoverer::Spec};
 
 /// Runs discoverers and publishes the groups that they find, by job.
 ///
@@ -44,6 +45,7 @@ struct Shared {
     changed: Notify,
     found: watch::Sender<Found>,
     counters: Counters,
+    shelf: Shelf,
 }
 
 #[derive(Default)]
@@ -83,11 +85,13 @@ impl Manager {
         registry: &metrics::Registry,
         options: ManagerOptions,
     ) -> Result<Self, Error> {
+        let counters = Counters::new(name, registry)?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Notify::new(),
             found: watch::Sender::default(),
-            counters: Counters::new(name, registry)?,
+            shelf: Shelf::new(counters.clone()),
+            counters,
         });
         let stop = CancellationToken::new();
         tokio::spawn(publish(
@@ -143,7 +147,7 @@ impl Manager {
             state.next += 1;
             let number = state.next;
             let stop = self.stop.child_token();
-            match discoverer::open(&spec, &self.shared.counters) {
+            match discoverer::open(&spec, &self.shared.shelf) {
                 Ok(opened) => {
                     let groups = opened.at_once.into_iter().map(Arc::new);
                     let groups = groups.map(|g| (g.source.clone(), g)).collect();

@@ -9,10 +9,9 @@ use serde_json::{Map, Value};
 use wire::client::{HttpSettings, Url};
 
 /// Keys of the sections of Prometheus 3.14 that we do not run.
-pub(super) const KEYS: [&str; 32] = [
+pub(super) const KEYS: [&str; 31] = [
     "aws_sd_configs",
     "azure_sd_configs",
-    "consul_sd_configs",
     "digitalocean_sd_configs",
     "docker_sd_configs",
     "dockerswarm_sd_configs",

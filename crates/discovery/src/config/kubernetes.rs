@@ -102,6 +102,12 @@ impl Role {
             .map_or("", |(_, name)| name)
     }
 
+    /// The names of all roles.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|(_, name)| *name)
+    }
+
     /// Kinds of objects that discovering this role reads, and that may be selected.
     pub fn selectable(self) -> &'static [Role] {
         match self {

@@ -117,6 +117,7 @@ fn sections_have_prometheus_defaults() {
     assert!(all.unsupported().contains(&"ec2_sd_configs"));
     assert!(!all.unsupported().contains(&"gce_sd_configs"));
     assert!(!all.unsupported().contains(&"file_sd_configs"));
+    assert!(!all.unsupported().contains(&"dns_sd_configs"));
 
     let mut moved = all;
     moved.set_folder(Path::new("/etc/p"));
@@ -182,6 +183,18 @@ fn mistakes_are_named() {
         (
             "kubernetes_sd_configs: [{role: vacation}]",
             "unknown Kubernetes SD role \"vacation\"",
+        ),
+        (
+            "consul_sd_configs: [{server: ' '}]",
+            "consul SD configuration requires a server address",
+        ),
+        (
+            "consul_sd_configs: [{username: a, basic_auth: {username: b}}]",
+            "at most one of consul SD configuration username and password and basic auth",
+        ),
+        (
+            "consul_sd_configs: [{token: a, authorization: {credentials: b}}]",
+            "at most one of consul SD token, authorization, or oauth2",
         ),
         (
             "consul_sd_configs: [{bearer_token: a, bearer_token_file: b}]",

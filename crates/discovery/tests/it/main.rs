@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod config;
+mod consul;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod running;
