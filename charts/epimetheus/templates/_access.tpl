@@ -38,7 +38,7 @@ roleRef:
   name: {{ .name }}
 subjects:
   - kind: ServiceAccount
-    name: {{ .c.serviceAccountName }}
+    name: {{ .c.serviceAccountName | quote }}
     namespace: {{ .root.Release.Namespace | quote }}
 {{- end -}}
 

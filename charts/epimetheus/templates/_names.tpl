@@ -63,7 +63,7 @@ annotations:
 
 {{/* name, namespace, labels, annotations: (dict "root" $ "name" n "component" c "labels" (list) "annotations" (list) "namespace" "") */}}
 {{- define "epi.metadata" -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 namespace: {{ default .root.Release.Namespace .namespace | quote }}
 labels:
   {{- include "epi.labels" (dict "root" .root "component" .component "extra" .labels) | nindent 2 }}
@@ -93,7 +93,7 @@ labels:
 {{- $names = append $names (ternary . (get (ternary (dict) . (kindIs "string" .)) "name") (kindIs "string" .)) -}}
 {{- end -}}
 {{- range uniq $names }}
-- name: {{ tpl . $ }}
+- name: {{ tpl . $ | quote }}
 {{- end -}}
 {{- end -}}
 

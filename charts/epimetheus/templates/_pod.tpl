@@ -18,7 +18,7 @@ spec:
   imagePullSecrets:
     {{- . | nindent 4 }}
   {{- end }}
-  serviceAccountName: {{ $c.serviceAccountName }}
+  serviceAccountName: {{ $c.serviceAccountName | quote }}
   automountServiceAccountToken: {{ $c.automountServiceAccountToken }}
   {{- if kindIs "bool" $c.hostUsers }}
   hostUsers: {{ $c.hostUsers }}
@@ -36,7 +36,7 @@ spec:
     {{- include "epi.tpl" (dict "v" . "root" $root) | nindent 4 }}
   {{- end }}
   {{- with $c.dnsPolicy }}
-  dnsPolicy: {{ . }}
+  dnsPolicy: {{ . | quote }}
   {{- end }}
   {{- with $c.nodeSelector }}
   nodeSelector:
@@ -47,10 +47,10 @@ spec:
     {{- include "epi.tpl" (dict "v" . "root" $root) | nindent 4 }}
   {{- end }}
   {{- with $c.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with $c.schedulerName }}
-  schedulerName: {{ . }}
+  schedulerName: {{ . | quote }}
   {{- end }}
   {{- if $c.podSecurityContext.enabled }}
   securityContext:
@@ -96,11 +96,11 @@ spec:
       envFrom:
         {{- with $c.extraEnvVarsCM }}
         - configMapRef:
-            name: {{ tpl . $root }}
+            name: {{ tpl . $root | quote }}
         {{- end }}
         {{- with $c.extraEnvVarsSecret }}
         - secretRef:
-            name: {{ tpl . $root }}
+            name: {{ tpl . $root | quote }}
         {{- end }}
       {{- end }}
       ports:

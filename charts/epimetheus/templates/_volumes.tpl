@@ -51,7 +51,7 @@
 {{- if or (has $c.key (list "storegateway" "compactor" "bucketweb" "ruler")) (and (eq $c.key "server") (include "epi.hasObjstore" $root)) }}
 - name: objstore-config
   secret:
-    secretName: {{ include "epi.objstoreSecretName" $root }}
+    secretName: {{ include "epi.objstoreSecretName" $root | quote }}
     {{- with $root.Values.existingObjstoreSecretItems }}
     items:
       {{- toYaml . | nindent 6 }}
@@ -60,22 +60,22 @@
 {{- if include "epi.hasHttpConfig" $root }}
 - name: http-config
   secret:
-    secretName: {{ include "epi.httpConfigSecretName" $root }}
+    secretName: {{ include "epi.httpConfigSecretName" $root | quote }}
 {{- if $root.Values.https.enabled }}
 - name: http-certs
   secret:
-    secretName: {{ include "epi.httpCertsSecretName" $root }}
+    secretName: {{ include "epi.httpCertsSecretName" $root | quote }}
 {{- end }}
 {{- end }}
 {{- if eq $c.key "server" }}
 - name: config
   configMap:
-    name: {{ if $c.existingConfigmap }}{{ tpl $c.existingConfigmap $root }}{{ else }}{{ $c.fullname }}{{ end }}
+    name: {{ if $c.existingConfigmap }}{{ tpl $c.existingConfigmap $root | quote }}{{ else }}{{ $c.fullname }}{{ end }}
 {{- end }}
 {{- if eq $c.key "ruler" }}
 - name: ruler-config
   configMap:
-    name: {{ if $c.existingConfigmap }}{{ tpl $c.existingConfigmap $root }}{{ else }}{{ $c.fullname }}{{ end }}
+    name: {{ if $c.existingConfigmap }}{{ tpl $c.existingConfigmap $root | quote }}{{ else }}{{ $c.fullname }}{{ end }}
 {{- if $c.alertmanagersConfig }}
 - name: alertmanagers-config
   secret:
@@ -85,34 +85,34 @@
 {{- if and (eq $c.key "storegateway") (include "epi.storegateway.hasCacheConfig" $root) }}
 - name: cache-config
   configMap:
-    name: {{ include "epi.storegateway.configmapName" $root }}
+    name: {{ include "epi.storegateway.configmapName" $root | quote }}
 {{- end }}
 {{- if and (eq $c.key "queryFrontend") (or $c.config $c.existingConfigmap) }}
 - name: cache-config
   configMap:
-    name: {{ if $c.existingConfigmap }}{{ tpl $c.existingConfigmap $root }}{{ else }}{{ $c.fullname }}{{ end }}
+    name: {{ if $c.existingConfigmap }}{{ tpl $c.existingConfigmap $root | quote }}{{ else }}{{ $c.fullname }}{{ end }}
 {{- end }}
 {{- if eq $c.key "query" }}
 {{- if or $c.sdConfig $c.existingSDConfigmap }}
 - name: sd-config
   configMap:
-    name: {{ if $c.existingSDConfigmap }}{{ tpl $c.existingSDConfigmap $root }}{{ else }}{{ $c.fullname }}-sd{{ end }}
+    name: {{ if $c.existingSDConfigmap }}{{ tpl $c.existingSDConfigmap $root | quote }}{{ else }}{{ $c.fullname }}-sd{{ end }}
 {{- end }}
 {{- if $c.grpc.server.tls.enabled }}
 - name: grpc-server-tls
   secret:
-    secretName: {{ include "epi.tlsSecretName" (list $root $c.grpc.server.tls.existingSecret "query-grpc-server") }}
+    secretName: {{ include "epi.tlsSecretName" (list $root $c.grpc.server.tls.existingSecret "query-grpc-server") | quote }}
 {{- end }}
 {{- if $c.grpc.client.tls.enabled }}
 - name: grpc-client-tls
   secret:
-    secretName: {{ include "epi.tlsSecretName" (list $root $c.grpc.client.tls.existingSecret "query-grpc-client") }}
+    secretName: {{ include "epi.tlsSecretName" (list $root $c.grpc.client.tls.existingSecret "query-grpc-client") | quote }}
 {{- end }}
 {{- end }}
 {{- if and (eq $c.key "storegateway") $c.grpc.server.tls.enabled }}
 - name: grpc-server-tls
   secret:
-    secretName: {{ include "epi.tlsSecretName" (list $root $c.grpc.server.tls.existingSecret "store-grpc-server") }}
+    secretName: {{ include "epi.tlsSecretName" (list $root $c.grpc.server.tls.existingSecret "store-grpc-server") | quote }}
 {{- end }}
 {{- include "epi.dataVolume" . }}
 {{- end -}}
@@ -127,7 +127,7 @@
 {{- else if $p.existingClaim }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ tpl $p.existingClaim $root }}
+    claimName: {{ tpl $p.existingClaim $root | quote }}
 {{- else if and (eq $c.key "compactor") $p.ephemeral }}
 - name: data
   ephemeral:
@@ -156,7 +156,7 @@ resources:
 {{- if eq $class "-" }}
 storageClassName: ""
 {{- else if $class }}
-storageClassName: {{ $class }}
+storageClassName: {{ $class | quote }}
 {{- end }}
 {{- end -}}
 
