@@ -26,7 +26,7 @@ global:
     {{- range $name, $value := $c.externalLabels }}
     {{ $name }}: {{ $value | toString | quote }}
     {{- end }}
-rule_files: [/conf/prometheus/*.rules.yml]
+rule_files: ["/conf/prometheus/*.rules.yml"]
 {{- $hosts := include "epi.serverAlertmanagers" $root | fromJsonArray }}
 {{- if or $hosts $c.alertmanagerConfigs }}
 alerting:

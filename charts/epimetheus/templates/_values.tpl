@@ -14,8 +14,15 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The values of a component as JSON, with what the chart knows of it: (list $ "query") */}}
+{{/* The values of a component as JSON, with what the chart knows of it: (list $ "query"). Made once a rendering. */}}
 {{- define "epi.component" -}}
+{{- $root := index . 0 -}}{{- $key := index . 1 -}}
+{{- if not (hasKey $root.Values "made") -}}{{- $_ := set $root.Values "made" dict -}}{{- end -}}
+{{- if not (hasKey $root.Values.made $key) -}}{{- $_ := set $root.Values.made $key (include "epi.component.make" .) -}}{{- end -}}
+{{- get $root.Values.made $key -}}
+{{- end -}}
+
+{{- define "epi.component.make" -}}
 {{- $root := index . 0 -}}{{- $key := index . 1 -}}
 {{- $c := deepCopy $root.Values.componentDefaults -}}
 {{- include "epi.overlay" (dict "under" $c "over" (deepCopy (index $root.Values $key))) -}}
@@ -71,8 +78,9 @@
 {{- if $secret -}}
 {{- $given = index $secret.data "root-password" | b64dec -}}
 {{- else -}}
-{{- if not (hasKey .Values.minio "made") -}}{{- $_ := set .Values.minio "made" (randAlphaNum 24) -}}{{- end -}}
-{{- $given = .Values.minio.made -}}
+{{- if not (hasKey .Values "made") -}}{{- $_ := set .Values "made" dict -}}{{- end -}}
+{{- if not (hasKey .Values.made "s3") -}}{{- $_ := set .Values.made "s3" (randAlphaNum 24) -}}{{- end -}}
+{{- $given = .Values.made.s3 -}}
 {{- end -}}
 {{- end -}}
 {{- $given -}}
