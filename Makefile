@@ -46,6 +46,10 @@ fmt: ## Format the code
 deny: ## Licences, bans and sources of dependencies
 	cargo-deny --locked check bans licenses sources
 
+.PHONY: chart-test
+chart-test: ## Test the Helm chart (Python; installs what it needs into target/chart-venv)
+	@scripts/chart/test
+
 .PHONY: bench
 bench: ## Micro-benchmarks of the hot rooms
 	$(CARGO) bench -p chunk -p block -p tsdb -p promql -p scrape
