@@ -32,6 +32,7 @@ use model::time::{Clock, WallClock};
 use model::{BoxFuture, Budget, Source};
 use promql::Evaluator;
 
+pub mod client;
 mod encode;
 mod error;
 mod json;
@@ -64,6 +65,8 @@ pub struct Options {
     pub admin: Option<Arc<dyn Admin>>,
     /// Knows the rules.
     pub rules: Option<Arc<dyn RulesReport>>,
+    /// Whether rules and alerts tell Thanos' strategy for partial data.
+    pub strategies: bool,
     /// Knows who is told of alerts.
     pub alertmanagers: Option<Arc<dyn AlertmanagersReport>>,
     /// Knows the bucket.
@@ -124,6 +127,7 @@ impl Default for Options {
             head: None,
             admin: None,
             rules: None,
+            strategies: false,
             alertmanagers: None,
             bucket: None,
             config: None,

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use model::histogram::FloatHistogram;
 use model::report::{RuleHealth, RuleStatus};
+use model::scope::PartialResponse;
 use model::{Labels, Millis};
+use promql::value::QueryOptions;
 use promql::{Evaluator, InstantQuery, Value};
 
 use crate::alerting::AlertingRule;
 use crate::file::{RuleDef, RuleGroup};
+use crate::link::Link;
 use crate::recording::RecordingRule;
 use crate::template::Number;
 
@@ -21,6 +24,28 @@ pub struct Shared {
     pub external_labels: Labels,
     /// The URL under which the process is reached.
     pub external_url: String,
+    /// Where below it an expression is looked at.
+    pub link: Link,
+}
+
+/// One evaluation: when, and how.
+pub(crate) struct Turn {
+    /// The tick, ms.
+    pub(crate) ts: Millis,
+    /// How far back the rules look, ms.
+    pub(crate) offset: Millis,
+    /// Most series of a rule; 0: any number.
+    pub(crate) limit: usize,
+    pub(crate) partial_response: PartialResponse,
+}
+
+impl Turn {
+    pub(crate) fn options(&self) -> QueryOptions {
+        QueryOptions {
+            partial_response: self.partial_response,
+            ..QueryOptions::default()
+        }
+    }
 }
 
 /// A sample that a rule made.
@@ -91,6 +116,13 @@ impl Rule {
         }
     }
 
+    pub(crate) fn query(&self) -> &str {
+        match &self.kind {
+            Kind::Recording(rule) => &rule.query,
+            Kind::Alerting(rule) => &rule.query,
+        }
+    }
+
     pub(crate) fn labels(&self) -> &Labels {
         match &self.kind {
             Kind::Recording(rule) => &rule.labels,
@@ -104,13 +136,13 @@ impl Rule {
     }
 
     pub(crate) fn status(&self) -> RuleStatus {
-        let (query, kind) = match &self.kind {
-            Kind::Recording(rule) => (rule.query.clone(), model::report::RuleKind::Recording),
-            Kind::Alerting(rule) => (rule.query.clone(), rule.status()),
+        let kind = match &self.kind {
+            Kind::Recording(_) => model::report::RuleKind::Recording,
+            Kind::Alerting(rule) => rule.status(),
         };
         RuleStatus {
             name: self.name().into(),
-            query,
+            query: self.query().to_owned(),
             labels: self.labels().clone(),
             health: self.health,
             last_error: self.last_error.clone(),
@@ -121,13 +153,14 @@ impl Rule {
     }
 }
 
-/// The samples of an expression at a time.
+/// The samples of an expression at a time. The query ends when nobody waits for it any more.
 pub(crate) async fn ask(
     evaluator: &dyn Evaluator,
     expr: &str,
     ts: Millis,
-    options: promql::value::QueryOptions,
+    options: QueryOptions,
 ) -> Result<Vec<Made>, String> {
+    let _gone = options.cancel.on_drop();
     let query = InstantQuery {
         expr: expr.into(),
         ts,

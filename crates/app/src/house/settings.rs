@@ -260,7 +260,8 @@ impl Queries {
                 "use-start-timestamps" => start_timestamps = true,
                 name if features.enable(name) => {}
                 // Always on here, or absorbed by Prometheus 3: charts still pass them.
-                "native-histograms"
+                "concurrent-rule-eval"
+                | "native-histograms"
                 | "ooo-native-histograms"
                 | "exemplar-storage"
                 | "promql-duration-expr"
@@ -353,7 +354,7 @@ fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
 }
 
 /// Whether a feature was asked for.
-fn asked(typed: &Typed<'_>, feature: &str) -> bool {
+pub(super) fn asked(typed: &Typed<'_>, feature: &str) -> bool {
     let lists = typed.list("enable-feature").into_iter();
     lists
         .flat_map(|l| l.split(','))
