@@ -13,3 +13,4 @@ mod fuzz;
 mod limits;
 mod process;
 mod random;
+mod rule;

@@ -43,6 +43,8 @@ struct Active {
     state: State,
     active_at: Millis,
     fired_at: Millis,
+    /// It fired before a restart, and is about to do so again.
+    fired_before: bool,
     resolved_at: Option<Millis>,
     last_sent_at: Option<Millis>,
     valid_until: Millis,
@@ -138,6 +140,7 @@ impl AlertingRule {
                         state: State::Pending,
                         active_at: ts,
                         fired_at: 0,
+                        fired_before: false,
                         resolved_at: None,
                         last_sent_at: None,
                         valid_until: 0,
@@ -147,7 +150,7 @@ impl AlertingRule {
                 }
             }
         }
-        let active = self.advance(ts, &seen);
+        let active = self.advance(turn, &seen);
         if limit > 0 && active > limit {
             self.active.clear();
             return Err(format!("exceeded limit of {limit} with {active} alerts"));
@@ -160,7 +163,8 @@ impl AlertingRule {
     }
 
     /// Moves every alert on: to firing, to resolved, to forgotten. How many are active.
-    fn advance(&mut self, ts: Millis, seen: &HashSet<Labels>) -> usize {
+    fn advance(&mut self, turn: &Turn, seen: &HashSet<Labels>) -> usize {
+        let ts = turn.ts;
         let (hold, keep_firing_for) = (self.hold, self.keep_firing_for);
         let mut active = 0;
         self.active.retain(|labels, alert| {
@@ -189,7 +193,13 @@ impl AlertingRule {
             active += 1;
             if alert.state == State::Pending && ts - alert.active_at >= hold {
                 alert.state = State::Firing;
-                alert.fired_at = ts;
+                // One that fired before began at the first tick at which it could; whoever was
+                // told then shall not take it for another.
+                let late = (ts - alert.active_at - hold).div_euclid(turn.interval.max(1));
+                alert.fired_at = match alert.fired_before {
+                    true => ts - late * turn.interval,
+                    false => ts,
+                };
             }
             true
         });
@@ -294,10 +304,10 @@ impl AlertingRule {
     pub(crate) fn take_due(
         &mut self,
         shared: &Shared,
-        ts: Millis,
+        turn: &Turn,
         resend_delay: Millis,
-        interval: Millis,
     ) -> Vec<Alert> {
+        let (ts, interval) = (turn.ts, turn.interval);
         let generator_url = format!("{}{}", shared.external_url, shared.link.of(&self.query));
         let mut alerts = Vec::new();
         for (labels, alert) in &mut self.active {
@@ -372,7 +382,8 @@ impl AlertingRule {
             let active_at = (recorded.value * 1000.0) as Millis;
             let remaining = hold - (down_at - active_at);
             alert.active_at = if remaining <= 0 {
-                // It fired before; the next evaluation sees that.
+                // The next evaluation sees that.
+                alert.fired_before = true;
                 active_at
             } else if remaining < grace {
                 ts + grace - hold

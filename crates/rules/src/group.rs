@@ -137,9 +137,9 @@ impl Group {
             means,
             file: &self.file,
             group: &self.name,
-            interval: self.interval,
             turn: Turn {
                 ts,
+                interval: self.interval,
                 offset: self.offset,
                 limit: self.limit,
                 partial_response: self.partial_response,
@@ -212,7 +212,6 @@ struct Visit<'a> {
     means: &'a Means<'a>,
     file: &'a str,
     group: &'a str,
-    interval: Millis,
     turn: Turn,
 }
 
@@ -280,8 +279,7 @@ impl Visit<'_> {
         rule.health = RuleHealth::Good;
         rule.last_error.clear();
         if let Kind::Alerting(kind) = &mut rule.kind {
-            let ts = self.turn.ts;
-            let due = kind.take_due(means.shared, ts, means.resend_delay, self.interval);
+            let due = kind.take_due(means.shared, &self.turn, means.resend_delay);
             if !due.is_empty() {
                 means.notify.notify(due);
             }

@@ -32,6 +32,8 @@ pub struct Shared {
 pub(crate) struct Turn {
     /// The tick, ms.
     pub(crate) ts: Millis,
+    /// Distance of ticks, ms.
+    pub(crate) interval: Millis,
     /// How far back the rules look, ms.
     pub(crate) offset: Millis,
     /// Most series of a rule; 0: any number.

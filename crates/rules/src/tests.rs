@@ -281,6 +281,40 @@ async fn a_restart_restores_how_long_alerts_were_pending() {
 }
 
 #[tokio::test]
+async fn an_alert_that_fired_before_a_restart_goes_on_from_when_it_began() {
+    let minute = 60_000;
+    let rules = "  - {alert: High, expr: x > 1, for: 5m}\n";
+    let house = House::new();
+    let x = [("__name__", "x"), ("job", "a")];
+    let mut before = group(rules);
+    before.skip_restore();
+    let mut starts = Vec::new();
+    for i in 0..=10 {
+        house.put(&x, i * minute + 400, 2.0).await;
+        for alert in house.evaluate(&mut before, i * minute + 400).await {
+            starts.push(alert.starts_at);
+        }
+    }
+    let mut after = group(rules);
+    for i in 13..=15 {
+        house.put(&x, i * minute + 400, 2.0).await;
+        for alert in house.evaluate(&mut after, i * minute + 400).await {
+            starts.push(alert.starts_at);
+        }
+        if i == 14 {
+            let history = house.history(60 * minute, 0);
+            after
+                .restore(&house.shared, &history, i * minute + 400)
+                .await;
+        }
+    }
+    assert!(
+        starts.len() > 2 && starts.iter().all(|at| *at == 5 * minute + 400),
+        "{starts:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_was_recorded_elsewhere_has_labels_that_the_alert_has_not() {
     let minute = 60_000;
     let house = House::new();
