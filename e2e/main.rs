@@ -9,6 +9,7 @@ mod crash;
 mod differential;
 mod exporter;
 mod fleet;
+mod frontend;
 mod fuzz;
 mod limits;
 mod process;

@@ -43,8 +43,8 @@ struct Active {
     state: State,
     active_at: Millis,
     fired_at: Millis,
-    /// It fired before a restart, and is about to do so again.
-    fired_before: bool,
+    /// Since when it fired before a restart, if it is about to do so again.
+    fired_before: Option<Millis>,
     resolved_at: Option<Millis>,
     last_sent_at: Option<Millis>,
     valid_until: Millis,
@@ -140,7 +140,7 @@ impl AlertingRule {
                         state: State::Pending,
                         active_at: ts,
                         fired_at: 0,
-                        fired_before: false,
+                        fired_before: None,
                         resolved_at: None,
                         last_sent_at: None,
                         valid_until: 0,
@@ -150,7 +150,7 @@ impl AlertingRule {
                 }
             }
         }
-        let active = self.advance(turn, &seen);
+        let active = self.advance(ts, &seen);
         if limit > 0 && active > limit {
             self.active.clear();
             return Err(format!("exceeded limit of {limit} with {active} alerts"));
@@ -163,8 +163,7 @@ impl AlertingRule {
     }
 
     /// Moves every alert on: to firing, to resolved, to forgotten. How many are active.
-    fn advance(&mut self, turn: &Turn, seen: &HashSet<Labels>) -> usize {
-        let ts = turn.ts;
+    fn advance(&mut self, ts: Millis, seen: &HashSet<Labels>) -> usize {
         let (hold, keep_firing_for) = (self.hold, self.keep_firing_for);
         let mut active = 0;
         self.active.retain(|labels, alert| {
@@ -193,13 +192,8 @@ impl AlertingRule {
             active += 1;
             if alert.state == State::Pending && ts - alert.active_at >= hold {
                 alert.state = State::Firing;
-                // One that fired before began at the first tick at which it could; whoever was
-                // told then shall not take it for another.
-                let late = (ts - alert.active_at - hold).div_euclid(turn.interval.max(1));
-                alert.fired_at = match alert.fired_before {
-                    true => ts - late * turn.interval,
-                    false => ts,
-                };
+                // Whoever was told of it before a restart shall not take it for another.
+                alert.fired_at = alert.fired_before.take().unwrap_or(ts);
             }
             true
         });
@@ -340,8 +334,9 @@ impl AlertingRule {
         &mut self,
         shared: &Shared,
         history: &History,
-        ts: Millis,
+        turn: &Turn,
     ) -> Result<(), String> {
+        let ts = turn.ts;
         self.restored = true;
         let (hold, grace) = (self.hold, history.grace_period);
         // A short `for` is soon over again.
@@ -378,12 +373,12 @@ impl AlertingRule {
             let Some(alert) = self.known_as(labels, &shared.external_labels) else {
                 continue;
             };
-            let down_at = (seen * 1000.0) as Millis;
+            let down_at = (seen * 1000.0).round() as Millis;
             let active_at = (recorded.value * 1000.0) as Millis;
             let remaining = hold - (down_at - active_at);
             alert.active_at = if remaining <= 0 {
                 // The next evaluation sees that.
-                alert.fired_before = true;
+                alert.fired_before = Some(turn.fired_at(down_at, active_at, hold));
                 active_at
             } else if remaining < grace {
                 ts + grace - hold
