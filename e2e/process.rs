@@ -86,6 +86,11 @@ impl Process {
         Self::start(env!("CARGO_BIN_EXE_epimetheus"), dir, port, all)
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     /// The URL of `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)

@@ -6,6 +6,22 @@
 use model::histogram::FloatHistogram;
 use model::{Labels, Millis};
 
+/// A number in an answer that serde writes: a whole one as Go spells it, `4` and not `4.0`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Number(pub(crate) f64);
+
+impl serde::Serialize for Number {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        // Beyond this, not every whole number is a float's.
+        const WHOLE: f64 = 9e15;
+        let whole = self.0 as i64;
+        match self.0.abs() < WHOLE && whole as f64 == self.0 {
+            true => to.serialize_i64(whole),
+            false => to.serialize_f64(self.0),
+        }
+    }
+}
+
 /// `"text"` with escapes.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -215,6 +231,15 @@ mod tests {
         let mut out = Vec::new();
         f(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction_in_serdes_answers() {
+        let text = |value| serde_json::to_string(&Number(value)).unwrap();
+        assert_eq!(text(4.0), "4");
+        assert_eq!(text(0.0), "0");
+        assert_eq!(text(-60.0), "-60");
+        assert_eq!(text(0.25), "0.25");
     }
 
     #[test]

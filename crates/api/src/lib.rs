@@ -32,9 +32,11 @@ use model::time::{Clock, WallClock};
 use model::{BoxFuture, Budget, Labels, Millis, Source};
 use promql::Evaluator;
 
+pub mod client;
 mod encode;
 mod error;
 mod federate;
+pub mod frontend;
 mod json;
 mod params;
 pub mod ready;
@@ -66,6 +68,8 @@ pub struct Options {
     pub admin: Option<Arc<dyn Admin>>,
     /// Knows the rules.
     pub rules: Option<Arc<dyn RulesReport>>,
+    /// Whether rules and alerts tell Thanos' strategy for partial data.
+    pub strategies: bool,
     /// Knows who is told of alerts.
     pub alertmanagers: Option<Arc<dyn AlertmanagersReport>>,
     /// Knows the bucket.
@@ -124,6 +128,11 @@ pub trait Lifecycle: Send + Sync {
     /// Reads the configuration again; the error says what is wrong with it.
     fn reload(&self) -> BoxFuture<'static, Result<(), String>>;
 
+    /// Whether the process may be ended over HTTP, too.
+    fn may_quit(&self) -> bool {
+        true
+    }
+
     /// Begins the shutdown.
     fn quit(&self);
 }
@@ -140,6 +149,7 @@ impl Default for Options {
             head: None,
             admin: None,
             rules: None,
+            strategies: false,
             alertmanagers: None,
             bucket: None,
             config: None,
@@ -167,6 +177,11 @@ impl Default for Options {
             gathering: None,
         }
     }
+}
+
+/// Health and metrics, for a process whose other answers are not its own.
+pub fn health(options: Options) -> Router {
+    web::health(Arc::new(options))
 }
 
 /// Everything a process answers over HTTP, from the root; see `wire::server::prefix::mount` for

@@ -165,9 +165,8 @@ pub const RULES: &[Flag] = &[
     value(
         "rules.max-concurrent-evals",
         "4",
-        "Global concurrency limit for independent rules.",
-    )
-    .accepted("groups run side by side, the rules of a group one after the other"),
+        "Global concurrency limit for independent rules that can run concurrently. When set, \"query.max-concurrency\" may need to be adjusted accordingly. Needs --enable-feature=concurrent-rule-eval.",
+    ),
     value(
         "alertmanager.notification-queue-capacity",
         "10000",
@@ -176,9 +175,8 @@ pub const RULES: &[Flag] = &[
     value(
         "alertmanager.notification-batch-size",
         "256",
-        "Most notifications in one request.",
-    )
-    .accepted("it is 256"),
+        "Most notifications in one request to an Alertmanager.",
+    ),
     switch_on(
         "alertmanager.drain-notification-queue-on-shutdown",
         "Send all queued notifications before shutting down.",

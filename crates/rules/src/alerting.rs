@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, HashSet};
 
 use model::report::{AlertState, AlertStatus, RuleKind};
+use model::scope::PartialResponse;
 use model::{Labels, METRIC_NAME, Millis};
 use promql::value::QueryOptions;
 
 use crate::file::{RuleDef, RuleGroup};
-use crate::rule::{Made, Shared, ask, labels_of};
-use crate::template::{Env, Root, Sample, Template, table_link};
+use crate::manager::History;
+use crate::rule::{Made, Shared, Turn, ask, labels_of};
+use crate::template::{Env, Root, Sample, Template};
 
 /// The series that says which alerts there are.
-const ALERTS: &str = "ALERTS";
+pub(crate) const ALERTS: &str = "ALERTS";
 /// The series that says since when.
-const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
-const ALERT_NAME: &str = "alertname";
+pub(crate) const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+pub(crate) const ALERT_NAME: &str = "alertname";
 /// How long a resolved alert is told again, so that nobody misses that it is over.
 const RESOLVED_RETENTION: Millis = 15 * 60 * 1000;
 
@@ -41,6 +43,8 @@ struct Active {
     state: State,
     active_at: Millis,
     fired_at: Millis,
+    /// Since when it fired before a restart, if it is about to do so again.
+    fired_before: Option<Millis>,
     resolved_at: Option<Millis>,
     last_sent_at: Option<Millis>,
     valid_until: Millis,
@@ -102,20 +106,19 @@ impl AlertingRule {
         self.restored = old.restored;
     }
 
-    /// Evaluates it at `ts`, looking `offset` ms back, and gives the samples to record.
+    /// Evaluates it, and gives the samples to record.
     pub(crate) async fn evaluate(
         &mut self,
         shared: &Shared,
-        ts: Millis,
-        offset: Millis,
-        options: QueryOptions,
-        limit: usize,
+        turn: &Turn,
     ) -> Result<Vec<Made>, String> {
-        let samples = ask(&*shared.evaluator, &self.query, ts - offset, options).await?;
+        let (ts, limit) = (turn.ts, turn.limit);
+        let at = ts - turn.offset;
+        let samples = ask(&*shared.evaluator, &self.query, at, turn.options()).await?;
         let mut seen = HashSet::with_capacity(samples.len());
         let mut now = Vec::with_capacity(samples.len());
         for sample in samples {
-            let (labels, annotations) = self.describe(shared, &sample, ts).await;
+            let (labels, annotations) = self.describe(shared, &sample, turn).await;
             if !seen.insert(labels.clone()) {
                 return Err(
                     "vector contains metrics with the same labelset after applying alert labels"
@@ -137,6 +140,7 @@ impl AlertingRule {
                         state: State::Pending,
                         active_at: ts,
                         fired_at: 0,
+                        fired_before: None,
                         resolved_at: None,
                         last_sent_at: None,
                         valid_until: 0,
@@ -188,7 +192,8 @@ impl AlertingRule {
             active += 1;
             if alert.state == State::Pending && ts - alert.active_at >= hold {
                 alert.state = State::Firing;
-                alert.fired_at = ts;
+                // Whoever was told of it before a restart shall not take it for another.
+                alert.fired_at = alert.fired_before.take().unwrap_or(ts);
             }
             true
         });
@@ -216,7 +221,7 @@ impl AlertingRule {
     }
 
     /// The alert's labels and annotations for a sample of the expression.
-    async fn describe(&self, shared: &Shared, sample: &Made, ts: Millis) -> (Labels, Labels) {
+    async fn describe(&self, shared: &Shared, sample: &Made, turn: &Turn) -> (Labels, Labels) {
         let root = Root {
             labels: sample.labels.clone(),
             external_labels: shared.external_labels.clone(),
@@ -226,12 +231,12 @@ impl AlertingRule {
         let mut labels = sample.labels.builder();
         labels.remove(METRIC_NAME);
         for (name, template) in &self.label_templates {
-            labels.set(name, self.expand(shared, template, &root, ts).await);
+            labels.set(name, self.expand(shared, template, &root, turn).await);
         }
         labels.set(ALERT_NAME, &self.name);
         let mut annotations = Labels::default().builder();
         for (name, template) in &self.annotation_templates {
-            annotations.set(name, self.expand(shared, template, &root, ts).await);
+            annotations.set(name, self.expand(shared, template, &root, turn).await);
         }
         (labels.build(), annotations.build())
     }
@@ -243,16 +248,21 @@ impl AlertingRule {
         shared: &Shared,
         template: &Result<Template, String>,
         root: &Root,
-        ts: Millis,
+        turn: &Turn,
     ) -> String {
+        let ts = turn.ts;
         let expanded = match template {
             Err(e) => Err(e.clone()),
             Ok(template) if template.asks() => {
                 let (template, root, shared) = (template.clone(), root.clone(), shared.clone());
                 let handle = tokio::runtime::Handle::current();
+                let partial_response = turn.partial_response;
                 let task = tokio::task::spawn_blocking(move || {
                     let query = |expr: &str| {
-                        let options = QueryOptions::default();
+                        let options = QueryOptions {
+                            partial_response,
+                            ..QueryOptions::default()
+                        };
                         let found = handle.block_on(ask(&*shared.evaluator, expr, ts, options))?;
                         let sample = |m: Made| Sample {
                             value: m.number(),
@@ -288,11 +298,11 @@ impl AlertingRule {
     pub(crate) fn take_due(
         &mut self,
         shared: &Shared,
-        ts: Millis,
+        turn: &Turn,
         resend_delay: Millis,
-        interval: Millis,
     ) -> Vec<Alert> {
-        let generator_url = format!("{}{}", shared.external_url, table_link(&self.query));
+        let (ts, interval) = (turn.ts, turn.interval);
+        let generator_url = format!("{}{}", shared.external_url, shared.link.of(&self.query));
         let mut alerts = Vec::new();
         for (labels, alert) in &mut self.active {
             let due = match (alert.state, alert.last_sent_at) {
@@ -323,27 +333,32 @@ impl AlertingRule {
     pub(crate) async fn restore(
         &mut self,
         shared: &Shared,
-        ts: Millis,
-        tolerance: Millis,
-        grace: Millis,
+        history: &History,
+        turn: &Turn,
     ) -> Result<(), String> {
+        let ts = turn.ts;
         self.restored = true;
+        let (hold, grace) = (self.hold, history.grace_period);
         // A short `for` is soon over again.
-        if self.hold < grace || self.active.is_empty() {
+        if hold < grace || self.active.is_empty() {
             return Ok(());
         }
         let options = || QueryOptions {
-            lookback: Some(tolerance),
+            lookback: Some(history.outage_tolerance),
+            partial_response: PartialResponse::Warn,
             ..QueryOptions::default()
         };
         let name = model::text::quote(&self.name);
         let selector = format!("{ALERTS_FOR_STATE}{{{ALERT_NAME}={name}}}");
-        let since = ask(&*shared.evaluator, &selector, ts, options()).await?;
+        let since = ask(&*history.evaluator, &selector, ts, options()).await?;
         let times = format!("timestamp({selector})");
-        let times = ask(&*shared.evaluator, &times, ts, options()).await?;
+        let times = ask(&*history.evaluator, &times, ts, options()).await?;
         let nameless = |labels: &Labels| {
             let mut builder = labels.builder();
             builder.remove(METRIC_NAME);
+            for name in &history.ignored_labels {
+                builder.remove(name);
+            }
             builder.build()
         };
         let seen: BTreeMap<Labels, f64> = times
@@ -352,24 +367,44 @@ impl AlertingRule {
             .collect();
         for recorded in since {
             let labels = nameless(&recorded.labels);
-            let (Some(alert), Some(seen)) = (self.active.get_mut(&labels), seen.get(&labels))
-            else {
+            let Some(seen) = seen.get(&labels) else {
                 continue;
             };
-            let down_at = (seen * 1000.0) as Millis;
+            let Some(alert) = self.known_as(labels, &shared.external_labels) else {
+                continue;
+            };
+            let down_at = (seen * 1000.0).round() as Millis;
             let active_at = (recorded.value * 1000.0) as Millis;
-            let remaining = self.hold - (down_at - active_at);
+            let remaining = hold - (down_at - active_at);
             alert.active_at = if remaining <= 0 {
-                // It fired before; the next evaluation sees that.
+                // The next evaluation sees that.
+                alert.fired_before = Some(turn.fired_at(down_at, active_at, hold));
                 active_at
             } else if remaining < grace {
-                ts + grace - self.hold
+                ts + grace - hold
             } else {
                 // While nobody looked, time did not count.
                 active_at + (ts - down_at)
             };
         }
         Ok(())
+    }
+
+    /// The active alert that was recorded with these labels: as they are, or without the labels
+    /// that everything gets that leaves the process.
+    fn known_as(&mut self, labels: Labels, external: &Labels) -> Option<&mut Active> {
+        let labels = if self.active.contains_key(&labels) {
+            labels
+        } else {
+            let mut inner = labels.builder();
+            for (name, value) in external.iter() {
+                if labels.get(name) == Some(value) {
+                    inner.remove(name);
+                }
+            }
+            inner.build()
+        };
+        self.active.get_mut(&labels)
     }
 
     pub(crate) fn status(&self) -> RuleKind {

@@ -1,27 +1,35 @@
-//! A group: its rules, one after the other, at its own ticks.
+//! A group: its rules, in their order or side by side, at its own ticks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use model::histogram::{FloatHistogram, Histogram};
 use model::report::{RuleGroupStatus, RuleHealth};
 use model::scope::PartialResponse;
 use model::sink::{Column, HistogramSample};
+use model::time::Clock;
 use model::{Appended, Batch, Labels, Millis, Reject, STALE_NAN, SeriesRows, Sink, SinkError, Str};
-use promql::value::QueryOptions;
+use tokio::sync::Semaphore;
 
-use crate::alerting::Alert;
 use crate::file::RuleGroup;
+use crate::manager::{History, Notify};
 use crate::metrics::GroupMetrics;
-use crate::rule::{Kind, Made, Rule, Shared};
+use crate::order;
+use crate::rule::{Kind, Made, Rule, Shared, Turn};
 
 /// What a group is evaluated with.
 pub(crate) struct Means<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) sink: &'a dyn Sink,
+    pub(crate) notify: &'a dyn Notify,
+    pub(crate) clock: &'a dyn Clock,
     pub(crate) resend_delay: Millis,
     pub(crate) metrics: &'a GroupMetrics,
+    /// Evaluations that may run beside those of the groups; none: rules follow each other.
+    pub(crate) beside: Option<&'a Semaphore>,
 }
 
 pub(crate) struct Group {
@@ -30,16 +38,22 @@ pub(crate) struct Group {
     pub(crate) interval: Millis,
     pub(crate) offset: Millis,
     limit: usize,
-    partial_response: PartialResponse,
+    pub(crate) partial_response: PartialResponse,
     pub(crate) rules: Vec<Rule>,
+    /// Which rules may be evaluated side by side; empty: none.
+    batches: Vec<Vec<usize>>,
     /// Series of rules that are gone: they get their stale marker with the next evaluation.
     orphans: Vec<Labels>,
     took: f64,
+    /// The last tick, ms; 0 before the first.
     pub(crate) last: Millis,
+    /// When its evaluation began, ms.
+    began: Millis,
 }
 
 impl Group {
     pub(crate) fn new(file: Str, def: &RuleGroup, interval: Millis, offset: Millis) -> Self {
+        let rules: Vec<Rule> = def.rules.iter().map(|rule| Rule::new(def, rule)).collect();
         Self {
             name: def.name.as_str().into(),
             file,
@@ -49,10 +63,12 @@ impl Group {
             partial_response: def
                 .partial_response_strategy
                 .map_or(PartialResponse::Abort, |s| s.0),
-            rules: def.rules.iter().map(|rule| Rule::new(def, rule)).collect(),
+            batches: order::batches(&rules),
+            rules,
             orphans: Vec::new(),
             took: 0.0,
             last: 0,
+            began: 0,
         }
     }
 
@@ -71,6 +87,7 @@ impl Group {
     pub(crate) fn inherit(&mut self, old: &mut Group) {
         self.took = old.took;
         self.last = old.last;
+        self.began = old.began;
         self.orphans.append(&mut old.orphans);
         let mut known: HashMap<_, Vec<Rule>> = HashMap::new();
         for rule in old.rules.drain(..).rev() {
@@ -98,17 +115,22 @@ impl Group {
         }
     }
 
+    fn turn(&self, ts: Millis) -> Turn {
+        Turn {
+            ts,
+            interval: self.interval,
+            offset: self.offset,
+            limit: self.limit,
+            partial_response: self.partial_response,
+        }
+    }
+
     /// Restores alerts from what was recorded before a restart.
-    pub(crate) async fn restore(
-        &mut self,
-        shared: &Shared,
-        ts: Millis,
-        tolerance: Millis,
-        grace: Millis,
-    ) {
+    pub(crate) async fn restore(&mut self, shared: &Shared, history: &History, ts: Millis) {
+        let turn = self.turn(ts);
         for rule in &mut self.rules {
             if let Kind::Alerting(rule) = &mut rule.kind
-                && let Err(error) = rule.restore(shared, ts, tolerance, grace).await
+                && let Err(error) = rule.restore(shared, history, &turn).await
             {
                 tracing::error!(
                     file = %self.file, group = %self.name, alert = %rule.name, %error,
@@ -118,99 +140,38 @@ impl Group {
         }
     }
 
-    /// Evaluates the rules at the tick `ts` and gives the alerts to be told.
-    pub(crate) async fn evaluate(&mut self, means: &Means<'_>, ts: Millis) -> Vec<Alert> {
+    /// Evaluates the rules at the tick `ts`.
+    pub(crate) async fn evaluate(&mut self, means: &Means<'_>, ts: Millis) {
         let started = Instant::now();
-        let mut alerts = Vec::new();
+        self.began = means.clock.now();
+        let visit = Visit {
+            means,
+            file: &self.file,
+            group: &self.name,
+            turn: self.turn(ts),
+        };
         let mut samples = 0;
-        for i in 0..self.rules.len() {
-            let begun = Instant::now();
-            means.metrics.evaluations.inc();
-            let (made, told) = self.evaluate_rule(i, means, ts).await;
-            alerts.extend(told);
-            samples += made;
-            let rule = &mut self.rules[i];
-            rule.last = ts;
-            rule.took = begun.elapsed().as_secs_f64();
-            means.metrics.rule_duration.observe(rule.took);
-            if rule.health == RuleHealth::Bad {
-                means.metrics.failures.inc();
+        match means.beside {
+            Some(beside) if !self.batches.is_empty() => {
+                let mut rules: Vec<Option<&mut Rule>> = self.rules.iter_mut().map(Some).collect();
+                for batch in &self.batches {
+                    let rules = batch
+                        .iter()
+                        .filter_map(|&i| Some((i, rules.get_mut(i)?.take()?)));
+                    samples += visit.side_by_side(rules, beside).await;
+                }
+            }
+            _ => {
+                for (i, rule) in self.rules.iter_mut().enumerate() {
+                    samples += visit.evaluate(i, rule).await;
+                }
             }
         }
         self.bury(means, ts).await;
         self.last = ts;
         self.took = started.elapsed().as_secs_f64();
-        means.metrics.evaluated(samples, self.took, ts);
-        alerts
-    }
-
-    /// Evaluates rule `i`: how many samples it made, and the alerts to be told.
-    async fn evaluate_rule(
-        &mut self,
-        i: usize,
-        means: &Means<'_>,
-        ts: Millis,
-    ) -> (usize, Vec<Alert>) {
-        let (limit, offset) = (self.limit, self.offset);
-        let options = QueryOptions {
-            partial_response: self.partial_response,
-            ..QueryOptions::default()
-        };
-        let rule = &mut self.rules[i];
-        let made = match &mut rule.kind {
-            Kind::Recording(kind) => {
-                kind.evaluate(means.shared, ts - offset, options, limit)
-                    .await
-            }
-            Kind::Alerting(kind) => {
-                kind.evaluate(means.shared, ts, offset, options, limit)
-                    .await
-            }
-        };
-        let made = match made {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::warn!(
-                    file = %self.file, group = %self.name, name = rule.name(), index = i, %error,
-                    "Evaluating rule failed"
-                );
-                rule.health = RuleHealth::Bad;
-                rule.last_error = error;
-                return (0, Vec::new());
-            }
-        };
-        rule.health = RuleHealth::Good;
-        rule.last_error.clear();
-        let alerts = match &mut rule.kind {
-            Kind::Alerting(kind) => {
-                kind.take_due(means.shared, ts, means.resend_delay, self.interval)
-            }
-            Kind::Recording(_) => Vec::new(),
-        };
-        let count = made.len();
-        let now: Vec<Labels> = made.iter().map(|m| m.labels.clone()).collect();
-        let known: HashSet<&Labels> = now.iter().collect();
-        let gone: Vec<Labels> = rule
-            .made
-            .iter()
-            .filter(|labels| !known.contains(labels))
-            .cloned()
-            .collect();
-        match write(means.sink, made, gone, ts - offset).await {
-            Ok(appended) => {
-                rule.made = now;
-                complain(&self.file, &self.name, rule.name(), &appended, count);
-            }
-            Err(error) => {
-                tracing::warn!(
-                    file = %self.file, group = %self.name, name = rule.name(), index = i, %error,
-                    "Rule sample appending failed"
-                );
-                rule.health = RuleHealth::Bad;
-                rule.last_error = error.to_string();
-            }
-        }
-        (count, alerts)
+        let sum = self.rules.iter().map(|rule| rule.took).sum();
+        means.metrics.evaluated(samples, self.took, sum, self.began);
     }
 
     /// Ends the series of rules that are gone.
@@ -245,9 +206,113 @@ impl Group {
             limit: self.limit,
             rules: self.rules.iter().map(Rule::status).collect(),
             evaluation_time: self.took,
-            last_evaluation: self.last,
+            last_evaluation: self.began,
             partial_response: self.partial_response,
         }
+    }
+}
+
+/// One evaluation of a group, as its rules see it.
+struct Visit<'a> {
+    means: &'a Means<'a>,
+    file: &'a str,
+    group: &'a str,
+    turn: Turn,
+}
+
+impl Visit<'_> {
+    /// Evaluates rules that need nothing of each other: one in the group's own right, others as far
+    /// as `beside` lets them. How many samples they made.
+    async fn side_by_side(
+        &self,
+        rules: impl Iterator<Item = (usize, &mut Rule)>,
+        beside: &Semaphore,
+    ) -> usize {
+        let own = Semaphore::new(1);
+        let own = &own;
+        let mut running: FuturesUnordered<_> = rules
+            .map(|(i, rule)| async move {
+                let _turn = tokio::select! {
+                    biased;
+                    turn = own.acquire() => turn,
+                    turn = beside.acquire() => turn,
+                };
+                self.evaluate(i, rule).await
+            })
+            .collect();
+        let mut samples = 0;
+        while let Some(made) = running.next().await {
+            samples += made;
+        }
+        samples
+    }
+
+    /// Evaluates rule `i`: how many samples it made.
+    async fn evaluate(&self, i: usize, rule: &mut Rule) -> usize {
+        let begun = Instant::now();
+        self.means.metrics.evaluations.inc();
+        rule.last = self.means.clock.now();
+        let made = self.evaluate_rule(i, rule).await;
+        rule.took = begun.elapsed().as_secs_f64();
+        self.means.metrics.rule_took(rule.took);
+        if rule.health == RuleHealth::Bad {
+            self.means.metrics.failures.inc();
+        }
+        made
+    }
+
+    async fn evaluate_rule(&self, i: usize, rule: &mut Rule) -> usize {
+        let Self {
+            means, file, group, ..
+        } = *self;
+        let made = match &mut rule.kind {
+            Kind::Recording(kind) => kind.evaluate(means.shared, &self.turn).await,
+            Kind::Alerting(kind) => kind.evaluate(means.shared, &self.turn).await,
+        };
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(
+                    file, group, name = rule.name(), index = i, %error,
+                    "Evaluating rule failed"
+                );
+                rule.health = RuleHealth::Bad;
+                rule.last_error = error;
+                return 0;
+            }
+        };
+        rule.health = RuleHealth::Good;
+        rule.last_error.clear();
+        if let Kind::Alerting(kind) = &mut rule.kind {
+            let due = kind.take_due(means.shared, &self.turn, means.resend_delay);
+            if !due.is_empty() {
+                means.notify.notify(due);
+            }
+        }
+        let count = made.len();
+        let now: Vec<Labels> = made.iter().map(|m| m.labels.clone()).collect();
+        let known: HashSet<&Labels> = now.iter().collect();
+        let gone: Vec<Labels> = rule
+            .made
+            .iter()
+            .filter(|labels| !known.contains(labels))
+            .cloned()
+            .collect();
+        match write(means.sink, made, gone, self.turn.ts - self.turn.offset).await {
+            Ok(appended) => {
+                rule.made = now;
+                complain(file, group, rule.name(), &appended, count);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    file, group, name = rule.name(), index = i, %error,
+                    "Rule sample appending failed"
+                );
+                rule.health = RuleHealth::Bad;
+                rule.last_error = error.to_string();
+            }
+        }
+        count
     }
 }
 

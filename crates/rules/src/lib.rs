@@ -20,9 +20,11 @@
 mod alerting;
 pub mod file;
 mod group;
+mod link;
 mod manager;
 mod metrics;
 pub mod notify;
+mod order;
 mod recording;
 mod rule;
 pub mod template;
@@ -31,7 +33,8 @@ mod tests;
 pub mod unit_test;
 
 pub use alerting::Alert;
-pub use manager::{Manager, Notify, Options, Update, load};
+pub use link::Link;
+pub use manager::{History, Manager, Notify, Options, Update, load};
 
 /// The expression as Prometheus shows it: printed from what was understood.
 fn pretty(expr: &str) -> String {

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ::metrics::Registry;
 use model::owner::Owner;
 use model::report::{RuleGroupStatus, RulesReport};
 use model::time::{Clock, span};
-use model::{Millis, Sink, Str};
+use model::{Cancel, Millis, Sink, Str};
 use parking_lot::RwLock;
 use promql::Evaluator;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerting::Alert;
 use crate::file::{self, FileError, ReadOptions, RuleFile};
 use crate::group::{Group, Means, write};
+use crate::link::Link;
 use crate::metrics::{GroupMetrics, Metrics};
 use crate::rule::Shared;
 
@@ -24,6 +27,13 @@ use crate::rule::Shared;
 pub trait Notify: Send + Sync {
     /// Takes alerts; does not wait for anybody to hear them.
     fn notify(&self, alerts: Vec<Alert>);
+}
+
+/// Nobody is told.
+pub(crate) struct Silence;
+
+impl Notify for Silence {
+    fn notify(&self, _: Vec<Alert>) {}
 }
 
 /// What a manager works with.
@@ -40,14 +50,31 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// The URL under which the process is reached.
     pub external_url: String,
+    /// Where below it an expression is looked at.
+    pub link: Link,
+    /// What a start goes on with.
+    pub history: History,
+    /// How often a firing alert is told again, ms.
+    pub resend_delay: Millis,
+    /// How many rules may run beside the first of each group; none: the rules of a group follow
+    /// each other.
+    pub beside: Option<usize>,
+    /// Whether metrics tell Thanos' partial response strategies apart.
+    pub by_strategy: bool,
+    /// How to read rule files.
+    pub read: ReadOptions,
+}
+
+/// Where the state of alerts before a start is found.
+pub struct History {
+    /// Answers for what was recorded.
+    pub evaluator: Arc<dyn Evaluator>,
     /// How long an outage may be for the state of alerts to be restored, ms.
     pub outage_tolerance: Millis,
     /// The least time between a restored alert and its firing, ms.
     pub grace_period: Millis,
-    /// How often a firing alert is told again, ms.
-    pub resend_delay: Millis,
-    /// How to read rule files.
-    pub read: ReadOptions,
+    /// Labels that what was recorded has and the alerts have not.
+    pub ignored_labels: Vec<String>,
 }
 
 /// What a configuration says about rules.
@@ -72,6 +99,10 @@ pub struct Manager {
 struct Works {
     options: Options,
     metrics: Metrics,
+    /// Evaluations beside the first of each group.
+    beside: Option<Semaphore>,
+    /// The process ends: nothing is waited for that can be asked again.
+    closing: Cancel,
     /// What people are shown: written by the groups' tasks.
     seen: RwLock<BTreeMap<(Str, Str), RuleGroupStatus>>,
 }
@@ -91,7 +122,11 @@ impl Manager {
     pub fn new(registry: &Registry, options: Options) -> Result<Self, ::metrics::Error> {
         Ok(Self {
             works: Arc::new(Works {
-                metrics: Metrics::new(registry)?,
+                metrics: Metrics::new(registry, options.by_strategy)?,
+                beside: options
+                    .beside
+                    .map(|n| Semaphore::new(n.min(Semaphore::MAX_PERMITS))),
+                closing: Cancel::default(),
                 options,
                 seen: RwLock::default(),
             }),
@@ -188,6 +223,7 @@ impl Manager {
             evaluator: Arc::clone(&works.options.evaluator),
             external_labels: external_labels.clone(),
             external_url: works.options.external_url.clone(),
+            link: works.options.link.clone(),
         };
         let task = tokio::spawn(run(
             works,
@@ -230,9 +266,10 @@ impl Manager {
         });
     }
 
-    /// Ends all groups, each after the evaluation that it is in. Series stay as they are: a restart
-    /// goes on with them.
+    /// Ends all groups, in the middle of what they ask. Series stay as they are: a restart goes on
+    /// with them.
     pub async fn stop(&self) {
+        self.works.closing.cancel();
         let running = std::mem::take(&mut *self.running.lock().await);
         for group in running.values() {
             group.stop.cancel();
@@ -288,7 +325,7 @@ async fn run(
     mut restore: bool,
     stop: CancellationToken,
 ) {
-    let (key, interval, mut tick) = {
+    let (key, interval, strategy, mut tick) = {
         let group = group.lock().await;
         let key = (Arc::clone(&group.file), Arc::clone(&group.name));
         let before = group.tick_before(works.options.clock.now());
@@ -298,9 +335,9 @@ async fn run(
             behind if behind == group.interval => before,
             _ => before + group.interval,
         };
-        (key, group.interval, tick)
+        (key, group.interval, group.partial_response, tick)
     };
-    let metrics = works.metrics.of(&label(&key.0, &key.1));
+    let metrics = works.metrics.of(&label(&key.0, &key.1), strategy);
     metrics.interval.set(interval as f64 / 1000.0);
     let hash = Group::hash(&key.0, &key.1);
     let mut evaluated = 0;
@@ -313,17 +350,19 @@ async fn run(
         metrics.iterations.inc();
         if works.options.owner.owns(hash, tick) {
             let mut group = group.lock().await;
-            iterate(&works, &mut group, &shared, &metrics, tick).await;
+            tokio::select! {
+                biased;
+                () = iterate(&works, &mut group, &shared, &metrics, tick) => {}
+                () = works.closing.cancelled() => return,
+            }
             evaluated += 1;
             // The first evaluation says which alerts there are; what is known of them comes with
             // the second, when recorded series of other groups may be there as well.
             if restore && evaluated == 2 {
                 restore = false;
-                let options = &works.options;
-                let (now, tolerance) = (options.clock.now(), options.outage_tolerance);
-                group
-                    .restore(&shared, now, tolerance, options.grace_period)
-                    .await;
+                let (began, now) = (Instant::now(), works.options.clock.now());
+                group.restore(&shared, &works.options.history, now).await;
+                metrics.last_restore.set(began.elapsed().as_secs_f64());
             }
         }
         let late = (works.options.clock.now() - tick).div_euclid(interval);
@@ -346,14 +385,14 @@ async fn iterate(
     let means = Means {
         shared,
         sink: &*works.options.sink,
+        notify: &*works.options.notify,
+        clock: &*works.options.clock,
         resend_delay: works.options.resend_delay,
         metrics,
+        beside: works.beside.as_ref(),
     };
     metrics.rules.set(group.rules.len() as i64);
-    let alerts = group.evaluate(&means, tick).await;
-    if !alerts.is_empty() {
-        works.options.notify.notify(alerts);
-    }
+    group.evaluate(&means, tick).await;
     let key = (Arc::clone(&group.file), Arc::clone(&group.name));
     works.seen.write().insert(key, group.status());
 }

@@ -5,7 +5,7 @@
 //! is not sent twice; a queue that is full drops its oldest alerts, and counts them.
 
 pub mod config;
-
+mod counts;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::metrics::{Counter, Family, Gauge, Registry, Summary};
+use ::metrics::Registry;
 use discovery::{Found, Group, ManagerOptions};
 use model::relabel::{self, NameScheme, Rule};
 use model::report::AlertmanagersReport;
@@ -29,9 +29,9 @@ use wire::client::{ClientOptions, HttpClient};
 use crate::alerting::Alert;
 use crate::manager::Notify;
 use config::{Alerting, Alertmanager};
+pub use counts::Names;
+use counts::{Counts, Fate, Metrics};
 
-/// Alerts in one request.
-const BATCH: usize = 256;
 const ALERTS_PATH: &str = "__alerts_path__";
 const SCHEME: &str = "__scheme__";
 const ADDRESS: &str = "__address__";
@@ -58,6 +58,10 @@ pub enum NotifyError {
 pub struct NotifierOptions {
     /// Alerts that may wait for one Alertmanager.
     pub capacity: usize,
+    /// Most alerts in one request.
+    pub batch: usize,
+    /// As whose it behaves and is counted.
+    pub names: Names,
     /// Whether what waits at the end is still sent.
     pub drain: bool,
     /// Changes of targets are taken over at most this often.
@@ -70,6 +74,8 @@ impl Default for NotifierOptions {
     fn default() -> Self {
         Self {
             capacity: 10_000,
+            batch: 256,
+            names: Names::Prometheus,
             drain: true,
             discovery_throttle: Duration::from_secs(5),
             scheme: NameScheme::default(),
@@ -111,74 +117,21 @@ struct Set {
 struct Peer {
     set: String,
     queue: Arc<Queue>,
+    counts: Counts,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 struct Queue {
-    waiting: Mutex<VecDeque<Arc<Alert>>>,
+    waiting: Mutex<VecDeque<Waiting>>,
     bell: Bell,
 }
 
-struct Metrics {
-    latency: Family<Summary, 1>,
-    errors: Family<Counter, 1>,
-    sent: Family<Counter, 1>,
-    dropped: Family<Counter, 1>,
-    length: Family<Gauge, 1>,
-    capacity: Gauge,
-    known: Gauge,
-}
-
-impl Metrics {
-    fn new(registry: &Registry) -> Result<Self, ::metrics::Error> {
-        let by = ["alertmanager"];
-        Ok(Self {
-            latency: registry.summaries(
-                "prometheus_notifications_latency_seconds",
-                "Latency quantiles for sending alert notifications.",
-                by,
-                &[0.5, 0.9, 0.99],
-            )?,
-            errors: registry.counters(
-                "prometheus_notifications_errors_total",
-                "Total number of sent alerts affected by errors.",
-                by,
-            )?,
-            sent: registry.counters(
-                "prometheus_notifications_sent_total",
-                "Total number of alerts sent.",
-                by,
-            )?,
-            dropped: registry.counters(
-                "prometheus_notifications_dropped_total",
-                "Total number of alerts dropped due to errors when sending to Alertmanager.",
-                by,
-            )?,
-            length: registry.gauges(
-                "prometheus_notifications_queue_length",
-                "The number of alert notifications in the queue.",
-                by,
-            )?,
-            capacity: registry.gauge(
-                "prometheus_notifications_queue_capacity",
-                "The capacity of the alert notifications queue.",
-            )?,
-            known: registry.gauge(
-                "prometheus_notifications_alertmanagers_discovered",
-                "The number of alertmanagers discovered and active.",
-            )?,
-        })
-    }
-
-    fn forget(&self, url: &str) {
-        let by = &[url];
-        self.latency.remove(by);
-        self.errors.remove(by);
-        self.sent.remove(by);
-        self.dropped.remove(by);
-        self.length.remove(by);
-    }
+/// An alert on its way to one Alertmanager.
+#[derive(Clone)]
+struct Waiting {
+    alert: Arc<Alert>,
+    fate: Arc<Fate>,
 }
 
 impl Notifier {
@@ -191,10 +144,7 @@ impl Notifier {
                 reload_interval: options.discovery_throttle,
             },
         )?;
-        let metrics = Metrics::new(registry)?;
-        metrics
-            .capacity
-            .set(i64::try_from(options.capacity).unwrap_or(i64::MAX));
+        let metrics = Metrics::new(registry, options.names, options.capacity)?;
         let inner = Arc::new(Inner {
             options,
             metrics,
@@ -296,51 +246,61 @@ impl AlertmanagersReport for Notifier {
 impl Inner {
     fn notify(&self, alerts: Vec<Alert>) {
         let state = self.state.read();
-        let relabelled: Vec<Arc<Alert>> = alerts
+        let relabelled: Vec<Waiting> = alerts
             .into_iter()
             .filter_map(|mut alert| {
-                // The process' labels give way to the alert's own.
-                let labels = state.external_labels.overlay(&alert.labels);
+                // In Prometheus the process' labels give way to the alert's own, in Thanos not.
+                let labels = match self.options.names {
+                    Names::Prometheus => state.external_labels.overlay(&alert.labels),
+                    Names::Thanos => alert.labels.overlay(&state.external_labels),
+                };
                 alert.labels = apply(&state.relabel, labels)?;
-                Some(Arc::new(alert))
+                Some(Waiting {
+                    alert: Arc::new(alert),
+                    fate: self.metrics.fate(),
+                })
             })
             .collect();
+        self.metrics.taken(relabelled.len());
         for (url, peer) in &state.peers {
             let rules = state.sets.get(&peer.set).map_or(&[][..], |s| &s.alerts);
             let mut own = Vec::with_capacity(relabelled.len());
-            for alert in &relabelled {
+            for waiting in &relabelled {
                 if rules.is_empty() {
-                    own.push(Arc::clone(alert));
-                } else if let Some(labels) = apply(rules, alert.labels.clone()) {
-                    own.push(Arc::new(Alert {
-                        labels,
-                        ..Alert::clone(alert)
-                    }));
+                    own.push(waiting.clone());
+                } else if let Some(labels) = apply(rules, waiting.alert.labels.clone()) {
+                    own.push(Waiting {
+                        alert: Arc::new(Alert {
+                            labels,
+                            ..Alert::clone(&waiting.alert)
+                        }),
+                        fate: Arc::clone(&waiting.fate),
+                    });
                 }
             }
-            self.enqueue(url, &peer.queue, own);
+            self.enqueue(url, peer, own);
         }
     }
 
-    fn enqueue(&self, url: &str, queue: &Queue, alerts: Vec<Arc<Alert>>) {
+    fn enqueue(&self, url: &str, peer: &Peer, alerts: Vec<Waiting>) {
         if alerts.is_empty() {
             return;
         }
-        let mut waiting = queue.waiting.lock();
+        let mut waiting = peer.queue.waiting.lock();
         waiting.extend(alerts);
         let over = waiting.len().saturating_sub(self.options.capacity);
         if over > 0 {
             waiting.drain(..over);
-            self.metrics.dropped.with(&[url]).add(over as u64);
+            peer.counts.overflowed(over);
             tracing::warn!(
                 alertmanager = url,
                 dropped = over,
                 "Alert notification queue full, dropping the oldest alerts"
             );
         }
-        self.metrics.length.with(&[url]).set(waiting.len() as i64);
+        peer.counts.waiting(waiting.len());
         drop(waiting);
-        queue.bell.notify_one();
+        peer.queue.bell.notify_one();
     }
 
     /// Takes over what discovery found; `anew`: with settings that may have changed.
@@ -366,7 +326,7 @@ impl Inner {
             .filter(|(url, peer)| anew || wanted.get(*url) != Some(&peer.set))
             .map(|(url, _)| url.clone())
             .collect();
-        let mut left: BTreeMap<String, VecDeque<Arc<Alert>>> = BTreeMap::new();
+        let mut left: BTreeMap<String, VecDeque<Waiting>> = BTreeMap::new();
         for url in gone {
             let Some(peer) = state.peers.remove(&url) else {
                 continue;
@@ -393,22 +353,26 @@ impl Inner {
                 bell: Bell::new(),
             });
             let stop = CancellationToken::new();
-            let task = tokio::spawn(send_all(
-                Arc::clone(self),
-                url.clone(),
-                set.client.clone(),
-                Arc::clone(&queue),
-                stop.clone(),
-            ));
+            let counts = self.metrics.of(&url);
+            let sender = Sender {
+                url: url.clone(),
+                client: set.client.clone(),
+                queue: Arc::clone(&queue),
+                counts: counts.clone(),
+                batch: self.options.batch.max(1),
+                drain: self.options.drain,
+            };
+            let task = tokio::spawn(sender.run(stop.clone()));
             let peer = Peer {
                 set: name,
                 queue,
+                counts,
                 stop,
                 task,
             };
             state.peers.insert(url, peer);
         }
-        self.metrics.known.set(state.peers.len() as i64);
+        self.metrics.known(state.peers.len());
     }
 }
 
@@ -449,48 +413,49 @@ fn apply(rules: &[Rule], labels: Labels) -> Option<Labels> {
     relabel::process(&labels, rules)
 }
 
-/// Sends what waits for one Alertmanager, batch by batch, until it is stopped.
-async fn send_all(
-    inner: Arc<Inner>,
+/// Sends what waits for one Alertmanager.
+struct Sender {
     url: String,
     client: HttpClient,
     queue: Arc<Queue>,
-    stop: CancellationToken,
-) {
-    let metrics = &inner.metrics;
-    let (latency, errors, sent) = (
-        metrics.latency.with(&[&url]),
-        metrics.errors.with(&[&url]),
-        metrics.sent.with(&[&url]),
-    );
-    let (dropped, length) = (metrics.dropped.with(&[&url]), metrics.length.with(&[&url]));
-    loop {
-        let batch: Vec<Arc<Alert>> = {
-            let mut waiting = queue.waiting.lock();
-            let count = waiting.len().min(BATCH);
-            let batch = waiting.drain(..count).collect();
-            length.set(waiting.len() as i64);
-            batch
-        };
-        if batch.is_empty() {
-            if stop.is_cancelled() {
+    counts: Counts,
+    batch: usize,
+    drain: bool,
+}
+
+impl Sender {
+    /// Sends batch by batch until it is stopped.
+    async fn run(self, stop: CancellationToken) {
+        loop {
+            let batch: Vec<Waiting> = {
+                let mut waiting = self.queue.waiting.lock();
+                let count = waiting.len().min(self.batch);
+                let batch = waiting.drain(..count).collect();
+                self.counts.waiting(waiting.len());
+                batch
+            };
+            if batch.is_empty() {
+                if stop.is_cancelled() {
+                    return;
+                }
+                self.queue.bell.notified().await;
+                continue;
+            }
+            if stop.is_cancelled() && !self.drain {
+                self.counts.dropped(batch.len());
                 return;
             }
-            queue.bell.notified().await;
-            continue;
+            let began = Instant::now();
+            match send(&self.client, &self.url, &batch).await {
+                Ok(()) => batch.iter().for_each(|waiting| waiting.fate.heard()),
+                Err(error) => {
+                    let count = batch.len();
+                    tracing::error!(alertmanager = %self.url, count, %error, "Error sending alerts");
+                    self.counts.failed(count);
+                }
+            }
+            self.counts.sent(batch.len(), began.elapsed());
         }
-        if stop.is_cancelled() && !inner.options.drain {
-            dropped.add(batch.len() as u64);
-            return;
-        }
-        let began = Instant::now();
-        sent.add(batch.len() as u64);
-        if let Err(error) = send(&client, &url, &batch).await {
-            tracing::error!(alertmanager = %url, count = batch.len(), %error, "Error sending alerts");
-            errors.add(batch.len() as u64);
-            dropped.add(batch.len() as u64);
-        }
-        latency.observe_duration(began.elapsed());
     }
 }
 
@@ -506,10 +471,10 @@ struct Posted<'a> {
     labels: BTreeMap<&'a str, &'a str>,
 }
 
-async fn send(client: &HttpClient, url: &str, alerts: &[Arc<Alert>]) -> Result<(), String> {
+async fn send(client: &HttpClient, url: &str, alerts: &[Waiting]) -> Result<(), String> {
     let posted: Vec<Posted<'_>> = alerts
         .iter()
-        .map(|alert| Posted {
+        .map(|Waiting { alert, .. }| Posted {
             annotations: alert.annotations.iter().collect(),
             ends_at: rfc3339(alert.ends_at),
             starts_at: rfc3339(alert.starts_at),

@@ -1,10 +1,9 @@
 //! Rules that record the value of an expression.
 
-use model::{Labels, Millis};
-use promql::value::QueryOptions;
+use model::Labels;
 
 use crate::file::{RuleDef, RuleGroup};
-use crate::rule::{Made, Shared, ask, has_twins, labels_of};
+use crate::rule::{Made, Shared, Turn, ask, has_twins, labels_of};
 
 pub(crate) struct RecordingRule {
     pub(crate) name: String,
@@ -26,15 +25,11 @@ impl RecordingRule {
         }
     }
 
-    /// The samples that it records at `ts`.
-    pub(crate) async fn evaluate(
-        &self,
-        shared: &Shared,
-        ts: Millis,
-        options: QueryOptions,
-        limit: usize,
-    ) -> Result<Vec<Made>, String> {
-        let mut made = ask(&*shared.evaluator, &self.query, ts, options).await?;
+    /// The samples that it records.
+    pub(crate) async fn evaluate(&self, shared: &Shared, turn: &Turn) -> Result<Vec<Made>, String> {
+        let limit = turn.limit;
+        let at = turn.ts - turn.offset;
+        let mut made = ask(&*shared.evaluator, &self.query, at, turn.options()).await?;
         for sample in &mut made {
             let mut builder = sample.labels.builder();
             builder.set(model::METRIC_NAME, &self.name);

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use model::histogram::FloatHistogram;
 use model::report::{RuleHealth, RuleStatus};
+use model::scope::PartialResponse;
 use model::{Labels, Millis};
+use promql::value::QueryOptions;
 use promql::{Evaluator, InstantQuery, Value};
 
 use crate::alerting::AlertingRule;
 use crate::file::{RuleDef, RuleGroup};
+use crate::link::Link;
 use crate::recording::RecordingRule;
 use crate::template::Number;
 
@@ -21,6 +24,39 @@ pub struct Shared {
     pub external_labels: Labels,
     /// The URL under which the process is reached.
     pub external_url: String,
+    /// Where below it an expression is looked at.
+    pub link: Link,
+}
+
+/// One evaluation: when, and how.
+pub(crate) struct Turn {
+    /// The tick, ms.
+    pub(crate) ts: Millis,
+    /// Distance of ticks, ms.
+    pub(crate) interval: Millis,
+    /// How far back the rules look, ms.
+    pub(crate) offset: Millis,
+    /// Most series of a rule; 0: any number.
+    pub(crate) limit: usize,
+    pub(crate) partial_response: PartialResponse,
+}
+
+impl Turn {
+    /// When an alert began to fire before a restart: `recorded` is a sample that its group wrote
+    /// then, `active_at` since when the alert was active, in whole seconds. The group that wrote
+    /// may have had other ticks than this one.
+    pub(crate) fn fired_at(&self, recorded: Millis, active_at: Millis, hold: Millis) -> Millis {
+        let (tick, interval) = (recorded + self.offset, self.interval.max(1));
+        let first_from = |at: Millis| tick - (tick - at).div_euclid(interval) * interval;
+        first_from(first_from(active_at) + hold)
+    }
+
+    pub(crate) fn options(&self) -> QueryOptions {
+        QueryOptions {
+            partial_response: self.partial_response,
+            ..QueryOptions::default()
+        }
+    }
 }
 
 /// A sample that a rule made.
@@ -91,6 +127,13 @@ impl Rule {
         }
     }
 
+    pub(crate) fn query(&self) -> &str {
+        match &self.kind {
+            Kind::Recording(rule) => &rule.query,
+            Kind::Alerting(rule) => &rule.query,
+        }
+    }
+
     pub(crate) fn labels(&self) -> &Labels {
         match &self.kind {
             Kind::Recording(rule) => &rule.labels,
@@ -104,13 +147,13 @@ impl Rule {
     }
 
     pub(crate) fn status(&self) -> RuleStatus {
-        let (query, kind) = match &self.kind {
-            Kind::Recording(rule) => (rule.query.clone(), model::report::RuleKind::Recording),
-            Kind::Alerting(rule) => (rule.query.clone(), rule.status()),
+        let kind = match &self.kind {
+            Kind::Recording(_) => model::report::RuleKind::Recording,
+            Kind::Alerting(rule) => rule.status(),
         };
         RuleStatus {
             name: self.name().into(),
-            query,
+            query: self.query().to_owned(),
             labels: self.labels().clone(),
             health: self.health,
             last_error: self.last_error.clone(),
@@ -121,13 +164,14 @@ impl Rule {
     }
 }
 
-/// The samples of an expression at a time.
+/// The samples of an expression at a time. The query ends when nobody waits for it any more.
 pub(crate) async fn ask(
     evaluator: &dyn Evaluator,
     expr: &str,
     ts: Millis,
-    options: promql::value::QueryOptions,
+    options: QueryOptions,
 ) -> Result<Vec<Made>, String> {
+    let _gone = options.cancel.on_drop();
     let query = InstantQuery {
         expr: expr.into(),
         ts,

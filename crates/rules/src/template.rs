@@ -107,6 +107,16 @@ pub fn graph_link(expr: &str) -> String {
     format!("/graph?g0.expr={}&g0.tab=0", functions::query_escape(expr))
 }
 
+/// The text of a string as Go code writes it: in double quotes with escapes, or in backquotes.
+pub fn unquote(literal: &str) -> Option<String> {
+    format::unquote(literal)
+}
+
+/// A text as a part of a URL's query.
+pub(crate) fn query_escape(text: &str) -> String {
+    functions::query_escape(text)
+}
+
 /// A link to the table of an expression, relative to the external URL.
 pub fn table_link(expr: &str) -> String {
     format!("/graph?g0.expr={}&g0.tab=1", functions::query_escape(expr))

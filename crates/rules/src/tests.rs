@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::metrics::Registry;
 use chunk::memory::MemorySink;
 use model::report::{AlertState, RuleHealth, RuleKind, RulesReport};
+use model::scope::PartialResponse;
 use model::time::{Clock, ManualClock, WallClock};
 use model::{
     Batch, Extent, Labels, Millis, Scope, SeriesRows, Sink, Source, SourceError, View, is_stale,
@@ -14,9 +16,10 @@ use promql::{Engine, EngineOptions};
 
 use crate::file::{self, ReadOptions};
 use crate::group::{Group, Means};
+use crate::manager::Silence;
 use crate::metrics::Metrics;
 use crate::rule::Shared;
-use crate::{Alert, Manager, Notify, Options, Update};
+use crate::{Alert, History, Link, Manager, Notify, Options, Update};
 
 /// What the sink holds, as a source.
 struct Live(Arc<MemorySink>);
@@ -31,11 +34,14 @@ impl Source for Live {
     }
 }
 
-/// Nobody is told.
-struct Silence;
+/// Remembers what it is told.
+#[derive(Default)]
+struct Told(parking_lot::Mutex<Vec<Alert>>);
 
-impl Notify for Silence {
-    fn notify(&self, _: Vec<Alert>) {}
+impl Notify for Told {
+    fn notify(&self, alerts: Vec<Alert>) {
+        self.0.lock().extend(alerts);
+    }
 }
 
 struct House {
@@ -52,9 +58,10 @@ impl House {
                 evaluator: engine(&sink),
                 external_labels: Labels::from_pairs([("region", "eu")]),
                 external_url: "http://prom.example".to_owned(),
+                link: Link::default(),
             },
             sink,
-            metrics: Metrics::new(&Registry::new()).unwrap(),
+            metrics: Metrics::new(&Registry::new(), false).unwrap(),
         }
     }
 
@@ -67,14 +74,28 @@ impl House {
     }
 
     async fn evaluate(&self, group: &mut Group, ts: Millis) -> Vec<Alert> {
-        let metrics = self.metrics.of("file;group");
+        let metrics = self.metrics.of("file;group", PartialResponse::Abort);
+        let told = Told::default();
         let means = Means {
             shared: &self.shared,
             sink: &*self.sink,
+            notify: &told,
+            clock: &WallClock,
             resend_delay: 60_000,
             metrics: &metrics,
+            beside: None,
         };
-        group.evaluate(&means, ts).await
+        group.evaluate(&means, ts).await;
+        told.0.into_inner()
+    }
+
+    fn history(&self, tolerance: Millis, grace: Millis) -> History {
+        History {
+            evaluator: Arc::clone(&self.shared.evaluator),
+            outage_tolerance: tolerance,
+            grace_period: grace,
+            ignored_labels: Vec::new(),
+        }
     }
 
     /// The samples of a series, a stale marker as `None`.
@@ -251,13 +272,145 @@ async fn a_restart_restores_how_long_alerts_were_pending() {
         house.put(&x, i * minute, 2.0).await;
         house.evaluate(&mut after, i * minute).await;
     }
-    after
-        .restore(&house.shared, 16 * minute, 60 * minute, 10 * minute)
-        .await;
+    let history = house.history(60 * minute, 10 * minute);
+    after.restore(&house.shared, &history, 16 * minute).await;
     let RuleKind::Alerting { alerts, .. } = &after.status().rules[0].kind else {
         panic!("it records");
     };
     assert_eq!(alerts[0].active_at, 6 * minute);
+}
+
+#[tokio::test]
+async fn an_alert_that_fired_before_a_restart_goes_on_from_when_it_began() {
+    let minute = 60_000;
+    let rules = "  - {alert: High, expr: x > 1, for: 5m}\n";
+    let house = House::new();
+    let x = [("__name__", "x"), ("job", "a")];
+    let mut before = group(rules);
+    before.skip_restore();
+    let mut starts = Vec::new();
+    for i in 0..=10 {
+        house.put(&x, i * minute + 400, 2.0).await;
+        for alert in house.evaluate(&mut before, i * minute + 400).await {
+            starts.push(alert.starts_at);
+        }
+    }
+    let mut after = group(rules);
+    for i in 13..=15 {
+        house.put(&x, i * minute + 400, 2.0).await;
+        for alert in house.evaluate(&mut after, i * minute + 400).await {
+            starts.push(alert.starts_at);
+        }
+        if i == 14 {
+            let history = house.history(60 * minute, 0);
+            after
+                .restore(&house.shared, &history, i * minute + 400)
+                .await;
+        }
+    }
+    assert!(
+        starts.len() > 2 && starts.iter().all(|at| *at == 5 * minute + 400),
+        "{starts:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_recorded_elsewhere_has_labels_that_the_alert_has_not() {
+    let minute = 60_000;
+    let house = House::new();
+    let recorded = [
+        ("__name__", "ALERTS_FOR_STATE"),
+        ("alertname", "High"),
+        ("job", "a"),
+        ("replica", "1"),
+        ("region", "eu"),
+    ];
+    for i in 0..=10 {
+        house.put(&recorded, i * minute, 0.0).await;
+    }
+    let mut after = group("  - {alert: High, expr: x > 1, for: 30m}\n");
+    let x = [("__name__", "x"), ("job", "a")];
+    for i in 15..=16 {
+        house.put(&x, i * minute, 2.0).await;
+        house.evaluate(&mut after, i * minute).await;
+    }
+    // `region` is an external label, `replica` is to be ignored.
+    let history = History {
+        ignored_labels: vec!["replica".to_owned()],
+        ..house.history(60 * minute, 10 * minute)
+    };
+    after.restore(&house.shared, &history, 16 * minute).await;
+    let RuleKind::Alerting { alerts, .. } = &after.status().rules[0].kind else {
+        panic!("it records");
+    };
+    assert_eq!(alerts[0].active_at, 6 * minute);
+}
+
+/// Counts who asks at once.
+struct Crowd {
+    inner: Arc<Engine>,
+    now: Arc<AtomicUsize>,
+    most: AtomicUsize,
+    order: parking_lot::Mutex<Vec<String>>,
+}
+
+impl promql::Evaluator for Crowd {
+    fn instant(
+        &self,
+        query: promql::InstantQuery,
+    ) -> model::BoxFuture<'static, Result<promql::QueryResult, promql::QueryError>> {
+        let at_once = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(at_once, Ordering::SeqCst);
+        self.order.lock().push(query.expr.to_string());
+        let (now, answer) = (Arc::clone(&self.now), self.inner.instant(query));
+        Box::pin(async move {
+            // Others may begin.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            answer.await
+        })
+    }
+
+    fn range(
+        &self,
+        query: promql::RangeQuery,
+    ) -> model::BoxFuture<'static, Result<promql::QueryResult, promql::QueryError>> {
+        self.inner.range(query)
+    }
+}
+
+#[tokio::test]
+async fn independent_rules_run_side_by_side_and_the_others_in_order() {
+    let rules = "  - {record: a, expr: x}\n  - {record: b, expr: x + 1}\n  - {record: c, expr: x + 2}\n\
+                 \x20 - {record: d, expr: a + b}\n  - {record: e, expr: d + 1}\n";
+    for (beside, most) in [(None, 1), (Some(0), 1), (Some(1), 2), (Some(4), 3)] {
+        let mut house = House::new();
+        house.put(&[("__name__", "x")], 0, 1.0).await;
+        let crowd = Arc::new(Crowd {
+            inner: engine(&house.sink),
+            now: Arc::default(),
+            most: AtomicUsize::new(0),
+            order: parking_lot::Mutex::default(),
+        });
+        house.shared.evaluator = Arc::clone(&crowd) as Arc<dyn promql::Evaluator>;
+        let metrics = house.metrics.of("g", PartialResponse::Abort);
+        let beside = beside.map(tokio::sync::Semaphore::new);
+        let means = Means {
+            shared: &house.shared,
+            sink: &*house.sink,
+            notify: &Silence,
+            clock: &WallClock,
+            resend_delay: 60_000,
+            metrics: &metrics,
+            beside: beside.as_ref(),
+        };
+        let mut group = group(rules);
+        group.evaluate(&means, 0).await;
+        assert_eq!(crowd.most.load(Ordering::SeqCst), most, "{beside:?}");
+        assert_eq!(crowd.order.lock()[3..], ["a + b", "d + 1"]);
+        // What is read was written before.
+        assert_eq!(house.samples(&[("__name__", "e")]), [(0, Some(4.0))]);
+    }
 }
 
 #[tokio::test]
@@ -299,9 +452,16 @@ async fn ticks_are_spread_and_a_reload_neither_doubles_nor_loses_one() {
             owner: Arc::new(model::owner::Everything),
             clock: Arc::new(WallClock),
             external_url: String::new(),
-            outage_tolerance: 3_600_000,
-            grace_period: 600_000,
+            link: Link::default(),
+            history: History {
+                evaluator: engine(&sink),
+                outage_tolerance: 3_600_000,
+                grace_period: 600_000,
+                ignored_labels: Vec::new(),
+            },
             resend_delay: 60_000,
+            beside: None,
+            by_strategy: false,
             read: ReadOptions::default(),
         },
     )

@@ -18,6 +18,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::file::ReadOptions;
 use crate::group::{Group, Means, write};
+use crate::link::Link;
+use crate::manager::Silence;
 use crate::metrics::Metrics;
 use crate::rule::{Made, Shared, ask};
 
@@ -266,14 +268,18 @@ impl Running<'_> {
             evaluator: Arc::clone(&bench.evaluator),
             external_labels: Labels::from_pairs(self.case.external_labels.clone()),
             external_url: self.case.external_url.clone(),
+            link: Link::default(),
         };
-        let metrics = Metrics::new(&Registry::new()).map_err(|e| one(e.to_string()))?;
-        let metrics = metrics.of("");
+        let metrics = Metrics::new(&Registry::new(), false).map_err(|e| one(e.to_string()))?;
+        let metrics = metrics.of("", model::scope::PartialResponse::Abort);
         let means = Means {
             shared: &shared,
             sink: &*bench.sink,
+            notify: &Silence,
+            clock: &model::time::WallClock,
             resend_delay: 0,
             metrics: &metrics,
+            beside: None,
         };
         let mut failures = Vec::new();
         let mut ts = start;

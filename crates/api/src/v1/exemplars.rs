@@ -10,7 +10,7 @@ use super::Api;
 use super::language::on_deep_stack;
 use super::targets::Object;
 use crate::error::{ApiError, success};
-use crate::json;
+use crate::json::{self, Number};
 use crate::params::Params;
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct OfSeries<'a> {
 struct One<'a> {
     labels: Object<'a>,
     value: String,
-    timestamp: f64,
+    timestamp: Number,
 }
 
 pub(super) async fn query(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
@@ -64,7 +64,7 @@ pub(super) async fn query(State(api): State<Api>, params: Params) -> Result<Resp
                 .map(|e| One {
                     labels: Object(&e.labels),
                     value: spelled(e.value),
-                    timestamp: e.ts as f64 / 1000.0,
+                    timestamp: Number(e.ts as f64 / 1000.0),
                 })
                 .collect(),
         })

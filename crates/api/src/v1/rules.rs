@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use model::owner;
 use model::report::{AlertStatus, RuleGroupStatus, RuleKind, RuleStatus};
+use model::scope::PartialResponse;
 use model::text::format_e;
 use model::{Labels, Matcher};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use super::Api;
 use super::targets::Object;
 use super::time::Time;
 use crate::error::{ApiError, success};
+use crate::json::Number;
 use crate::params::{Params, atoi, quoted};
 
 #[derive(Serialize)]
@@ -30,10 +32,20 @@ struct Group<'a> {
     name: &'a str,
     file: &'a str,
     rules: Vec<Rule<'a>>,
-    interval: f64,
+    interval: Number,
     limit: usize,
-    evaluation_time: f64,
+    evaluation_time: Number,
     last_evaluation: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_response_strategy: Option<&'static str>,
+}
+
+/// Thanos' word for what a group does with partial data, where it is told.
+fn strategy(api: &Api, group: &RuleGroupStatus) -> Option<&'static str> {
+    api.strategies.then_some(match group.partial_response {
+        PartialResponse::Warn => "WARN",
+        PartialResponse::Abort => "ABORT",
+    })
 }
 
 #[derive(Serialize)]
@@ -44,15 +56,15 @@ enum Rule<'a> {
         state: &'static str,
         name: &'a str,
         query: &'a str,
-        duration: f64,
-        keep_firing_for: f64,
+        duration: Number,
+        keep_firing_for: Number,
         labels: Object<'a>,
         annotations: Object<'a>,
         alerts: Option<Vec<Alert<'a>>>,
         health: &'static str,
         #[serde(skip_serializing_if = "str::is_empty")]
         last_error: &'a str,
-        evaluation_time: f64,
+        evaluation_time: Number,
         last_evaluation: Time,
         r#type: &'static str,
     },
@@ -65,7 +77,7 @@ enum Rule<'a> {
         health: &'static str,
         #[serde(skip_serializing_if = "str::is_empty")]
         last_error: &'a str,
-        evaluation_time: f64,
+        evaluation_time: Number,
         last_evaluation: Time,
         r#type: &'static str,
     },
@@ -85,11 +97,14 @@ struct Alert<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keep_firing_since: Option<Time>,
     value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_response_strategy: Option<&'static str>,
 }
 
-impl<'a> From<&'a AlertStatus> for Alert<'a> {
-    fn from(alert: &'a AlertStatus) -> Self {
+impl<'a> Alert<'a> {
+    fn new(alert: &'a AlertStatus, strategy: Option<&'static str>) -> Self {
         Self {
+            partial_response_strategy: strategy,
             labels: Object(&alert.labels),
             annotations: Object(&alert.annotations),
             state: alert.state.as_str(),
@@ -100,11 +115,11 @@ impl<'a> From<&'a AlertStatus> for Alert<'a> {
     }
 }
 
-fn seconds(ms: model::Millis) -> f64 {
-    ms as f64 / 1000.0
+fn seconds(ms: model::Millis) -> Number {
+    Number(ms as f64 / 1000.0)
 }
 
-fn rule(status: &RuleStatus, with_alerts: bool) -> Rule<'_> {
+fn rule<'a>(status: &'a RuleStatus, with_alerts: bool, strategy: Option<&'static str>) -> Rule<'a> {
     match &status.kind {
         RuleKind::Alerting {
             state,
@@ -120,10 +135,10 @@ fn rule(status: &RuleStatus, with_alerts: bool) -> Rule<'_> {
             keep_firing_for: seconds(*keep_firing_for),
             labels: Object(&status.labels),
             annotations: Object(annotations),
-            alerts: with_alerts.then(|| alerts.iter().map(Alert::from).collect()),
+            alerts: with_alerts.then(|| alerts.iter().map(|a| Alert::new(a, strategy)).collect()),
             health: status.health.as_str(),
             last_error: &status.last_error,
-            evaluation_time: status.evaluation_time,
+            evaluation_time: Number(status.evaluation_time),
             last_evaluation: Time(status.last_evaluation),
             r#type: "alerting",
         },
@@ -133,7 +148,7 @@ fn rule(status: &RuleStatus, with_alerts: bool) -> Rule<'_> {
             labels: Object(&status.labels),
             health: status.health.as_str(),
             last_error: &status.last_error,
-            evaluation_time: status.evaluation_time,
+            evaluation_time: Number(status.evaluation_time),
             last_evaluation: Time(status.last_evaluation),
             r#type: "recording",
         },
@@ -228,11 +243,12 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
         if !takes(&groups, &group.name) || !takes(&files, &group.file) {
             continue;
         }
+        let strategy = strategy(&api, group);
         let rules: Vec<_> = group
             .rules
             .iter()
             .filter(wanted)
-            .map(|status| rule(status, with_alerts))
+            .map(|status| rule(status, with_alerts, strategy))
             .collect();
         if rules.is_empty() {
             continue;
@@ -247,8 +263,9 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
             rules,
             interval: seconds(group.interval),
             limit: group.limit,
-            evaluation_time: group.evaluation_time,
+            evaluation_time: Number(group.evaluation_time),
             last_evaluation: Time(group.last_evaluation),
+            partial_response_strategy: strategy,
         });
     }
     success(&answer)
@@ -261,15 +278,15 @@ pub(super) async fn alerts(State(api): State<Api>) -> Result<Response, ApiError>
     }
     let groups = api.rules.as_ref().map(|r| r.rule_groups());
     let groups = groups.unwrap_or_default();
-    let alerts = groups
-        .iter()
-        .flat_map(|group| &group.rules)
-        .flat_map(|status| match &status.kind {
-            RuleKind::Alerting { alerts, .. } => alerts.as_slice(),
-            RuleKind::Recording => &[],
-        })
-        .map(Alert::from)
-        .collect();
+    let mut alerts = Vec::new();
+    for group in &groups {
+        let strategy = strategy(&api, group);
+        for status in &group.rules {
+            if let RuleKind::Alerting { alerts: active, .. } = &status.kind {
+                alerts.extend(active.iter().map(|a| Alert::new(a, strategy)));
+            }
+        }
+    }
     success(&Alerts { alerts })
 }
 

@@ -13,6 +13,7 @@ use serde::ser::SerializeMap as _;
 use super::Api;
 use super::time::Time;
 use crate::error::{ApiError, success};
+use crate::json::Number;
 use crate::params::{Params, atoi};
 
 /// A label set as an object.
@@ -38,7 +39,7 @@ struct Active<'a> {
     global_url: &'a str,
     last_error: &'a str,
     last_scrape: Time,
-    last_scrape_duration: f64,
+    last_scrape_duration: Number,
     health: &'static str,
     scrape_interval: String,
     scrape_timeout: String,
@@ -54,7 +55,7 @@ impl<'a> From<&'a ActiveTarget> for Active<'a> {
             global_url: &t.global_url,
             last_error: &t.last_error,
             last_scrape: Time(t.last_scrape),
-            last_scrape_duration: t.last_duration,
+            last_scrape_duration: Number(t.last_duration),
             health: t.health.as_str(),
             scrape_interval: model::time::format_duration(t.interval),
             scrape_timeout: model::time::format_duration(t.timeout),

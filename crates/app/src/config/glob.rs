@@ -2,10 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-/// The files that `pattern` names, sorted. Only the last part of the path is a pattern: `*`, `?`,
+/// The files that `pattern` names, sorted. Each part of the path may be a pattern: `*`, `?`,
 /// `[a-z]`, `[^a]` and a backslash before what shall stand for itself. A folder that cannot be
 /// read holds none.
 pub fn glob(pattern: &str) -> Result<Vec<PathBuf>, String> {
+    if let Some((folders, last)) = pattern.rsplit_once('/')
+        && folders.contains(SPECIAL)
+    {
+        let mut found = Vec::new();
+        for folder in glob(folders)?.iter().filter(|folder| folder.is_dir()) {
+            found.extend(in_folder(&format!("{}/{last}", folder.display()))?);
+        }
+        return Ok(found);
+    }
+    in_folder(pattern)
+}
+
+/// What makes a text a pattern.
+const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
+
+/// The files that a path names whose last part may be a pattern.
+fn in_folder(pattern: &str) -> Result<Vec<PathBuf>, String> {
     let (folder, last) = match pattern.rsplit_once('/') {
         Some(("", last)) => ("/", last),
         Some((folder, last)) => (folder, last),
@@ -13,7 +30,7 @@ pub fn glob(pattern: &str) -> Result<Vec<PathBuf>, String> {
     };
     let last: Vec<char> = last.chars().collect();
     check(&last).map_err(|()| format!("syntax error in pattern {pattern:?}"))?;
-    if !last.iter().any(|c| matches!(c, '*' | '?' | '[' | '\\')) {
+    if !last.iter().any(|c| SPECIAL.contains(c)) {
         let path = PathBuf::from(pattern);
         return Ok(if path.exists() {
             vec![path]

@@ -11,7 +11,7 @@ use promql::Evaluator;
 use promql::features::Features;
 use rules::file::ReadOptions;
 use rules::notify::{Notifier, NotifierOptions};
-use rules::{Manager, Options, Update};
+use rules::{History, Link, Manager, Options, Update};
 
 use crate::config::{Config, glob};
 use crate::kingpin::{FlagError, Typed};
@@ -25,8 +25,12 @@ pub struct Settings {
     pub grace_period: Millis,
     /// How often a firing alert is told again, ms.
     pub resend_delay: Millis,
+    /// Rules that may be evaluated beside the first of each group (`concurrent-rule-eval`).
+    pub beside: Option<usize>,
     /// Alerts that may wait for one Alertmanager.
     pub queue_capacity: usize,
+    /// Most alerts in one request.
+    pub batch: usize,
     /// Whether what waits at the end is still sent.
     pub drain: bool,
 }
@@ -34,7 +38,11 @@ pub struct Settings {
 impl Settings {
     /// As the flags say.
     pub fn from_flags(typed: &Typed<'_>) -> Result<Self, FlagError> {
+        let concurrent = super::settings::asked(typed, "concurrent-rule-eval");
+        let most: usize = typed.number("rules.max-concurrent-evals")?;
         Ok(Self {
+            beside: concurrent.then_some(most),
+            batch: typed.number("alertmanager.notification-batch-size")?,
             outage_tolerance: typed.duration("rules.alert.for-outage-tolerance")?,
             grace_period: typed.duration("rules.alert.for-grace-period")?,
             resend_delay: typed.duration("rules.alert.resend-delay")?,
@@ -99,6 +107,7 @@ impl Rules {
             registry,
             NotifierOptions {
                 capacity: settings.queue_capacity,
+                batch: settings.batch,
                 drain: settings.drain,
                 discovery_throttle: means.discovery_throttle,
                 ..NotifierOptions::default()
@@ -107,15 +116,22 @@ impl Rules {
         let manager = Manager::new(
             registry,
             Options {
+                history: History {
+                    evaluator: Arc::clone(&means.evaluator),
+                    outage_tolerance: settings.outage_tolerance,
+                    grace_period: settings.grace_period,
+                    ignored_labels: Vec::new(),
+                },
                 evaluator: means.evaluator,
                 sink: means.sink,
                 notify: Arc::clone(&notifier) as Arc<dyn rules::Notify>,
                 owner: Arc::new(model::owner::Everything),
                 clock: Arc::new(model::time::WallClock),
                 external_url: means.external_url.trim_end_matches('/').to_owned(),
-                outage_tolerance: settings.outage_tolerance,
-                grace_period: settings.grace_period,
+                link: Link::default(),
                 resend_delay: settings.resend_delay,
+                beside: settings.beside,
+                by_strategy: false,
                 read: ReadOptions {
                     features: means.features,
                     ..ReadOptions::default()

@@ -274,7 +274,8 @@ impl Queries {
                 | "metadata-wal-records"
                 | "otlp-native-delta-ingestion" => {}
                 // Always on here, or absorbed by Prometheus 3: charts still pass them.
-                "native-histograms"
+                "concurrent-rule-eval"
+                | "native-histograms"
                 | "ooo-native-histograms"
                 | "exemplar-storage"
                 | "promql-duration-expr"

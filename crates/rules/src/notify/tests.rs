@@ -153,3 +153,49 @@ async fn a_full_queue_drops_the_oldest() {
     assert!(said.contains(line), "{said}");
     notifier.stop(Duration::from_secs(5)).await;
 }
+
+#[tokio::test]
+async fn an_alert_is_lost_only_if_nobody_heard_of_it() {
+    let (good, bad) = (Heard::default(), Heard::default());
+    let addresses = [
+        good.serve(StatusCode::OK).await,
+        bad.serve(StatusCode::INTERNAL_SERVER_ERROR).await,
+    ];
+    let thanos = || NotifierOptions {
+        names: Names::Thanos,
+        batch: 100,
+        ..NotifierOptions::default()
+    };
+    let targets = |list: &str| {
+        format!("alertmanagers: [{{path_prefix: am, static_configs: [{{targets: [{list}]}}]}}]")
+    };
+    let both = format!("'{}', '{}'", addresses[0], addresses[1]);
+    let (told, registry) = notifier(&targets(&both), thanos()).await;
+    told.notify((0..250).map(|i| alert(&format!("a{i}"))).collect());
+    good.wait_for(250).await;
+    told.stop(Duration::from_secs(5)).await;
+    let said = text(&registry);
+    for line in [
+        format!(
+            "thanos_alert_sender_alerts_sent_total{{alertmanager=\"{}\"}} 250\n",
+            addresses[0]
+        ),
+        format!(
+            "thanos_alert_sender_errors_total{{alertmanager=\"{}\"}} 3\n",
+            addresses[1]
+        ),
+        "thanos_alert_sender_alerts_dropped_total 0\n".to_owned(),
+        "thanos_alert_queue_alerts_pushed_total 250\n".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line}{said}");
+    }
+    let one = format!("'{}'", addresses[1]);
+    let (told, registry) = notifier(&targets(&one), thanos()).await;
+    told.notify((0..5).map(|i| alert(&format!("a{i}"))).collect());
+    told.stop(Duration::from_secs(5)).await;
+    let said = text(&registry);
+    assert!(
+        said.contains("thanos_alert_sender_alerts_dropped_total 5\n"),
+        "{said}"
+    );
+}
