@@ -12,4 +12,5 @@ mod fleet;
 mod fuzz;
 mod limits;
 mod process;
+mod promtool;
 mod random;

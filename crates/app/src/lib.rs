@@ -41,10 +41,26 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Ok(code) => code,
         Err(e) if e.downcast_ref::<kingpin::FlagError>().is_some() => usage_error(&e),
         Err(e) => {
-            eprintln!("epimetheus: {e:#}");
+            eprintln!("epimetheus: {}", said(&e));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what led to it, but nothing twice: errors of rooms say their cause themselves.
+fn said(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain() {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }
 
 fn usage_error(e: &dyn std::fmt::Display) -> ExitCode {
