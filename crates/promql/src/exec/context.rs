@@ -32,7 +32,7 @@ const EVALUATION: &str = "expression evaluation";
 /// Bytes that a query's jobs may work on where the query is polled: a fraction of a millisecond.
 /// Handing a job to the pool and waking up for its result costs tens of microseconds, which is most
 /// of what a light query takes.
-const AT_ONCE: usize = 32 << 10;
+const AT_ONCE: usize = 64 << 10;
 /// Each of these jobs counts at least as so many bytes.
 const LEAST: usize = 512;
 

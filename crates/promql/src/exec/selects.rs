@@ -143,7 +143,7 @@ fn rows(
 
 /// A cursor with fewer series than this in a batch is asked for the next one in the same job: it is
 /// likely to be at its end.
-const FEW: usize = 64;
+const FEW: usize = 256;
 
 struct Puller {
     cursor: Box<dyn Cursor>,
