@@ -13,6 +13,7 @@ mod frontend;
 mod fuzz;
 mod limits;
 mod process;
+mod promtool;
 mod random;
 mod remote;
 mod rule;

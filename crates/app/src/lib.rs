@@ -51,7 +51,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Ok(code) => code,
         Err(e) if e.downcast_ref::<kingpin::FlagError>().is_some() => misuse(program, &e),
         Err(e) => {
-            eprintln!("{}: {e:#}", program.name());
+            eprintln!("{}: {}", program.name(), said(&e));
             ExitCode::FAILURE
         }
     }
@@ -60,4 +60,20 @@ pub fn run(args: Vec<String>) -> ExitCode {
 fn misuse(program: Program, e: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("{}: {e}", program.name());
     program.misuse()
+}
+
+/// An error and what led to it, but nothing twice: errors of rooms say their cause themselves.
+fn said(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain() {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }

@@ -180,5 +180,34 @@ fn benches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches, histograms);
+/// What a query costs that touches next to nothing: parsing, planning, and the ways between threads.
+fn light(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let engine = Engine::new(
+        Arc::new(source()),
+        EngineOptions::default(),
+        Arc::new(pool.expect("a thread can be started")),
+    );
+    let mut group = c.benchmark_group("instant, a handful of series");
+    for expr in [
+        "1 + 1",
+        "gauge{pod=\"pod7\"}",
+        "sum(gauge{pod=~\"pod1.\"})",
+        "sum by (ns) (rate(counter_total{pod=~\"pod1.\"}[5m]))",
+    ] {
+        group.bench_with_input(BenchmarkId::from_parameter(expr), expr, |b, expr| {
+            b.iter(|| {
+                let query = InstantQuery {
+                    expr: expr.into(),
+                    ts: END - 60_000,
+                    options: QueryOptions::default(),
+                };
+                black_box(block_on(engine.instant(query)).expect("the query is right"))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches, histograms, light);
 criterion_main!(all);

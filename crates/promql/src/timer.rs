@@ -23,6 +23,8 @@ struct State {
     wakers: BTreeMap<(Instant, u64), Waker>,
     next: u64,
     running: bool,
+    /// The thread looks again then at the latest.
+    looks: Option<Instant>,
 }
 
 const IDLE: Duration = Duration::from_secs(10);
@@ -61,7 +63,10 @@ impl Entry {
         state.next += 1;
         state.wakers.insert(key, waker.clone());
         if state.running {
-            shared.changed.notify_one();
+            // Most deadlines lie behind those that are there: nobody has to wake up for them.
+            if state.looks.is_none_or(|looks| at < looks) {
+                shared.changed.notify_one();
+            }
         } else {
             let of_thread = Arc::clone(shared);
             state.running = std::thread::Builder::new()
@@ -82,7 +87,9 @@ impl Entry {
             Some(old) => old.clone_from(waker),
             None => {
                 state.wakers.insert(self.key, waker.clone());
-                self.shared.changed.notify_one();
+                if state.looks.is_none_or(|looks| self.key.0 < looks) {
+                    self.shared.changed.notify_one();
+                }
             }
         }
     }
@@ -107,10 +114,13 @@ impl Shared {
                     }
                 }
                 Some(at) => {
+                    state.looks = Some(at);
                     self.changed.wait_until(&mut state, at);
                 }
                 None => {
-                    let idle = self.changed.wait_for(&mut state, IDLE);
+                    let until = now + IDLE;
+                    state.looks = Some(until);
+                    let idle = self.changed.wait_until(&mut state, until);
                     if idle.timed_out() && state.wakers.is_empty() {
                         state.running = false;
                         return;

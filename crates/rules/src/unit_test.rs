@@ -565,7 +565,7 @@ fn samples(all: &[Made]) -> String {
     let shown: Vec<String> = all
         .iter()
         .map(|made| {
-            let labels = &made.labels;
+            let labels = pairs(&made.labels);
             match &made.histogram {
                 Some(h) => format!("{labels} {}", promql::value::histogram_text(h)),
                 None => {
@@ -576,4 +576,17 @@ fn samples(all: &[Made]) -> String {
         })
         .collect();
     shown.join(", ")
+}
+
+/// All pairs, the name among them.
+fn pairs(labels: &Labels) -> String {
+    let pair = |(name, value): (&str, &str)| {
+        let name = match model::labels::is_legacy_label_name(name) {
+            true => name.to_owned(),
+            false => model::text::quote(name),
+        };
+        format!("{name}={}", model::text::quote(value))
+    };
+    let all: Vec<String> = labels.iter().map(pair).collect();
+    format!("{{{}}}", all.join(", "))
 }

@@ -338,7 +338,9 @@ pub fn test_rules(matches: &ArgMatches) -> Result<ExitCode> {
             verdict = Verdict::Bad;
             eprintln!("  FAILED:");
             for failure in failures {
-                eprintln!("{failure}\n");
+                eprintln!("{failure}");
+                // As promtool does: the empty line goes to the other stream.
+                println!();
             }
         }
         println!();

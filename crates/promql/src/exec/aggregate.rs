@@ -94,7 +94,7 @@ impl Operator for Aggregate {
                 all = Some(match all {
                     None => partial,
                     Some(mut all) => {
-                        cx.run(move |cx| {
+                        cx.run_over(partial.bytes(), move |cx| {
                             all.merge(partial);
                             all.hold(cx)?;
                             Ok(all)
@@ -108,7 +108,7 @@ impl Operator for Aggregate {
             };
             let span = self.span;
             let block = cx
-                .run(move |cx| {
+                .run_over(all.bytes(), move |cx| {
                     let mut say = |note: Note| cx.say(|a| a.note(&note, span));
                     cx.hold_block(all.finish(&cx.scope.symbols, &mut say))
                 })
@@ -171,17 +171,20 @@ impl Groups {
         }
     }
 
-    fn hold(&mut self, cx: &Context) -> Result<(), QueryError> {
-        let bytes = self.index.bytes()
-            + (self.a.capacity() + self.b.capacity() + self.n.capacity() + self.bits.capacity())
-                * 8
+    fn bytes(&self) -> usize {
+        self.index.bytes()
+            + (self.a.capacity() + self.b.capacity() + self.n.capacity() + self.bits.capacity()) * 8
             + self.cells.capacity() * 8
             + self
                 .cells
                 .iter()
                 .flatten()
                 .map(|c| c.bytes())
-                .sum::<usize>();
+                .sum::<usize>()
+    }
+
+    fn hold(&mut self, cx: &Context) -> Result<(), QueryError> {
+        let bytes = self.bytes();
         match &mut self.held {
             Some(held) => held.resize(bytes),
             None => {

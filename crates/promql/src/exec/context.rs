@@ -1,12 +1,14 @@
 //! What all operators of a query share: scope, data, CPU pool, limits, what is to be said.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_channel::{mpsc, oneshot};
 use model::labels::{is_legacy_label_name, write_quoted};
-use model::{Kind, METRIC_NAME, OverBudget, Reservation, Scope, SourceError, Stopped, Symbol};
+use model::{
+    Kind, METRIC_NAME, OverBudget, Reservation, Scope, SeriesBatch, SourceError, Stopped, Symbol,
+};
 use parking_lot::Mutex;
 
 use super::block::{Block, Pair};
@@ -27,6 +29,13 @@ pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the s
 
 const EVALUATION: &str = "expression evaluation";
 
+/// Bytes that a query's jobs may work on where the query is polled: a fraction of a millisecond.
+/// Handing a job to the pool and waking up for its result costs tens of microseconds, which is most
+/// of what a light query takes.
+const AT_ONCE: usize = 64 << 10;
+/// Each of these jobs counts at least as so many bytes.
+const LEAST: usize = 512;
+
 /// One query while it runs.
 pub(crate) struct Context {
     pub(crate) scope: Arc<Scope>,
@@ -45,6 +54,8 @@ pub(crate) struct Context {
     max_samples: u64,
     /// Samples that all parts of the plan have yielded so far.
     yielded: AtomicU64,
+    /// What is left of [`AT_ONCE`].
+    at_once: AtomicUsize,
     plan: Plan,
     described: OnceLock<Description>,
     tasks: mpsc::UnboundedSender<Task>,
@@ -98,6 +109,7 @@ impl Context {
             tally: rules.tally,
             max_samples: rules.max_samples,
             yielded: AtomicU64::new(0),
+            at_once: AtomicUsize::new(AT_ONCE),
             plan: rules.plan,
             described: OnceLock::new(),
             tasks,
@@ -121,10 +133,7 @@ impl Context {
         let (done, result) = oneshot::channel();
         let cx = Arc::clone(self);
         self.pool.spawn_fifo(move || {
-            let result = cx.check().and_then(|()| {
-                catch_unwind(AssertUnwindSafe(|| job(&cx)))
-                    .unwrap_or_else(|_| Err(QueryError::Internal("a query operator failed".into())))
-            });
+            let result = cx.check().and_then(|()| guarded(|| job(&cx)));
             drop(cx);
             // Whoever asked may have gone.
             let _ = done.send(result);
@@ -132,6 +141,24 @@ impl Context {
         result
             .await
             .unwrap_or_else(|_| Err(QueryError::Internal("a query job was lost".into())))
+    }
+
+    /// Runs `job` over so many bytes: at once, as long as those of the query are few, else on the CPU
+    /// pool.
+    pub(crate) async fn run_over<T: Send + 'static>(
+        self: &Arc<Self>,
+        bytes: usize,
+        job: impl FnOnce(&Arc<Context>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let bytes = bytes.max(LEAST);
+        let left = |left: usize| left.checked_sub(bytes);
+        let few = self
+            .at_once
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        match few {
+            Ok(_) => self.check().and_then(|()| guarded(|| job(self))),
+            Err(_) => self.run(job).await,
+        }
     }
 
     /// The plan with its meters.
@@ -231,6 +258,30 @@ impl Context {
         }
         out.push('}');
         out
+    }
+}
+
+fn guarded<T>(job: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryError> {
+    catch_unwind(AssertUnwindSafe(job))
+        .unwrap_or_else(|_| Err(QueryError::Internal("a query operator failed".into())))
+}
+
+/// A job's input, for [`Context::run_over`].
+pub(crate) trait Weigh {
+    /// Bytes to work on.
+    fn weight(&self) -> usize;
+}
+
+impl Weigh for Block {
+    fn weight(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl Weigh for Arc<SeriesBatch> {
+    fn weight(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(|c| c.len as usize).sum();
+        chunks + self.len() * LEAST / 4
     }
 }
 

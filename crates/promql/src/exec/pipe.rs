@@ -12,7 +12,7 @@ use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use model::{BoxStream, SeriesBatch, Statistics};
 
 use super::block::{Block, Row};
-use super::context::{Context, Held, of_chunk};
+use super::context::{Context, Held, Weigh as _, of_chunk};
 use super::meter::{Counts, Meter, metered};
 use super::operator::{Blocks, Description, Operator};
 use super::scan::{ReadyScan, Scan};
@@ -48,6 +48,16 @@ pub(crate) struct Pipe {
 pub(crate) enum Work {
     Batch(Arc<SeriesBatch>),
     Block(Block),
+}
+
+impl Work {
+    /// Bytes to work on, those of the rows included.
+    fn weight(&self, steps: usize) -> usize {
+        match self {
+            Work::Batch(batch) => batch.weight() + batch.len().saturating_mul(steps * 9),
+            Work::Block(block) => block.weight(),
+        }
+    }
 }
 
 /// A pipe whose scalar parameters are known.
@@ -162,7 +172,8 @@ impl Pipe {
                         let (cx, ready, job) = (Arc::clone(&cx), Arc::clone(&ready), job.clone());
                         async move {
                             let work = work?;
-                            cx.run(move |cx| job(cx, &ready, work)).await
+                            let bytes = work.weight(ready.grid.count);
+                            cx.run_over(bytes, move |cx| job(cx, &ready, work)).await
                         }
                     })
                     .buffered(credits),

@@ -9,7 +9,7 @@ use model::histogram::FloatHistogram;
 use model::{Labels, Millis};
 
 use super::block::{Block, Pair, RowRef, count, each_set};
-use super::context::{Context, Held, SAME_LABELSET, execution, of_chunk};
+use super::context::{Context, Held, SAME_LABELSET, Weigh, execution, of_chunk};
 use super::meter::{Counts, Meter};
 use super::operator::Blocks;
 use super::scan::drop_stale;
@@ -32,7 +32,7 @@ fn label_set(cx: &Context, row: RowRef<'_>, scratch: &mut Vec<Pair>) -> Labels {
 
 /// Makes a part of the answer of each piece of input, several at once on the CPU pool, in order;
 /// what the parts hold is held until the query ends.
-async fn parts<I: Send + 'static, T: Send + 'static>(
+async fn parts<I: Weigh + Send + 'static, T: Send + 'static>(
     cx: &Arc<Context>,
     input: impl Stream<Item = Result<I, QueryError>> + Send,
     part: impl Fn(&Context, I) -> Result<(Vec<T>, Option<Held>), QueryError> + Clone + Send + 'static,
@@ -42,7 +42,8 @@ async fn parts<I: Send + 'static, T: Send + 'static>(
             let (cx, part) = (Arc::clone(cx), part.clone());
             async move {
                 let piece = piece?;
-                let (made, held) = cx.run(move |cx| part(cx, piece)).await?;
+                let bytes = piece.weight();
+                let (made, held) = cx.run_over(bytes, move |cx| part(cx, piece)).await?;
                 held.into_iter().for_each(|held| cx.keep(held));
                 Ok(made)
             }
@@ -90,7 +91,7 @@ pub(crate) async fn vector(
         Ok((rows.map(sample).collect(), None))
     })
     .await?;
-    cx.run(move |_| {
+    cx.run_over(weight(&parts), move |_| {
         let all: Vec<InstantSample> = parts.into_iter().flatten().collect();
         let mut seen = hashbrown::HashSet::with_capacity(all.len());
         if all.iter().all(|s| seen.insert(&s.labels)) {
@@ -143,7 +144,13 @@ pub(crate) async fn matrix(
         Ok((all, Some(held)))
     })
     .await?;
-    cx.run(move |_| merged(parts.into_iter().flatten())).await
+    cx.run_over(weight(&parts), move |_| merged(parts.into_iter().flatten()))
+        .await
+}
+
+/// What uniting and sorting series costs, as if in bytes.
+fn weight<T>(parts: &[Vec<T>]) -> usize {
+    parts.iter().map(Vec::len).sum::<usize>() * 256
 }
 
 /// Two lists of samples as one in the order of time; both at one time are an error.
@@ -245,5 +252,6 @@ pub(crate) async fn samples(
         Ok((out, None))
     })
     .await?;
-    cx.run(move |_| merged(parts.into_iter().flatten())).await
+    cx.run_over(weight(&parts), move |_| merged(parts.into_iter().flatten()))
+        .await
 }

@@ -141,7 +141,33 @@ fn rows(
     }
 }
 
-type Pulled = Result<(Box<dyn Cursor>, Option<SeriesBatch>), QueryError>;
+/// A cursor with fewer series than this in a batch is asked for the next one in the same job: it is
+/// likely to be at its end.
+const FEW: usize = 256;
+
+struct Puller {
+    cursor: Box<dyn Cursor>,
+    ahead: Option<SeriesBatch>,
+}
+
+impl Puller {
+    /// The next batch, and whether there is another.
+    fn pull(&mut self) -> Result<Option<(SeriesBatch, bool)>, QueryError> {
+        let mut next = || self.cursor.next().map_err(|e: SourceError| of_source(e));
+        let batch = match self.ahead.take() {
+            Some(batch) => Some(batch),
+            None => next()?,
+        };
+        let Some(batch) = batch else { return Ok(None) };
+        if batch.len() >= FEW {
+            return Ok(Some((batch, true)));
+        }
+        self.ahead = next()?;
+        Ok(Some((batch, self.ahead.is_some())))
+    }
+}
+
+type Pulled = Result<(Puller, Option<(SeriesBatch, bool)>), QueryError>;
 
 /// Takes one batch of each cursor in turn; several cursors work at once on the CPU pool. The order
 /// depends on the cursors alone.
@@ -150,13 +176,13 @@ fn from_cursors(
     cx: &Arc<Context>,
 ) -> BoxStream<'static, Result<SeriesBatch, QueryError>> {
     let cx = Arc::clone(cx);
-    let pull = move |mut cursor: Box<dyn Cursor>| {
+    let pull = move |mut puller: Puller| {
         let cx = Arc::clone(&cx);
         async move {
             let pulled: Pulled = cx
                 .run(move |_| {
-                    let batch = cursor.next().map_err(|e: SourceError| of_source(e))?;
-                    Ok((cursor, batch))
+                    let batch = puller.pull()?;
+                    Ok((puller, batch))
                 })
                 .await;
             pulled
@@ -174,11 +200,17 @@ fn from_cursors(
                 while under_way.len() < at_once
                     && let Some(cursor) = waiting.pop_front()
                 {
-                    under_way.push_back(Box::pin(start(pull(cursor)).await));
+                    let puller = Puller {
+                        cursor,
+                        ahead: None,
+                    };
+                    under_way.push_back(Box::pin(start(pull(puller)).await));
                 }
                 match under_way.pop_front()?.await {
-                    Ok((cursor, Some(batch))) => {
-                        under_way.push_back(Box::pin(start(pull(cursor)).await));
+                    Ok((puller, Some((batch, more)))) => {
+                        if more {
+                            under_way.push_back(Box::pin(start(pull(puller)).await));
+                        }
                         return Some((Ok(batch), Some((waiting, under_way))));
                     }
                     Ok((_, None)) => {}

@@ -3,6 +3,17 @@
 use super::{Map, Node, Over, Scalar};
 use crate::kernels::RangeFn;
 
+const CALENDAR: [&str; 8] = [
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "hour",
+    "minute",
+    "month",
+    "year",
+];
+
 /// Wraps the largest parts that do not depend on the step.
 pub(crate) fn fold(node: &mut Node) {
     if is_invariant(node) {
@@ -44,10 +55,12 @@ fn is_invariant(node: &Node) -> bool {
             is_invariant(input)
                 && match map {
                     Map::StepTime => false,
+                    // As in Prometheus, whose calendar functions are never taken for invariant. No
+                    // value depends on it, but whether a sort around one warns.
+                    Map::Value(name, _) => !CALENDAR.contains(name),
                     Map::Clamp(a, b) => constant(a) && constant(b),
                     Map::Round(s) | Map::Scalar { scalar: s, .. } => constant(s),
-                    Map::Value(..)
-                    | Map::Negate
+                    Map::Negate
                     | Map::Histogram(..)
                     | Map::Nothing
                     | Map::LabelReplace(_)

@@ -193,9 +193,9 @@ impl Job {
 /// groups, by a hash of file and name).
 fn phase(file: &str, group: &str, interval: Millis) -> Millis {
     let hash = Labels::from_pairs([("name", group), ("file", file)]).hash64();
-    // In nanoseconds, as the server does.
+    // In nanoseconds, as the server does; whoever is asked rounds to milliseconds.
     let interval = interval as u64 * 1_000_000;
-    ((hash % interval) / 1_000_000) as Millis
+    ((hash % interval + 500_000) / 1_000_000) as Millis
 }
 
 /// The first evaluation at or after the second of `ts`.
