@@ -101,6 +101,8 @@ pub struct Options {
     pub prefix_header: String,
     /// The title of the page.
     pub title: String,
+    /// Pages (`blocks`, `loaded`) whose endpoints are merged into the router from elsewhere.
+    pub more_pages: Vec<&'static str>,
     /// Set where the source is many stores: Thanos' parameters are understood, `stores` is served.
     pub gathering: Option<Gathering>,
 }
@@ -144,6 +146,7 @@ impl Default for Options {
             external_path: String::new(),
             prefix_header: String::new(),
             title: "Epimetheus".to_owned(),
+            more_pages: Vec::new(),
             gathering: None,
         }
     }
