@@ -133,6 +133,10 @@ inBrowser('the query page', ({ world, visit, leave }) => {
     await page.locator('.plan.measured .plan-bar').first().waitFor();
     await page.locator('.tile', { hasText: 'Samples' }).first().waitFor();
     expect(new URL(page.url()).searchParams.get('g0.analyze')).toBe('1');
+    // And what each part of the expression gives by itself.
+    await page.getByRole('radio', { name: 'Parts' }).click();
+    await page.locator('.piece', { hasText: 'shop_orders_total[1m]' }).filter({ hasText: '3 series' }).waitFor();
+    await page.locator('.piece', { hasText: 'sum' }).filter({ hasText: '1 series' }).waitFor();
   });
 
   test('says what is wrong with a query', async () => {

@@ -38,6 +38,7 @@ const SHOTS: Shot[] = [
   plain('query-series', 'allInOne', query({ expr: 'device_temperature', tab: 'graph', range_input: '1m' }), '.legend-row'),
   plain('query-table', 'allInOne', query({ expr: 'topk(12, device_temperature)', tab: 'table' }), '.results .row'),
   plain('query-explain', 'allInOne', query({ expr: 'topk(3, sum by (site) (device_temperature)) / on () group_left sum(rate(shop_orders_total[1m]))', tab: 'explain', analyze: '1' }), '.plan-row'),
+  plain('query-parts', 'allInOne', query({ expr: 'topk(3, sum by (site) (device_temperature)) / on () group_left sum(rate(shop_orders_total[1m]))', tab: 'explain', show_tree: '1' }), '.piece .badge'),
   plain('query-completion', 'allInOne', '/query', '.cm-content', async (page) => {
     await page.locator('.cm-content').click();
     await page.keyboard.type('histogram_q');
