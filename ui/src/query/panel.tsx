@@ -178,7 +178,7 @@ function Parts({ panel, round, onPick }: { panel: Panel; round: number; onPick: 
     void import('./piecesview').then((module) => setView({ Pieces: module.default }));
   }, []);
   const time = useMemo(() => (panel.end ?? Date.now()) / 1000, [panel.end, round, panel.expr]);
-  return view ? <view.Pieces expr={panel.expr} time={time} onPick={onPick} /> : <Spinner label="Loading" />;
+  return view ? <view.Pieces panel={panel} time={time} onPick={onPick} /> : <Spinner label="Loading" />;
 }
 
 function Messages({ shown }: { shown: Shown }) {
