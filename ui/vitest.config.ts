@@ -12,6 +12,7 @@ export default defineConfig({
           maxWorkers: 2,
           globalSetup: ['e2e/setup.ts'],
           testTimeout: 40_000,
+          expect: { poll: { timeout: 10_000 } },
           hookTimeout: 60_000,
         },
       },

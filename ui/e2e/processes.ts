@@ -1,6 +1,6 @@
 // The real binary in its roles, with data.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -16,6 +16,8 @@ export interface World {
   prefixed: string;
   /** The end of the imported weather, seconds. */
   until: number;
+  /** The last sample of a block with native histograms, seconds, where the conformance data is there. */
+  histograms?: number;
 }
 
 /** Starts everything; the second answer ends it. */
@@ -34,6 +36,7 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
     mkdirSync(join(data, 'tsdb'), { recursive: true });
     writeFileSync(file, weather(until));
     execFileSync(BINARY, ['tools', 'tsdb', 'create-blocks-from', 'openmetrics', '--quiet', file, join(data, 'tsdb')]);
+    const histograms = nativeHistograms(join(data, 'tsdb'));
     const [http, grpc, query, queryGrpc, closed, prefix] = (await freePorts(6)) as [number, number, number, number, number, number];
     const config = join(dir, 'prometheus.yml');
     writeFileSync(config, configuration(exporter.address, http, closed));
@@ -60,6 +63,7 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
       querier: `http://127.0.0.1:${query}`,
       prefixed: `http://127.0.0.1:${prefix}/metrics/here`,
       until,
+      histograms,
     };
     await Promise.all([world.allInOne, world.querier, world.prefixed].map((base) => until200(`${base}/-/ready`)));
     await untilTrue('the first samples', async () => (await vector(world.allInOne, 'count(device_temperature)')) > 0);
@@ -69,6 +73,16 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
     await stop();
     throw error;
   }
+}
+
+/** Takes a block that Prometheus wrote over; the answer is when its last sample is, seconds. */
+function nativeHistograms(to: string): number | undefined {
+  const from = join(process.env.EPIMETHEUS_DATA ?? '../../shared/data', 'tsdb/generated_by_2.42/block_native_histograms');
+  const ulid = existsSync(from) ? readdirSync(from)[0] : undefined;
+  if (!ulid) return undefined;
+  cpSync(join(from, ulid), join(to, ulid), { recursive: true });
+  const meta = JSON.parse(readFileSync(join(from, ulid, 'meta.json'), 'utf8')) as { maxTime: number };
+  return Math.floor(meta.maxTime / 1000) - 1;
 }
 
 function configuration(exporter: string, self: number, closed: number): string {

@@ -95,6 +95,31 @@ inBrowser('the query page', ({ world, visit, leave }) => {
     await page.locator('.results .row', { hasText: `d${DEVICES - 1}` }).waitFor();
   });
 
+  test('draws native histograms as a heatmap, and as bars', async ({ skip }) => {
+    if (!world.histograms) {
+      console.log('SKIPPED: a heatmap of native histograms: EPIMETHEUS_DATA is not there');
+      return skip();
+    }
+    const last = new Date(world.histograms * 1000).toISOString().slice(0, 19).replace('T', ' ');
+    const page = await visit(at(`g0.expr=rate(fx_native_seconds[15s])&g0.tab=graph&g0.range_input=40s&g0.end_input=${last}`));
+    await page.getByRole('button', { name: 'Show them as a heatmap' }).click();
+    const plot = page.locator('.heatmap .u-over');
+    await plot.waitFor();
+    const box = (await plot.boundingBox())!;
+    // Somewhere in the middle there is a bucket.
+    await expect
+      .poll(async () => {
+        for (let y = 20; y < box.height; y += 20) {
+          await page.mouse.move(box.x + box.width / 2, box.y + y);
+          if (await page.locator('.heatmap .tip .tip-value').isVisible()) return true;
+        }
+        return false;
+      })
+      .toBe(true);
+    await page.getByRole('radio', { name: 'Table' }).click();
+    await page.locator('.histogram-bars i').first().waitFor();
+  });
+
   test('shows exemplars', async () => {
     const page = await visit(at('g0.expr=rate(shop_latency_seconds_bucket[1m])&g0.tab=graph&g0.range_input=5m&g0.show_exemplars=1'));
     await page.locator('.result', { hasText: /[1-9]\d* exemplars in this time/ }).waitFor();
@@ -108,6 +133,10 @@ inBrowser('the query page', ({ world, visit, leave }) => {
     await page.locator('.plan.measured .plan-bar').first().waitFor();
     await page.locator('.tile', { hasText: 'Samples' }).first().waitFor();
     expect(new URL(page.url()).searchParams.get('g0.analyze')).toBe('1');
+    // And what each part of the expression gives by itself.
+    await page.getByRole('radio', { name: 'Parts' }).click();
+    await page.locator('.piece', { hasText: 'shop_orders_total[1m]' }).filter({ hasText: '3 series' }).waitFor();
+    await page.locator('.piece', { hasText: 'sum' }).filter({ hasText: '1 series' }).waitFor();
   });
 
   test('says what is wrong with a query', async () => {

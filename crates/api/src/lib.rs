@@ -119,6 +119,8 @@ pub struct Options {
     pub lookback: Millis,
     /// Nothing can be asked: this is an agent.
     pub agent: bool,
+    /// Pages (`blocks`, `loaded`) whose endpoints are merged into the router from elsewhere.
+    pub more_pages: Vec<&'static str>,
     /// Set where the source is many stores: Thanos' parameters are understood, `stores` is served.
     pub gathering: Option<Gathering>,
 }
@@ -174,6 +176,7 @@ impl Default for Options {
             external_labels: Arc::new(Labels::default),
             lookback: 300_000,
             agent: false,
+            more_pages: Vec::new(),
             gathering: None,
         }
     }

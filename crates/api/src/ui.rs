@@ -56,7 +56,7 @@ pub(crate) fn pages(options: &Options) -> Vec<&'static str> {
         "bucket" => options.bucket.is_some(),
         "config" => options.config.is_some(),
         "status" | "flags" => true,
-        _ => false,
+        other => options.more_pages.contains(&other),
     };
     PAGES.into_iter().filter(|name| has(name)).collect()
 }

@@ -50,10 +50,16 @@ export function request(path: string, params: Params, signal?: AbortSignal): [st
 }
 
 /** Asks `api/v1/PATH`. */
-export async function ask<T>(path: string, params: Params = {}, signal?: AbortSignal): Promise<Answer<T>> {
+export async function ask<T>(
+  path: string,
+  params: Params = {},
+  signal?: AbortSignal,
+  headers?: Record<string, string>,
+): Promise<Answer<T>> {
   let response: Response;
   try {
-    response = await fetch(...request(path, params, signal));
+    const [url, init] = request(path, params, signal);
+    response = await fetch(url, { ...init, headers });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError('network', 'The server cannot be reached.', 0);

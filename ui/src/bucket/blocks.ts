@@ -34,8 +34,12 @@ export interface BlocksData {
   blocks: Meta[] | null;
   refreshedAt: string;
   err: unknown;
-  /** Compactions that come next, where the process plans them. */
-  planned?: { group?: string; blocks: string[] }[] | null;
+}
+/** What a compactor will do: `blocks/plan`. */
+export interface PlanData {
+  todo: { compactions: number; blocks: number; bytes: number; downsamples: number; deletions: number } | null;
+  /** Why nothing is done any more, by group. */
+  halted: Record<string, string>;
 }
 /** Our own answer, of processes that ship. */
 export interface BucketData {

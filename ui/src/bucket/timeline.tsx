@@ -97,7 +97,8 @@ function Ticks({ frame, utc }: { frame: Frame; utc: boolean }) {
   const offset = utc ? 0 : new Date(frame.to).getTimezoneOffset() * 60e3;
   const first = Math.ceil((frame.from - offset) / step) * step + offset;
   const ticks: number[] = [];
-  for (let ms = first; ms <= frame.to; ms += step) ticks.push(ms);
+  // What stands at the very edge would reach beyond it.
+  for (let ms = first; ms <= frame.to - whole / 30; ms += step) ticks.push(ms);
   return (
     <div class="ticks" aria-hidden="true">
       {ticks.map((ms) => (

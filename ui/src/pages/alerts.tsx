@@ -2,7 +2,7 @@
 import { useContext, useMemo } from 'preact/hooks';
 import type { Alert, Rule, RuleGroup } from '../api/shapes';
 import { SharedContext } from '../context';
-import { ago, count, dateTime, duration } from '../format';
+import { ago, count, dateTime, duration, value } from '../format';
 import { useOpen } from '../hooks';
 import { useParam } from '../location';
 import { Choice, Empty } from '../parts/basics';
@@ -11,6 +11,7 @@ import { LabelChips } from '../parts/labels';
 import { counted, Page, useLive } from '../parts/page';
 import { SearchField, wordsOf } from '../parts/search';
 import { VirtualList } from '../parts/virtual';
+import { number } from '../query/decode';
 import { type GroupRow, rowsOf, ruleText } from './groups';
 
 const STATES = ['all', 'firing', 'pending', 'inactive'] as const;
@@ -180,7 +181,7 @@ function AlertRow({ alert, last }: { alert: Alert; last: boolean }) {
           </div>
         ))}
       </div>
-      <span class="mono value">{alert.value}</span>
+      <span class="mono value" title={alert.value}>{value(number(alert.value))}</span>
       <span class="muted small nowrap" title={dateTime(Date.parse(alert.activeAt), utc)}>
         {ago(alert.activeAt)}
         {alert.keepFiringSince && <div>only kept since {ago(alert.keepFiringSince)}</div>}

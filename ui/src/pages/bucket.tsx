@@ -1,6 +1,6 @@
 // What lies in the bucket, for ever.
 import { useContext, useMemo, useState } from 'preact/hooks';
-import { type Block, type BlocksData, type BucketData, fromBucket, fromMeta, groupsOf, resolutionText } from '../bucket/blocks';
+import { type Block, type BlocksData, type BucketData, fromBucket, fromMeta, groupsOf, type PlanData, resolutionText } from '../bucket/blocks';
 import { Details } from '../bucket/details';
 import { type Frame, Timeline } from '../bucket/timeline';
 import { SharedContext } from '../context';
@@ -58,11 +58,39 @@ export function BlocksPage({ view }: { view: 'global' | 'loaded' }) {
           <span class="mono">{typeof data.err === 'string' ? data.err : error}</span>
         </Notice>
       )}
+      <Planned />
       {data && blocks.length === 0 && <NoBlock due={null} />}
       {data && blocks.length > 0 && (
-        <Blocks blocks={blocks} listed={data.refreshedAt} partial={0} due={null} mayMark={mayMark} onMarked={answer.again} planned={data.planned ?? undefined} />
+        <Blocks blocks={blocks} listed={data.refreshedAt} partial={0} due={null} mayMark={mayMark} onMarked={answer.again} />
       )}
     </Page>
+  );
+}
+
+/** What a compactor does next, and what keeps it from doing more; nothing elsewhere. */
+function Planned() {
+  const { data } = usePolled<PlanData>('blocks/plan', 15_000);
+  if (!data) return null;
+  const { todo, halted } = data;
+  const things = todo && [
+    [todo.compactions, `compactions of ${count(todo.blocks)} blocks, ${bytes(todo.bytes)}`],
+    [todo.downsamples, 'blocks to downsample'],
+    [todo.deletions, 'blocks to delete'],
+  ];
+  const planned = (things ?? []).filter(([number]) => Number(number) > 0);
+  return (
+    <>
+      {Object.entries(halted).map(([group, why]) => (
+        <Notice key={group} tone="bad" title={`Compaction of ${group} has halted.`}>
+          <span class="mono">{why}</span>
+        </Notice>
+      ))}
+      {planned.length > 0 && (
+        <Notice tone="info" title="Planned.">
+          {planned.map(([number, what]) => `${count(Number(number))} ${what}`).join('; ')}
+        </Notice>
+      )}
+    </>
   );
 }
 
@@ -87,7 +115,6 @@ interface BlocksProps {
   due: string | null;
   mayMark: boolean;
   onMarked: () => void;
-  planned?: NonNullable<BlocksData['planned']>;
 }
 
 function Blocks(props: BlocksProps) {
@@ -142,15 +169,6 @@ function Blocks(props: BlocksProps) {
           <i class="block marked" /> marked for deletion
         </span>
       </div>
-      {props.planned && props.planned.length > 0 && (
-        <Notice tone="info" title={`${count(props.planned.length)} compactions are planned.`}>
-          {props.planned.slice(0, 5).map((plan, i) => (
-            <div key={i} class="small">
-              {plan.group} {count(plan.blocks.length)} blocks
-            </div>
-          ))}
-        </Notice>
-      )}
       <div class={block ? 'bucket with-details' : 'bucket'}>
         <VirtualList
           items={groups}

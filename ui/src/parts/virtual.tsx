@@ -1,6 +1,6 @@
 // Long lists: only the rows near the screen are there. Rows are measured as they appear, so that
 // they may be of any height.
-import type { ComponentChildren } from 'preact';
+import type { ComponentChildren, VNode } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useMemo, useReducer, useRef } from 'preact/hooks';
 import { rowAt, topsOf } from './rows';
 
@@ -81,6 +81,7 @@ export function VirtualList<T>(props: {
     if (row) observer.observe(row);
   }, []);
 
+  const drawn = useMemo(() => new Map<string, VNode>(), [items, props.render]);
   const first = rowAt(tops, view.current.top - BEYOND);
   const last = Math.min(items.length - 1, rowAt(tops, view.current.bottom + BEYOND));
   const whole = tops[items.length] ?? 0;
@@ -98,11 +99,17 @@ export function VirtualList<T>(props: {
       {shown.map((item, at) => {
         const i = first + at;
         const key = String(keyOf(item, i));
-        return (
-          <div key={key} data-key={key} ref={watch} role="listitem" aria-setsize={items.length} aria-posinset={i + 1}>
-            {props.render(item, i)}
-          </div>
-        );
+        // The same node again costs nothing, so that scrolling only draws the rows that come.
+        let row = drawn.get(key);
+        if (!row) {
+          row = (
+            <div key={key} data-key={key} ref={watch} role="listitem" aria-setsize={items.length} aria-posinset={i + 1}>
+              {props.render(item, i)}
+            </div>
+          );
+          drawn.set(key, row);
+        }
+        return row;
       })}
       <div role="presentation" style={{ height: `${Math.max(0, whole - (tops[last + 1] ?? whole))}px` }} />
     </div>

@@ -3,7 +3,7 @@ import { ApiError, type Params, request } from '../api/ask';
 import type { Decoded, Failure, Grid } from './decode';
 
 export type ToWorker =
-  | { kind: 'ask'; id: number; url: string; form?: string; grid?: Grid }
+  | { kind: 'ask'; id: number; url: string; form?: string; headers: Record<string, string>; grid?: Grid }
   | { kind: 'cancel'; id: number };
 export type FromWorker =
   | { id: number; failure: Failure }
@@ -41,7 +41,13 @@ function theWorker(): Worker {
 }
 
 /** Asks `query` or `query_range`; series of a range query are laid on `grid`. */
-export function askQuery(path: string, params: Params, grid: Grid | undefined, signal: AbortSignal): Promise<QueryAnswer> {
+export function askQuery(
+  path: string,
+  params: Params,
+  grid: Grid | undefined,
+  signal: AbortSignal,
+  headers: Record<string, string> = {},
+): Promise<QueryAnswer> {
   const [url, init] = request(path, params);
   const id = ++ids;
   return new Promise((resolve, reject) => {
@@ -60,6 +66,6 @@ export function askQuery(path: string, params: Params, grid: Grid | undefined, s
     });
     const whole = new URL(url, document.baseURI).href;
     const form = init.body ? String(init.body) : undefined;
-    theWorker().postMessage({ kind: 'ask', id, url: whole, form, grid } satisfies ToWorker);
+    theWorker().postMessage({ kind: 'ask', id, url: whole, form, headers, grid } satisfies ToWorker);
   });
 }

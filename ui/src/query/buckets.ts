@@ -22,12 +22,19 @@ export function bucketsOf(histogram: Histogram): Bucket[] {
   return buckets.sort((a, b) => a.left - b.left);
 }
 
+/** Whether a bucket has values of both signs. */
+export function isAroundZero(bucket: Bucket): boolean {
+  return bucket.left < 0 && bucket.right > 0;
+}
+
 export interface Heat {
   /** Buckets at each time; times ascending, seconds. */
   columns: { ts: number; buckets: Bucket[] }[];
   /** Finite boundaries at both ends. */
   low: number;
   high: number;
+  /** Whether there is a bucket around zero. */
+  zero: boolean;
   /** Whether all buckets but that around zero are above it, so that a logarithmic axis fits. */
   positive: boolean;
   /** The least boundary above zero. */
@@ -37,18 +44,23 @@ export interface Heat {
 }
 
 export function heatOf(samples: HistogramSample[]): Heat {
-  const heat: Heat = { columns: [], low: Infinity, high: -Infinity, positive: true, least: Infinity, most: 0 };
+  const heat: Heat = { columns: [], low: Infinity, high: -Infinity, zero: false, positive: true, least: Infinity, most: 0 };
   for (const [ts, histogram] of samples) {
     const buckets = bucketsOf(histogram).filter((b) => b.count !== 0);
     for (const b of buckets) {
+      heat.most = Math.max(heat.most, b.count);
+      // Its width is a threshold near nothing, and says nothing about where values are.
+      if (isAroundZero(b)) {
+        heat.zero = true;
+        continue;
+      }
       for (const edge of [b.left, b.right]) {
         if (!Number.isFinite(edge)) continue;
         heat.low = Math.min(heat.low, edge);
         heat.high = Math.max(heat.high, edge);
         if (edge > 0) heat.least = Math.min(heat.least, edge);
       }
-      if (b.right < 0 || (b.left < 0 && b.right <= 0)) heat.positive = false;
-      heat.most = Math.max(heat.most, b.count);
+      if (b.left < 0) heat.positive = false;
     }
     heat.columns.push({ ts, buckets });
   }

@@ -9,7 +9,7 @@ export function ExplainBar(props: { panel: Panel; onChange: (panel: Panel) => vo
   const { panel, onChange } = props;
   return (
     <>
-      <Choice
+      {!panel.tree && <Choice
         label="Query"
         value={panel.explainRange ? 'range' : 'instant'}
         options={[
@@ -17,15 +17,16 @@ export function ExplainBar(props: { panel: Panel; onChange: (panel: Panel) => vo
           ['range', 'Range', 'The query of the graph'],
         ]}
         onChange={(kind) => onChange({ ...panel, explainRange: kind === 'range' })}
-      />
+      />}
       <Choice
         label="What to show"
-        value={panel.analyze ? 'analyze' : 'plan'}
+        value={panel.tree ? 'tree' : panel.analyze ? 'analyze' : 'plan'}
         options={[
           ['plan', 'Plan', 'How the query would be answered; it is not run'],
           ['analyze', 'Run and measure', 'Runs the query and says what each part took'],
+          ['tree', 'Parts', 'What each part of the expression gives by itself'],
         ]}
-        onChange={(what) => onChange({ ...panel, analyze: what === 'analyze' })}
+        onChange={(what) => onChange({ ...panel, analyze: what === 'analyze', tree: what === 'tree' })}
       />
     </>
   );

@@ -7,7 +7,7 @@ import { count, dateTime, value } from '../format';
 import { useWidth } from '../hooks';
 import { metricText } from '../parts/labels';
 import { Notice } from '../parts/basics';
-import { type Bucket, type Heat, heatOf } from './buckets';
+import { type Bucket, type Heat, heatOf, isAroundZero } from './buckets';
 import type { Grid, GridSeries } from './decode';
 import { baseOptions, HEIGHT, ink, placeTip, timesOf } from './plot';
 
@@ -70,7 +70,7 @@ function Plot(props: Props & { heat: Heat }) {
     options.scales = {
       ...options.scales,
       y: heat.positive
-        ? { distr: 3, log: 2, range: () => [heat.low > 0 ? heat.least : floor, heat.high] }
+        ? { distr: 3, log: 2, range: () => [heat.zero || heat.low <= 0 ? floor : heat.least, heat.high] }
         : { range: () => [heat.low, heat.high] },
     };
     options.series = [{}, { show: true, stroke: 'transparent', points: { show: false } }];
@@ -99,7 +99,9 @@ function Plot(props: Props & { heat: Heat }) {
             <>
               <time>{dateTime(cell.ts * 1000, utc)}</time>
               <div class="tip-value">{value(cell.bucket.count)}</div>
-              <div class="mono">{cell.bucket.range}</div>
+              <div class="mono">
+                {isAroundZero(cell.bucket) ? 'around zero' : `${value(cell.bucket.left)} to ${value(cell.bucket.right)}`}
+              </div>
             </>
           )}
         </div>
@@ -109,17 +111,20 @@ function Plot(props: Props & { heat: Heat }) {
 }
 
 function drawCells(u: uPlot, heat: Heat, step: number, floor: number): void {
-  const { ctx } = u;
+  const { ctx, bbox } = u;
   const least = u.scales.y?.min ?? 0;
   ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
   ctx.fillStyle = ink('--accent');
   const y = (edge: number) => u.valToPos(Math.max(least, heat.positive ? Math.max(edge, floor) : edge), 'y', true);
   for (const { ts, buckets } of heat.columns) {
     const left = u.valToPos(ts - step / 2, 'x', true);
     const right = u.valToPos(ts + step / 2, 'x', true);
     for (const bucket of buckets) {
-      const bottom = y(Math.max(bucket.left, heat.low));
-      const top = y(Math.min(bucket.right, heat.high));
+      const bottom = y(Math.max(bucket.left, heat.positive ? 0 : heat.low));
+      const top = y(heat.positive && isAroundZero(bucket) ? heat.least : Math.min(bucket.right, heat.high));
       // Counts span orders of magnitude; a root keeps the small ones visible.
       ctx.globalAlpha = 0.06 + 0.94 * Math.sqrt(Math.max(0, bucket.count) / (heat.most || 1));
       ctx.fillRect(left, top, Math.max(1, right - left - 0.5), Math.max(1, bottom - top - 0.5));
@@ -131,6 +136,7 @@ function drawCells(u: uPlot, heat: Heat, step: number, floor: number): void {
 /** The bucket at a time and a value. */
 export function cellAt(heat: Heat, ts: number, y: number, step: number): { ts: number; bucket: Bucket } | null {
   const column = heat.columns.find((c) => Math.abs(c.ts - ts) <= step / 2);
-  const bucket = column?.buckets.find((b) => y >= b.left && y <= b.right);
+  const zero = heat.positive && y < heat.least;
+  const bucket = column?.buckets.find((b) => (zero ? isAroundZero(b) || b.left === 0 : y >= b.left && y <= b.right));
   return column && bucket ? { ts: column.ts, bucket } : null;
 }

@@ -1,7 +1,7 @@
 // One native histogram as bars.
 import type { Histogram } from '../api/shapes';
 import { axis } from '../format';
-import { bucketsOf } from './buckets';
+import { bucketsOf, isAroundZero } from './buckets';
 
 /** Bars drawn; wider histograms are seen better as a heatmap. */
 const MOST = 160;
@@ -27,7 +27,7 @@ export function HistogramBars({ histogram }: { histogram: Histogram }) {
             ))}
           </div>
           <div class="histogram-ends">
-            <span>{axis(first.left)}</span>
+            <span>{isAroundZero(first) ? 0 : axis(first.left)}</span>
             {all.length > MOST && <span>the first {MOST} of {all.length} buckets</span>}
             <span>{axis(last.right)}</span>
           </div>

@@ -1,5 +1,5 @@
 // One panel: an expression, how to look at it, and what came.
-import { useContext, useEffect, useState } from 'preact/hooks';
+import { useContext, useEffect, useMemo, useState } from 'preact/hooks';
 import { SharedContext } from '../context';
 import { bytes, count, span } from '../format';
 import { useWidth } from '../hooks';
@@ -39,7 +39,8 @@ export function PanelView(props: PanelProps) {
 
   // The width only matters for how finely is asked; small changes of it ask nothing again.
   const step = panel.step ?? autoStep(panel.range, pointsOf(width, panel.density));
-  const shown = useQuery(panel, { step, gathering, round, ready: panel.tab === 'table' || width > 0 });
+  const parts = panel.tab === 'explain' && panel.tree;
+  const shown = useQuery(panel, { step, gathering, round, ready: !parts && (panel.tab === 'table' || width > 0) });
 
   useEffect(() => {
     if (panel.refresh === 0) return;
@@ -105,7 +106,11 @@ export function PanelView(props: PanelProps) {
       </div>
       <div ref={box} class={shown.busy && shown.answer ? 'result busy' : 'result'} aria-busy={shown.busy}>
         <Messages shown={shown} />
-        {panel.expr.trim() === '' ? <Suggestions run={run} onExplore={() => setDialog('explorer')} /> : <Outcome panel={panel} shown={shown} onChange={onChange} />}
+        {panel.expr.trim() === '' ? <Suggestions run={run} onExplore={() => setDialog('explorer')} /> : parts ? (
+          <Parts panel={panel} round={round} onPick={run} />
+        ) : (
+          <Outcome panel={panel} shown={shown} onChange={onChange} />
+        )}
       </div>
       {dialog === 'history' && <HistoryDialog onPick={pick} onClose={() => setDialog(undefined)} />}
       {dialog === 'explorer' && <ExplorerDialog onPick={pick} onClose={() => setDialog(undefined)} />}
@@ -164,6 +169,16 @@ function Took({ shown }: { shown: Shown }) {
       {count(rows)} {rows === 1 ? 'result' : 'results'} · {span(answer.took)} · {bytes(answer.raw.size)}
     </span>
   );
+}
+
+/** The parts of the expression; read by the editor's own parser, which comes with the editor. */
+function Parts({ panel, round, onPick }: { panel: Panel; round: number; onPick: (expr: string) => void }) {
+  const [view, setView] = useState<{ Pieces: typeof import('./piecesview').default }>();
+  useEffect(() => {
+    void import('./piecesview').then((module) => setView({ Pieces: module.default }));
+  }, []);
+  const time = useMemo(() => (panel.end ?? Date.now()) / 1000, [panel.end, round, panel.expr]);
+  return view ? <view.Pieces panel={panel} time={time} onPick={onPick} /> : <Spinner label="Loading" />;
 }
 
 function Messages({ shown }: { shown: Shown }) {

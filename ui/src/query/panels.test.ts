@@ -11,7 +11,8 @@ test('what is seen is what a link says', () => {
   const panels = [
     newPanel({ expr: 'a & b="c d"', tab: 'graph', range: 5_400_000, end: Date.UTC(2026, 0, 31, 12), step: 15, mode: 'stacked' }),
     newPanel({ expr: 'x', tab: 'explain', analyze: true, explainRange: true, density: 'high', mode: 'heatmap' }),
-    newPanel({ expr: 'y', exemplars: true, yMin: 0, refresh: 30_000, dedup: false, partial: false, resolution: '1h', stores: ['a:1', 'b"c'] }),
+    newPanel({ expr: 'y', exemplars: true, yMin: 0, refresh: 30_000, dedup: false, partial: false, resolution: '1h', stores: ['a:1', 'b"c'], tenant: 'team-a' }),
+    newPanel({ expr: 'z', tab: 'explain', tree: true }),
     newPanel({ expr: '' }),
   ];
   expect(decode(encode(panels)).map(without)).toEqual(panels.map(without));

@@ -28,6 +28,8 @@ export interface Panel {
   explainRange: boolean;
   /** Run the query to explain it. */
   analyze: boolean;
+  /** Show what each part of the expression gives, instead of a plan. */
+  tree: boolean;
   // Where many stores answer.
   dedup: boolean;
   /** undefined: as the querier has it. */
@@ -36,6 +38,8 @@ export interface Panel {
   resolution?: string;
   /** Addresses; empty: all. */
   stores: string[];
+  /** Empty: as the querier has it. */
+  tenant: string;
 }
 
 const NEW: Omit<Panel, 'id'> = {
@@ -48,8 +52,10 @@ const NEW: Omit<Panel, 'id'> = {
   refresh: 0,
   explainRange: false,
   analyze: false,
+  tree: false,
   dedup: true,
   stores: [],
+  tenant: '',
 };
 
 let ids = 0;
@@ -98,10 +104,12 @@ function panelOf(p: Map<string, string>): Panel {
     refresh: parseDuration(p.get('refresh') ?? '') ?? 0,
     explainRange: p.get('explain') === 'range',
     analyze: p.get('analyze') === '1',
+    tree: p.get('show_tree') === '1',
     dedup: p.get('deduplicate') !== '0',
     partial: partial === undefined ? undefined : partial === '1',
     resolution: p.get('max_source_resolution') || undefined,
     stores: storesOf(p.get('store_matches')),
+    tenant: p.get('tenant') ?? '',
   });
 }
 
@@ -146,10 +154,12 @@ export function encode(panels: Panel[]): string {
     if (panel.refresh > 0) set('refresh', duration(panel.refresh));
     if (panel.explainRange) set('explain', 'range');
     flag('analyze', panel.analyze);
+    flag('show_tree', panel.tree);
     if (!panel.dedup) set('deduplicate', '0');
     if (panel.partial !== undefined) set('partial_response', panel.partial ? '1' : '0');
     if (panel.resolution !== undefined) set('max_source_resolution', panel.resolution);
     if (panel.stores.length > 0) set('store_matches', JSON.stringify(panel.stores.map((name) => ({ name }))));
+    if (panel.tenant !== '') set('tenant', panel.tenant);
   });
   return search.toString();
 }

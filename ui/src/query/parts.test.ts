@@ -74,6 +74,9 @@ test('buckets of a native histogram, in order and with their rules', () => {
   const heat = heatOf([[10, { count: '6', sum: '9', buckets: [[0, '1', '2', '3'], [0, '2', '+Inf', '1'], [0, '4', '8', '0']] }]]);
   expect(heat).toMatchObject({ low: 1, high: 2, least: 1, most: 3, positive: true });
   expect(heatOf([]).positive).toBe(false);
+  // The bucket around zero says nothing about the axis.
+  const zero = heatOf([[10, { count: '6', sum: '9', buckets: [[3, '-1e-39', '1e-39', '2'], [0, '1', '2', '3']] }]]);
+  expect(zero).toMatchObject({ low: 1, high: 2, least: 1, most: 3, zero: true, positive: true });
 });
 
 test('a table of numbers for spreadsheets', () => {

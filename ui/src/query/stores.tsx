@@ -53,6 +53,23 @@ export function StoreControls({ panel, onChange }: { panel: Panel; onChange: (pa
         )}
       </Popover>
       <Popover
+        title="Whose data"
+        label={<><span class="muted">tenant</span> {panel.tenant || 'default'} <Icon name="down" size={11} /></>}
+      >
+        {(close) => (
+          <form
+            class="menu"
+            onSubmit={(e) => {
+              e.preventDefault();
+              onChange({ ...panel, tenant: String(new FormData(e.currentTarget).get('tenant') ?? '').trim() });
+              close();
+            }}
+          >
+            <input type="text" class="field mono" name="tenant" aria-label="Tenant" placeholder="as the querier has it" defaultValue={panel.tenant} />
+          </form>
+        )}
+      </Popover>
+      <Popover
         title="Ask only some stores"
         label={<><span class="muted">stores</span> {panel.stores.length > 0 ? count(panel.stores.length) : 'all'} <Icon name="down" size={11} /></>}
       >

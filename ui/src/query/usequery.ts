@@ -7,6 +7,7 @@ import { askQuery, type QueryAnswer } from './asking';
 import { remember } from './history';
 import type { Panel, Tab } from './panels';
 import { type Question, questionOf } from './question';
+import { tenantHeaders } from './tenant';
 
 export interface Shown {
   busy: boolean;
@@ -27,7 +28,7 @@ export function useQuery(panel: Panel, given: { step: number; gathering: boolean
   // Everything that the question depends on, and nothing else.
   const key = JSON.stringify([
     panel.expr, panel.tab, panel.range, panel.end, panel.explainRange, panel.analyze,
-    panel.dedup, panel.partial, panel.resolution, panel.stores, panel.tab === 'table' ? 0 : step, gathering,
+    panel.dedup, panel.partial, panel.resolution, panel.stores, panel.tenant, panel.tab === 'table' ? 0 : step, gathering,
   ]);
 
   useEffect(() => {
@@ -37,18 +38,23 @@ export function useQuery(panel: Panel, given: { step: number; gathering: boolean
     const question = questionOf(panel, step, Date.now() / 1000, gathering);
     const about = { busy: false, tab: panel.tab, question };
     setShown((old) => (old.tab === panel.tab ? { ...old, busy: true } : { busy: true }));
+    const tenant = gathering ? panel.tenant : '';
     const failed = (error: unknown) => {
       if (!control.signal.aborted) setShown({ ...about, error: asApiError(error) });
     };
-    if (question.path.endsWith('_explain')) {
-      ask<PlanNode>(question.path, question.params, control.signal).then(({ data }) => setShown({ ...about, plan: data }), failed);
-    } else {
+    const run = async () => {
+      const headers = await tenantHeaders(tenant);
+      if (control.signal.aborted) return;
+      if (question.path.endsWith('_explain')) {
+        const { data } = await ask<PlanNode>(question.path, question.params, control.signal, headers);
+        return setShown({ ...about, plan: data });
+      }
       const grid = panel.tab === 'graph' ? question.grid : undefined;
-      askQuery(question.path, question.params, grid, control.signal).then((answer) => {
-        remember(panel.expr);
-        setShown({ ...about, answer });
-      }, failed);
-    }
+      const answer = await askQuery(question.path, question.params, grid, control.signal, headers);
+      remember(panel.expr);
+      setShown({ ...about, answer });
+    };
+    run().catch(failed);
     return () => control.abort();
   }, [key, round, ready]);
 

@@ -1,5 +1,5 @@
 // Fetches and reads answers beside the page.
-import { decode, type Grid } from './decode';
+import { decode } from './decode';
 import type { FromWorker, ToWorker } from './asking';
 
 const running = new Map<number, AbortController>();
@@ -7,10 +7,10 @@ const running = new Map<number, AbortController>();
 addEventListener('message', (event: MessageEvent<ToWorker>) => {
   const message = event.data;
   if (message.kind === 'cancel') running.get(message.id)?.abort();
-  else void answer(message.id, message.url, message.form, message.grid);
+  else void answer(message);
 });
 
-async function answer(id: number, url: string, form: string | undefined, grid: Grid | undefined) {
+async function answer({ id, url, form, headers, grid }: ToWorker & { kind: 'ask' }) {
   const control = new AbortController();
   running.set(id, control);
   const send = (message: FromWorker, transfer: Transferable[] = []) => postMessage(message, { transfer });
@@ -18,7 +18,7 @@ async function answer(id: number, url: string, form: string | undefined, grid: G
   try {
     const response = await fetch(url, {
       method: form === undefined ? 'GET' : 'POST',
-      headers: form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' },
+      headers: form === undefined ? headers : { ...headers, 'content-type': 'application/x-www-form-urlencoded' },
       body: form,
       signal: control.signal,
     });

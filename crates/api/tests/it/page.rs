@@ -141,6 +141,13 @@ async fn pages_are_those_that_have_something_to_show() {
         runtime: runtime.clone(),
         ..api::Options::default()
     };
+    let more = api::Options {
+        more_pages: vec!["blocks", "nonsense"],
+        ..bare.clone()
+    };
+    let asked = request("GET", "/api/v1/status/runtimeinfo");
+    let answer = send(more, asked).await;
+    assert_eq!(pages(&answer.body), ["blocks", "status", "flags"]);
     let asked = request("GET", "/api/v1/status/runtimeinfo");
     let answer = send(bare.clone(), asked).await;
     assert_eq!(pages(&answer.body), ["status", "flags"]);
