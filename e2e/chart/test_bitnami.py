@@ -60,7 +60,7 @@ BESIDE = [
     (r"(\w+)\.grpc\.client\.tls\.(?!enabled|existingSecret).*", {"%.grpc.client.tls": {"enabled": True, "cert": "c", "key": "k", "ca": "a"}}),
     (r"(\w+)\.grpc\.client\.tls\.(enabled|existingSecret)", {"%.grpc.client.tls": {"enabled": True, "existingSecret": {"name": "n"}}}),
     (r"https\..*", {"https": {"enabled": True, "cert": "c", "key": "k", "ca": "a", "clientAuthType": "x"}}),
-    (r"metrics\..*", {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True, "default": {"create": True}}},
+    (r"metrics\..*", {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True, "groups": [{"name": "given", "rules": []}], "default": {"create": True}}},
                       "query.dnsDiscovery": {"sidecarsService": "s", "sidecarsNamespace": "n"}}),
     (r"minio\.(?!enabled).*", {"minio": {"enabled": True, "auth": {"rootPassword": "p"}}, "objstoreConfig": ""}),
     (r"query\.dnsDiscovery\.sidecars.*", {"query.dnsDiscovery": {"sidecarsService": "s", "sidecarsNamespace": "n"}}),

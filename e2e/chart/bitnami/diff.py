@@ -4,7 +4,7 @@ import json
 
 # Where our chart has one more word than Bitnami's for the same thing.
 RENAMED = {"-headless.": "."}
-IGNORED = ("helm.sh/chart", "app.kubernetes.io/version", "app.kubernetes.io/name", "seLinuxOptions")
+IGNORED = ("helm.sh/chart", "app.kubernetes.io/version", "app.kubernetes.io/name")
 
 
 def flat(value, path, out):
@@ -12,7 +12,7 @@ def flat(value, path, out):
         if not value:
             out.add((path, "{}"))
         for key, inner in value.items():
-            if key in IGNORED or key.startswith("checksum/") or inner is None:
+            if key in IGNORED or key.startswith("checksum/") or inner is None or (key == "seLinuxOptions" and not inner):
                 continue
             flat(inner, f"{path}/{key}", out)
     elif isinstance(value, list):
