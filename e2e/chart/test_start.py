@@ -110,6 +110,12 @@ class Pod:
     def words(self):
         return (self.folder / "log").read_text()[-3000:]
 
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -132,8 +138,8 @@ class Start(unittest.TestCase):
         self.bucket = self.folder / "bucket"
         self.bucket.mkdir()
 
-    def run_pod(self, container, volumes, files=None, services=None, not_ready=None):
-        """Starts it, asks its probes, stops it; leaves it running with keep."""
+    def run_pod(self, container, volumes, files=None, services=None, not_ready=None, wait=True):
+        """Starts it and asks its probes."""
         if container.get("binary") == "prometheus":
             container = {**container, "args": ["server", *container["args"]]}
         if why := missing_role(container["args"]):
@@ -145,7 +151,9 @@ class Start(unittest.TestCase):
         folder.mkdir()
         pod = Pod(folder, container, volumes, files or {}, services or {})
         pod.start()
-        self.addCleanup(lambda: pod.process.poll() is None and pod.process.kill())
+        self.addCleanup(pod.kill)
+        if not wait:
+            return pod
         page = f"http://127.0.0.1:{pod.ports['http']}"
         probes = {p: container.get(p, {}).get("httpGet", {}).get("path") for p in ("startupProbe", "readinessProbe", "livenessProbe")}
         end = time.monotonic() + PATIENCE
@@ -171,7 +179,7 @@ class Start(unittest.TestCase):
     def objstore(self):
         return f"type: FILESYSTEM\nconfig: {{directory: {self.bucket}}}"
 
-    def from_chart(self, values, name, services=None):
+    def from_chart(self, values, name, services=None, wait=True):
         """Runs the container of a component of our chart."""
         import base64
 
@@ -189,7 +197,7 @@ class Start(unittest.TestCase):
                 volumes[v["name"]] = rendered.find("ConfigMap", v["configMap"]["name"])["data"]
             else:
                 volumes[v["name"]] = {}
-        return self.run_pod(container, volumes, services=services)
+        return self.run_pod(container, volumes, services=services, wait=wait)
 
     def values(self):
         return helm.overlay(STORES, {"objstoreConfig": self.objstore()})
@@ -249,6 +257,16 @@ class Start(unittest.TestCase):
         self.assertEqual(sum(len(s) for s in stores.values()), 2, stores)
         for pod in reversed(pods):
             self.ended(pod)
+
+    def test_no_bucket_yet(self):
+        """While the bucket is being made nobody gives up: RESTARTS stays 0."""
+        config = f"type: S3\nconfig: {{bucket: b, endpoint: '127.0.0.1:{free_port()}', access_key: a, secret_key: s, insecure: true}}"
+        for name in ("server", "storegateway", "ruler", "compactor", "bucketweb"):
+            with self.subTest(name):
+                pod = self.from_chart(helm.overlay(STORES, {"objstoreConfig": config}), name, wait=False)
+                time.sleep(4)
+                self.assertIsNone(pod.process.poll(), pod.words())
+                self.ended(pod)
 
     def test_a_bucket_in_s3(self):
         program = os.environ.get("EPIMETHEUS_S3_BIN", helm.REPO / "target/debug/s3kit")
