@@ -49,6 +49,7 @@ deny: ## Licences, bans and sources of dependencies
 .PHONY: chart-test
 chart-test: ## Test the Helm chart (Python; installs what it needs into target/chart-venv)
 	@scripts/chart/test
+	@scripts/chart/release --dry-run 0.0.0 oci://registry.example.com/charts
 
 .PHONY: bench
 bench: ## Micro-benchmarks of the hot rooms

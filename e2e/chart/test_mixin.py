@@ -1,0 +1,44 @@
+"""mixin/metrics.tsv is true: what it says a role exposes, the role exposes."""
+
+import unittest
+import urllib.request
+
+import helm
+import test_start
+
+ROWS = [line.split("\t") for line in (helm.REPO / "mixin/metrics.tsv").read_text().splitlines() if not line.startswith("#")]
+# The component of the chart that plays a role. A sidecar needs a Prometheus, a frontend a querier: they are left out here.
+ROLES = {"server": "server", "store": "storegateway", "query": "query"}
+
+
+class Mixin(test_start.Start):
+    def test_roles_expose_what_the_list_says(self):
+        for role, component in ROLES.items():
+            wanted = {metric for _, metric, _, who in ROWS if role in who.split(",")}
+            with self.subTest(role):
+                pod = self.from_chart(self.values(), component)
+                with urllib.request.urlopen(f"http://127.0.0.1:{pod.ports['http']}/metrics", timeout=10) as answer:
+                    found = {line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE ")}
+                self.ended(pod)
+                # Families with labels show once there is a first series: those of calls and rules wait for a call, a rule, a scrape.
+                quiet = {m for m in wanted if m.startswith(("grpc_", "prometheus_rule_", "prometheus_target_interval", "thanos_store_nodes"))}
+                self.assertEqual(sorted(wanted - found - quiet), [])
+
+    def test_our_alerts_ask_for_known_metrics(self):
+        import re
+
+        known = {metric for _, metric, _, _ in ROWS}
+        for file in sorted((helm.REPO / "mixin/rules").iterdir()):
+            for group in helm.load_yaml(file.read_text())["groups"]:
+                for rule in group["rules"]:
+                    for name in re.findall(r"\b((?:thanos|prometheus|grpc)_\w+)\b(?=\{|\[| !=| >)", rule["expr"]):
+                        base = re.sub(r"_(bucket|sum|count)$", "", name)
+                        self.assertTrue({name, base} & known or name.startswith("prometheus_t"), f"{rule['alert']}: {name}")
+
+
+for _name in [n for n in dir(test_start.Start) if n.startswith("test_")]:
+    setattr(Mixin, _name, None)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,45 @@
+#!/bin/sh
+# The tutorial on a true cluster (kind, minikube or any other): KUBECONFIG names it, IMAGE an image that its nodes can have.
+#   IMAGE=epimetheus:dev e2e/kube.sh
+# Installs into a namespace of its own, waits for the pods, queries, load, three queriers and one again, and removes everything.
+set -eu
+cd "$(dirname "$0")/.."
+: "${KUBECONFIG:?names the cluster to use}"
+image=${IMAGE:?names the image, as repository:tag}
+namespace=${NAMESPACE:-epimetheus-e2e}
+k() { kubectl --namespace "$namespace" "$@"; }
+say() { printf '=== %s\n' "$*"; }
+finish() {
+  helm uninstall thanos --namespace "$namespace" >/dev/null 2>&1 || true
+  kubectl delete namespace "$namespace" --wait=false >/dev/null 2>&1 || true
+}
+trap finish EXIT
+replicas() { k get deployment thanos-query -o 'jsonpath={.status.readyReplicas}'; }
+wait_for() { # wait_for SECONDS REPLICAS
+  for _ in $(seq "$1"); do [ "$(replicas)" = "$2" ] && return 0; sleep 1; done
+  k get hpa,pods
+  echo "not $2 queriers after $1 s"
+  return 1
+}
+ask() { k exec deploy/thanos-kubectl-curl -- curl -sf -m 20 --data-urlencode "query=$1" http://thanos-query:9090/api/v1/query; }
+
+say install
+helm install thanos charts/epimetheus --namespace "$namespace" --create-namespace --wait --timeout 10m -f charts/epimetheus/ci/demo-values.yaml \
+  --set image.registry= --set image.repository="${image%:*}" --set-string image.tag="${image##*:}" --set demo.load.enabled=false
+say "no pod has restarted"
+k get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{"\n"}{end}' | tee /dev/stderr | awk '$2 > 0 { exit 1 }'
+helm test thanos --namespace "$namespace" --timeout 5m
+k create deployment thanos-kubectl-curl --image=docker.io/curlimages/curl:8.12.1 -- sleep 3600
+k rollout status deployment/thanos-kubectl-curl --timeout=2m
+say "up{container=\"querier\"}"
+for _ in $(seq 120); do ask 'up{container="querier"}' | grep -q '"value"' && break; sleep 1; done
+ask 'up{container="querier"}'
+say "load: one querier becomes three"
+helm upgrade thanos charts/epimetheus --namespace "$namespace" --reuse-values --set demo.load.enabled=true --set demo.load.duration=300
+wait_for 240 3
+ask 'count(up{container="querier"} == 1)'
+say "quiet: three become one, and no query failed"
+k wait --for=condition=complete job/thanos-load --timeout=10m
+k logs job/thanos-load | tee /dev/stderr | grep -qv '^ *[0-9]* 200$' && { echo "some queries failed"; exit 1; }
+wait_for 900 1
+say done
