@@ -4,12 +4,17 @@
 
 mod alerts;
 mod bucket;
+mod clusters;
 mod compare;
 mod crash;
 mod differential;
+mod downsampled;
 mod exporter;
 mod fleet;
 mod fuzz;
 mod limits;
+mod outage;
 mod process;
 mod random;
+mod reports;
+mod tenants;

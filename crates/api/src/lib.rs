@@ -34,6 +34,7 @@ use promql::Evaluator;
 
 mod encode;
 mod error;
+mod grpc;
 mod json;
 mod params;
 pub mod ready;
@@ -42,8 +43,9 @@ mod v1;
 mod web;
 
 pub use error::{ApiError, ErrorType};
+pub use grpc::QueryApi;
 pub use ready::Ready;
-pub use v1::{BuildInfo, Gathering, RuntimeInfo, StoreStatus};
+pub use v1::{BuildInfo, Gathering, PartialReports, RuntimeInfo, StoreStatus, selectors};
 
 /// What the API answers from. An absent part is not served.
 #[derive(Clone)]

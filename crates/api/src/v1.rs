@@ -24,6 +24,7 @@ mod gather;
 mod head;
 mod language;
 mod query;
+mod reports;
 mod rules;
 mod series;
 mod stats;
@@ -31,7 +32,9 @@ mod status;
 mod targets;
 mod time;
 
-pub use gather::{Gathering, StoreStatus};
+pub use exemplars::selectors;
+pub(crate) use gather::lookback_at;
+pub use gather::{Gathering, PartialReports, StoreStatus};
 pub use status::{BuildInfo, RuntimeInfo};
 
 type Api = Arc<Options>;

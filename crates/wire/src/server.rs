@@ -38,6 +38,7 @@ mod tls;
 pub mod web_config;
 
 pub use cors::Cors;
+pub use san::{ClientCertificate, SubjectField};
 pub(crate) use tls::grpc_tls;
 pub use web_config::WebConfig;
 

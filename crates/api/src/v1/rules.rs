@@ -6,14 +6,15 @@ use axum::extract::State;
 use axum::response::Response;
 use model::owner;
 use model::report::{AlertStatus, RuleGroupStatus, RuleKind, RuleStatus};
+use model::scope::PartialResponse;
 use model::text::format_e;
-use model::{Labels, Matcher};
+use model::{Answer, Labels, Matcher};
 use serde::Serialize;
 
-use super::Api;
 use super::targets::Object;
 use super::time::Time;
-use crate::error::{ApiError, success};
+use super::{Api, reports};
+use crate::error::{ApiError, success, success_with};
 use crate::params::{Params, atoi, quoted};
 
 #[derive(Serialize)]
@@ -34,6 +35,9 @@ struct Group<'a> {
     limit: usize,
     evaluation_time: f64,
     last_evaluation: Time,
+    /// Only where the groups of many processes are shown, as in Thanos.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_response_strategy: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -85,18 +89,26 @@ struct Alert<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keep_firing_since: Option<Time>,
     value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_response_strategy: Option<&'static str>,
 }
 
-impl<'a> From<&'a AlertStatus> for Alert<'a> {
-    fn from(alert: &'a AlertStatus) -> Self {
-        Self {
-            labels: Object(&alert.labels),
-            annotations: Object(&alert.annotations),
-            state: alert.state.as_str(),
-            active_at: Time(alert.active_at),
-            keep_firing_since: alert.keep_firing_since.map(Time),
-            value: format_e(alert.value, None),
-        }
+fn alert<'a>(alert: &'a AlertStatus, strategy: Option<&'static str>) -> Alert<'a> {
+    Alert {
+        labels: Object(&alert.labels),
+        annotations: Object(&alert.annotations),
+        state: alert.state.as_str(),
+        active_at: Time(alert.active_at),
+        keep_firing_since: alert.keep_firing_since.map(Time),
+        value: format_e(alert.value, None),
+        partial_response_strategy: strategy,
+    }
+}
+
+fn strategy(group: &RuleGroupStatus) -> &'static str {
+    match group.partial_response {
+        PartialResponse::Warn => "WARN",
+        PartialResponse::Abort => "ABORT",
     }
 }
 
@@ -104,7 +116,7 @@ fn seconds(ms: model::Millis) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn rule(status: &RuleStatus, with_alerts: bool) -> Rule<'_> {
+fn rule<'a>(status: &'a RuleStatus, with_alerts: bool, strategy: Option<&'static str>) -> Rule<'a> {
     match &status.kind {
         RuleKind::Alerting {
             state,
@@ -120,7 +132,7 @@ fn rule(status: &RuleStatus, with_alerts: bool) -> Rule<'_> {
             keep_firing_for: seconds(*keep_firing_for),
             labels: Object(&status.labels),
             annotations: Object(annotations),
-            alerts: with_alerts.then(|| alerts.iter().map(Alert::from).collect()),
+            alerts: with_alerts.then(|| alerts.iter().map(|a| alert(a, strategy)).collect()),
             health: status.health.as_str(),
             last_error: &status.last_error,
             evaluation_time: status.evaluation_time,
@@ -202,8 +214,10 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
         }
     };
     let (limit, next) = pages(&params)?;
-    let all = api.rules.as_ref().map(|r| r.rule_groups());
-    let all = all.unwrap_or_default();
+    let Answer {
+        value: all,
+        warnings,
+    } = reports::rules(&api, &params).await?;
     let start = match next {
         "" => Some(0),
         next => all.iter().position(|group| token(group) == next),
@@ -228,11 +242,12 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
         if !takes(&groups, &group.name) || !takes(&files, &group.file) {
             continue;
         }
+        let strategy = api.gathering.as_ref().map(|_| strategy(group));
         let rules: Vec<_> = group
             .rules
             .iter()
             .filter(wanted)
-            .map(|status| rule(status, with_alerts))
+            .map(|status| rule(status, with_alerts, strategy))
             .collect();
         if rules.is_empty() {
             continue;
@@ -249,28 +264,34 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
             limit: group.limit,
             evaluation_time: group.evaluation_time,
             last_evaluation: Time(group.last_evaluation),
+            partial_response_strategy: strategy,
         });
     }
-    success(&answer)
+    success_with(&answer, &warnings)
 }
 
-pub(super) async fn alerts(State(api): State<Api>) -> Result<Response, ApiError> {
+pub(super) async fn alerts(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Alerts<'a> {
         alerts: Vec<Alert<'a>>,
     }
-    let groups = api.rules.as_ref().map(|r| r.rule_groups());
-    let groups = groups.unwrap_or_default();
+    let Answer {
+        value: groups,
+        warnings,
+    } = reports::rules(&api, &params).await?;
+    let gathered = api.gathering.is_some();
     let alerts = groups
         .iter()
-        .flat_map(|group| &group.rules)
-        .flat_map(|status| match &status.kind {
-            RuleKind::Alerting { alerts, .. } => alerts.as_slice(),
-            RuleKind::Recording => &[],
+        .flat_map(|group| {
+            let strategy = gathered.then(|| strategy(group));
+            let alerts = group.rules.iter().flat_map(|status| match &status.kind {
+                RuleKind::Alerting { alerts, .. } => alerts.as_slice(),
+                RuleKind::Recording => &[],
+            });
+            alerts.map(move |a| alert(a, strategy))
         })
-        .map(Alert::from)
         .collect();
-    success(&Alerts { alerts })
+    success_with(&Alerts { alerts }, &warnings)
 }
 
 pub(super) async fn alertmanagers(State(api): State<Api>) -> Result<Response, ApiError> {
