@@ -4,16 +4,21 @@
 
 mod alerts;
 mod bucket;
+mod clusters;
 mod compare;
 mod crash;
 mod differential;
+mod downsampled;
 mod exporter;
 mod fleet;
 mod frontend;
 mod fuzz;
 mod limits;
+mod outage;
 mod process;
 mod promtool;
 mod random;
 mod remote;
+mod reports;
 mod rule;
+mod tenants;

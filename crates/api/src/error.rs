@@ -148,18 +148,28 @@ impl IntoResponse for ApiError {
 
 /// A successful answer made with serde: everything but samples, series and names.
 pub(crate) fn success<T: Serialize>(data: &T) -> Result<Response, ApiError> {
+    success_with(data, &[])
+}
+
+/// The same with what has to be said about it.
+pub(crate) fn success_with<T: Serialize>(data: &T, warnings: &[Str]) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
         status: &'static str,
         data: &'a T,
+        #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+        warnings: &'a [&'a str],
     }
+    let texts: Vec<&str> = warnings.iter().map(|w| &**w).collect();
     let envelope = Envelope {
         status: "success",
         data,
+        warnings: &texts,
     };
     let body = serde_json::to_vec(&envelope)
         .map_err(|e| ApiError::new(ErrorType::Internal, format!("error encoding JSON: {e}")))?;
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response())
+    let response = (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response();
+    Ok(mark_partial(response, warnings))
 }
 
 /// Answers that other caches must not keep say so: those from which data is missing.

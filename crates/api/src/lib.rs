@@ -37,6 +37,7 @@ mod encode;
 mod error;
 mod federate;
 pub mod frontend;
+mod grpc;
 mod json;
 mod params;
 pub mod ready;
@@ -46,8 +47,11 @@ mod v1;
 mod web;
 
 pub use error::{ApiError, ErrorType};
+pub use grpc::QueryApi;
 pub use ready::Ready;
-pub use v1::{BuildInfo, Gathering, ReadLimits, RuntimeInfo, StoreStatus};
+pub use v1::{
+    BuildInfo, Gathering, PartialReports, ReadLimits, RuntimeInfo, StoreStatus, selectors,
+};
 
 /// What the API answers from. An absent part is not served.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, Request};
 use http::{Method, header};
 use model::labels::write_quoted;
 use model::{Matcher, Millis, TimeRange};
+use wire::server::ClientCertificate;
 
 use crate::error::ApiError;
 
@@ -27,6 +28,8 @@ pub(crate) struct Params {
     /// The first pair that could not be read; only some endpoints mind.
     broken: Option<String>,
     headers: http::HeaderMap,
+    /// What the client showed of itself.
+    certificate: Option<ClientCertificate>,
 }
 
 impl<S: Sync> FromRequest<S> for Params {
@@ -48,6 +51,7 @@ impl<S: Sync> FromRequest<S> for Params {
             });
         let (parts, body) = request.into_parts();
         params.headers = parts.headers.clone();
+        params.certificate = parts.extensions.get().cloned();
         if has_form {
             params.read_form(body).await?;
         }
@@ -82,6 +86,11 @@ impl Params {
     /// The header `name`, if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The certificate that the client showed.
+    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref()
     }
 
     /// All values of `name`.

@@ -25,6 +25,7 @@ mod head;
 mod language;
 mod query;
 mod read;
+mod reports;
 mod rules;
 mod series;
 mod stats;
@@ -32,7 +33,9 @@ mod status;
 mod targets;
 mod time;
 
-pub use gather::{Gathering, StoreStatus};
+pub use exemplars::selectors;
+pub(crate) use gather::lookback_at;
+pub use gather::{Gathering, PartialReports, StoreStatus};
 pub use read::ReadLimits;
 pub use status::{BuildInfo, RuntimeInfo};
 

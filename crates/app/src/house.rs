@@ -281,11 +281,21 @@ async fn live(settings: Settings) -> Result<ExitCode> {
             let (current, ready) = (Arc::clone(&current), life.ready.clone());
             let labels = Arc::new(move || current.external_labels());
             let is_ready = move || ready.get() == State::Ready;
-            let shared = (Arc::clone(&source), labels as _, memory.clone());
+            let labels: Arc<dyn Fn() -> model::Labels + Send + Sync> = labels;
+            let reports = model::report::Own {
+                rules: options.rules.clone(),
+                targets: Some(targets.manager()),
+                metadata: Some(targets.manager()),
+                exemplars: options.exemplars.clone(),
+                head: Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>),
+                labels: Arc::clone(&labels),
+            };
+            let shared = (Arc::clone(&source), labels, memory.clone());
             Some(
                 store_api(
                     address,
                     shared,
+                    Arc::new(reports),
                     Arc::new(is_ready),
                     &registry,
                     life.draining(),
@@ -446,6 +456,7 @@ async fn store_api(
         Arc<dyn Fn() -> model::Labels + Send + Sync>,
         Memory,
     ),
+    reports: Arc<dyn model::report::Reports>,
     ready: Arc<dyn Fn() -> bool + Send + Sync>,
     registry: &Registry,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -464,10 +475,11 @@ async fn store_api(
         memory: memory.queries,
         request_memory: memory.per_query,
         ready,
+        reports: Some(reports),
         ..store::ServeOptions::default()
     };
     let serve = store::Serve::new(Arc::new(source), options, Handle::current(), registry)?;
-    let routes = wire::grpc::Routes::new(serve.store()).add_service(serve.info());
+    let routes = serve.routes();
     Ok(tokio::spawn(server.serve(routes, shutdown)))
 }
 

@@ -4,6 +4,7 @@
 //! `/api/v1/status/flags` and the list of flags that are accepted without effect. What kingpin
 //! does and clap does not: `--no-x` for every switch and `@file` for arguments.
 
+pub use model::text::parse_bytes;
 use std::path::Path;
 
 use clap::parser::ValueSource;
@@ -322,28 +323,6 @@ impl<'a> Typed<'a> {
             })
             .collect()
     }
-}
-
-/// Reads a size: a number and `B`, `KB`, `MB`, `GB`, `TB`, `PB`, `EB` (or `KiB` ...), base 1024.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let invalid = || format!("{text:?} is no size; write a number and B, KB, MB, GB, TB, PB or EB");
-    let number: u64 = number.parse().map_err(|_| invalid())?;
-    let shift = match unit.trim().to_ascii_uppercase().replace("IB", "B").as_str() {
-        "" if number == 0 => 0,
-        "B" => 0,
-        "K" | "KB" => 10,
-        "M" | "MB" => 20,
-        "G" | "GB" => 30,
-        "T" | "TB" => 40,
-        "P" | "PB" => 50,
-        "E" | "EB" => 60,
-        _ => return Err(invalid()),
-    };
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text:?} is too large"))
 }
 
 /// Replaces each `@file` argument by the lines of that file, as kingpin does. The program's own

@@ -6,6 +6,7 @@
 //! uploaded is known by `thanos.shipper.json`, which Thanos' sidecar reads and writes too.
 
 mod local;
+mod overlap;
 mod state;
 
 use std::collections::{BTreeSet, HashMap};
@@ -220,6 +221,7 @@ impl Shipper {
             report.failed.push((name, reason));
         }
         let mut compacted_left = 0;
+        let mut overlaps = overlap::Overlaps::default();
         for block in &found.blocks {
             if self.shipped.read().contains(&block.ulid()) {
                 report.present += 1;
@@ -229,7 +231,7 @@ impl Shipper {
                 report.skipped += 1;
                 continue;
             }
-            match self.ship(block, &labels).await {
+            match self.ship(block, &labels, &mut overlaps).await {
                 Ok(true) => report.uploaded.push(block.ulid()),
                 Ok(false) => report.present += 1,
                 Err(e) => {
@@ -265,11 +267,19 @@ impl Shipper {
     }
 
     /// Uploads a block; false if it is in the bucket already.
-    async fn ship(&self, block: &Local, labels: &Labels) -> Result<bool, Error> {
+    async fn ship(
+        &self,
+        block: &Local,
+        labels: &Labels,
+        overlaps: &mut overlap::Overlaps,
+    ) -> Result<bool, Error> {
         let ulid = block.ulid();
         let meta_key = marks::key(ulid, block::meta::FILE);
         if self.bucket.exists(&meta_key).await? {
             return Ok(false);
+        }
+        if block.meta.compaction.level > 1 {
+            overlaps.check(&self.bucket, labels, &block.meta).await?;
         }
         // Hard links keep the files while they are read, whatever the TSDB deletes meanwhile.
         let staging = self.options.dir.join("thanos").join("upload");
@@ -314,6 +324,7 @@ impl Shipper {
             .put(&meta_key, meta.to_json().into(), Put::Overwrite)
             .await?;
         self.meters.uploads.inc();
+        overlaps.add(&meta);
         tracing::debug!(block = %ulid, bytes = sent, "uploaded");
         Ok(true)
     }

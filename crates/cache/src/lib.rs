@@ -3,6 +3,7 @@
 //! [`Cache`] is what every tier answers: many keys at once, because whoever asks a remote cache
 //! pays by the round trip. [`Memory`] keeps bytes in this process, bounded by their weight, each
 //! entry for its own time, and lets only one of many callers fetch what all of them miss.
+//! [`Memcached`] and [`Redis`] keep them at servers: what they do not answer in time is missing.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +19,11 @@
 //! Useful for: what can be had again at some cost, such as ranges of blocks and listings. Not
 //! useful for: what must not be lost, or decoded things (keep those where they are decoded).
 
+mod lines;
+mod memcached;
 mod memory;
+mod redis;
+mod remote;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +32,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use memcached::Memcached;
 pub use memory::{Memory, MemoryOptions};
+pub use redis::{Redis, RedisLogin};
+pub use remote::{Dial, Io, RemoteOptions, plain};
 
 /// A key: readable text, so that it can also name an entry of a remote cache.
 pub type Key = Arc<str>;

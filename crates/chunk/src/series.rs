@@ -6,6 +6,7 @@ use model::{ChunkRef, SeriesBatch, TimeRange};
 use crate::columns::ascends;
 use crate::{ChunkError, Columns, aggregate, dedup};
 
+mod column;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,8 @@ pub enum Dedup {
 pub struct Want {
     /// Samples in here.
     pub range: TimeRange,
-    /// The column of downsampled data. Raw chunks stand in for any of them.
+    /// The column of downsampled data. Raw chunks stand in for any of them (each sample being one
+    /// where counts are wanted); where raw samples are wanted, downsampled data gives averages.
     pub aggregate: Aggregate,
     /// What to do with replicas.
     pub dedup: Dedup,
@@ -58,6 +60,7 @@ pub struct SeriesDecoder {
     lanes: Vec<Columns>,
     chunk: Columns,
     scratch: Columns,
+    parts: [Columns; 2],
 }
 
 impl SeriesDecoder {
@@ -140,8 +143,10 @@ impl SeriesDecoder {
         let counter = want.aggregate == Aggregate::Counter;
         let counter = counter && chunks.iter().any(|c| c.aggregate == Aggregate::Counter);
         let mut counter = counter.then(aggregate::Counter::default);
-        for chunk in chunks {
-            let wanted = chunk.aggregate == want.aggregate || chunk.aggregate == Aggregate::Raw;
+        for (i, chunk) in chunks.iter().enumerate() {
+            let wanted = chunk.aggregate == want.aggregate
+                || chunk.aggregate == Aggregate::Raw
+                || (want.aggregate == Aggregate::Raw && chunk.aggregate == Aggregate::Sum);
             if !wanted || chunk.max < want.range.min || chunk.min > want.range.max {
                 continue;
             }
@@ -160,7 +165,14 @@ impl SeriesDecoder {
             let floats = out.len();
             let histograms = out.histograms.len();
             let last = out.bounds().map(|(_, last)| last);
-            crate::decode(chunk.encoding, batch.bytes_of(chunk), out)?;
+            if chunk.aggregate != want.aggregate && chunk.aggregate == Aggregate::Sum {
+                column::average(batch, chunks, i, &mut self.parts, out)?;
+            } else {
+                crate::decode(chunk.encoding, batch.bytes_of(chunk), out)?;
+                if want.aggregate == Aggregate::Count && chunk.aggregate == Aggregate::Raw {
+                    column::ones(out, floats);
+                }
+            }
             let more = out.histograms.len() - histograms;
             decoded.samples += (out.len() - floats + more) as u64;
             // The references' bounds are only a promise: the samples themselves decide.
@@ -180,6 +192,9 @@ impl SeriesDecoder {
                 sort(&mut self.chunk);
             }
             dedup::union(out, &self.chunk, &mut self.scratch);
+        }
+        if want.aggregate == Aggregate::Count {
+            column::histogram_ones(out, &mut self.scratch);
         }
         out.clip(want.range);
         Ok(())

@@ -7,6 +7,14 @@ use std::sync::Arc;
 
 use crate::{BoxFuture, Labels, Matcher, Millis, Str, TimeRange};
 
+mod reports;
+mod united;
+
+pub use reports::{
+    DEFAULT_TENANT, ExemplarsBySeries, MetadataByName, Own, Reported, Reports, Served,
+    label_exemplars, label_rules, label_targets, without_external,
+};
+
 /// Knows the scrape targets.
 pub trait Targets: Send + Sync {
     /// All targets as they are now.
@@ -99,6 +107,23 @@ pub enum MetricType {
 }
 
 impl MetricType {
+    /// The kind that is written so; anything else is unknown.
+    pub fn named(text: &str) -> Self {
+        use MetricType::*;
+        [
+            Counter,
+            Gauge,
+            Histogram,
+            GaugeHistogram,
+            Summary,
+            Info,
+            StateSet,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .unwrap_or_default()
+    }
+
     /// As OpenMetrics and the API write it.
     pub fn as_str(self) -> &'static str {
         match self {

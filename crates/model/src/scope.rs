@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::source::Shard;
 use crate::{Budget, Matcher, Millis, Str, Symbols, TimeRange};
 
 /// What to do when a part of the data cannot be had.
@@ -30,6 +31,8 @@ pub struct Gather {
     pub stores: Vec<Vec<Matcher>>,
     /// The coarsest downsampled resolution that will do, ms; 0 means raw only.
     pub max_resolution: Millis,
+    /// Take only one part of the series, where a selector does not say.
+    pub shard: Option<Shard>,
 }
 
 /// Everything that belongs to one query and to all of its selectors.

@@ -194,6 +194,28 @@ fn parse_hex(s: &str) -> Option<f64> {
     Some(value * 2f64.powi(power.saturating_sub(4 * fraction.len() as i32)))
 }
 
+/// Reads a size: a number and `B`, `KB`, `MB`, `GB`, `TB`, `PB`, `EB` (or `KiB` ...), base 1024.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let invalid = || format!("{text:?} is no size; write a number and B, KB, MB, GB, TB, PB or EB");
+    let number: u64 = number.parse().map_err(|_| invalid())?;
+    let shift = match unit.trim().to_ascii_uppercase().replace("IB", "B").as_str() {
+        "" if number == 0 => 0,
+        "B" => 0,
+        "K" | "KB" => 10,
+        "M" | "MB" => 20,
+        "G" | "GB" => 30,
+        "T" | "TB" => 40,
+        "P" | "PB" => 50,
+        "E" | "EB" => 60,
+        _ => return Err(invalid()),
+    };
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text:?} is too large"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -155,6 +155,12 @@ impl Engine {
         &self.inner.options
     }
 
+    /// How many queries run now.
+    pub fn running(&self) -> usize {
+        let places = self.inner.options.max_concurrency.max(1);
+        places.saturating_sub(self.inner.gate.free())
+    }
+
     /// The operators that would answer a query, without running it. `step` is `None` for an
     /// instant query at `start`.
     pub fn explain(
@@ -301,6 +307,7 @@ impl Inner {
         let grid = when.grid();
         let mut lowering = Lowering::new(
             self.options.delayed_name_removal,
+            options.gather.max_resolution.max(0),
             grid,
             when.start != when.end,
         );
@@ -310,7 +317,7 @@ impl Inner {
             Root::Scalar(scalar) => Physical::Scalar(lowering.scalar(scalar, grid)),
             Root::String(text) => Physical::String(text.clone()),
             Root::Samples(selector) => {
-                let (question, _) = lowering.ask(selector, &grid, true, &around);
+                let (question, _) = lowering.ask(selector, &grid, None, &around);
                 let window = Selector::window(selector);
                 Physical::Samples(question, window, selector.extension, Arc::default())
             }

@@ -32,6 +32,11 @@ impl Gate {
         }
     }
 
+    /// How many places are free.
+    pub(crate) fn free(&self) -> usize {
+        self.state.lock().free
+    }
+
     /// Finishes once there is a place.
     pub(crate) fn enter(self: &Arc<Self>) -> impl Future<Output = Turn> + Send + 'static {
         let gate = Arc::clone(self);

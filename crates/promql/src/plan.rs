@@ -6,6 +6,7 @@
 
 pub(crate) mod buckets;
 pub(crate) mod build;
+pub(crate) mod downsampled;
 pub(crate) mod hints;
 pub(crate) mod invariant;
 pub(crate) mod lower;

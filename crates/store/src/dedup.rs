@@ -95,6 +95,9 @@ type Names = BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>>;
 impl View for DedupView {
     fn select(&self, mut select: Select) -> Rows {
         select.matchers.extend(self.tenant.clone());
+        if select.hints.shard.is_none() {
+            select.hints.shard.clone_from(&self.scope.gather.shard);
+        }
         if self.replicas.is_empty() {
             return self.inner.select(select);
         }

@@ -13,7 +13,11 @@ use model::{
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use wire::grpc::{Channel, ChannelSettings};
+use wire::grpc::{Channel, ChannelSettings, Meters};
+
+mod selector;
+
+pub use selector::Selector;
 
 use crate::Proxy;
 use crate::remote::{About, Remote};
@@ -32,7 +36,7 @@ pub struct EndpointSpec {
 }
 
 /// How endpoints are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EndpointsOptions {
     /// How often each is asked who it is.
     pub info_interval: Duration,
@@ -44,6 +48,14 @@ pub struct EndpointsOptions {
     pub dns_interval: Duration,
     /// How long the next message of an answer may take.
     pub response_timeout: Option<Duration>,
+    /// Which parts of stores are looked at; none: all.
+    pub selector: Option<Selector>,
+}
+
+impl std::fmt::Debug for EndpointsOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointsOptions").finish_non_exhaustive()
+    }
 }
 
 impl Default for EndpointsOptions {
@@ -54,6 +66,7 @@ impl Default for EndpointsOptions {
             unhealthy_timeout: Duration::from_secs(300),
             dns_interval: Duration::from_secs(30),
             response_timeout: None,
+            selector: None,
         }
     }
 }
@@ -83,9 +96,20 @@ struct Inner {
     /// Addresses by configured name, as they were found last.
     resolved: Mutex<HashMap<String, (Instant, Vec<String>)>>,
     dns: Dns,
-    lookups: Counter,
-    failures: Counter,
+    /// Lookups and failures, under the names of today and under those that dashboards still read.
+    lookups: [Counter; 2],
+    failures: [Counter; 2],
+    calls: Meters,
     runtime: Handle,
+}
+
+/// An endpoint as a question finds it.
+pub(crate) struct Known {
+    pub(crate) name: Str,
+    pub(crate) about: Option<Arc<About>>,
+    pub(crate) channel: Channel,
+    /// Why it does not answer now.
+    pub(crate) error: Option<String>,
 }
 
 struct Member {
@@ -111,20 +135,24 @@ impl Endpoints {
         runtime: Handle,
         registry: &Registry,
     ) -> Result<Self, metrics::Error> {
+        let lookups =
+            |name: &str| registry.counter(name, "The number of DNS lookups resolutions attempts.");
+        let failures = |name: &str| registry.counter(name, "The number of DNS lookup failures.");
         let inner = Arc::new(Inner {
             specs: RwLock::new(specs),
             options,
             members: RwLock::default(),
             resolved: Mutex::default(),
             dns: Dns::default(),
-            lookups: registry.counter(
-                "thanos_query_endpoints_dns_lookups_total",
-                "The number of DNS lookups resolutions attempts.",
-            )?,
-            failures: registry.counter(
-                "thanos_query_endpoints_dns_failures_total",
-                "The number of DNS lookup failures.",
-            )?,
+            calls: Meters::of_clients(registry)?,
+            lookups: [
+                lookups("thanos_query_endpoints_dns_lookups_total")?,
+                lookups("thanos_query_store_apis_dns_lookups_total")?,
+            ],
+            failures: [
+                failures("thanos_query_endpoints_dns_failures_total")?,
+                failures("thanos_query_store_apis_dns_failures_total")?,
+            ],
             runtime,
         });
         let weak = Arc::downgrade(&inner);
@@ -181,7 +209,7 @@ impl Endpoints {
                 None => match Channel::new(&address, &spec.channel) {
                     Ok(channel) => Arc::new(Member {
                         remote: Arc::new(Remote::new(
-                            channel,
+                            channel.counted(&inner.calls),
                             inner.options.response_timeout,
                             inner.runtime.clone(),
                         )),
@@ -267,6 +295,34 @@ impl Endpoints {
             .collect()
     }
 
+    /// The endpoints that a question may go to; those that are gone for good are left out.
+    pub(crate) fn known(&self, scope: Option<&Scope>) -> Vec<Known> {
+        let members = self.inner.members.read().clone();
+        let mut known = Vec::new();
+        for (name, member) in members.iter() {
+            if let Some(scope) = scope
+                && !scope.gather.stores.is_empty()
+                && !scope.gather.stores.iter().any(|list| fits(list, name))
+            {
+                continue;
+            }
+            let state = member.state.lock();
+            let silent = state.answered.unwrap_or(state.since).elapsed();
+            let answers = state.last_error.is_empty();
+            if !answers && !member.spec.strict && silent >= self.inner.options.unhealthy_timeout {
+                continue;
+            }
+            known.push(Known {
+                name: name.as_str().into(),
+                about: member.remote.about(),
+                channel: member.remote.channel(),
+                error: (!answers)
+                    .then(|| format!("the endpoint does not answer: {}", state.last_error)),
+            });
+        }
+        known
+    }
+
     /// The stores that a query asks, with their names.
     fn stores(&self, scope: Option<&Scope>) -> Vec<(Str, Arc<dyn Source>)> {
         let members = self.inner.members.read().clone();
@@ -299,7 +355,13 @@ impl Endpoints {
                 stores.push((name.as_str().into(), Arc::new(down)));
             }
         }
-        stores
+        match &self.inner.options.selector {
+            None => stores,
+            Some(selector) => stores
+                .into_iter()
+                .filter_map(|(name, store)| Some((name, selector::select(store, selector)?)))
+                .collect(),
+        }
     }
 }
 
@@ -323,7 +385,7 @@ impl Inner {
         {
             return addresses.clone();
         }
-        self.lookups.inc();
+        self.lookups.iter().for_each(Counter::inc);
         match self.dns.lookup(&spec.address).await {
             Ok(addresses) => {
                 let entry = (Instant::now(), addresses.clone());
@@ -331,7 +393,7 @@ impl Inner {
                 addresses
             }
             Err(error) => {
-                self.failures.inc();
+                self.failures.iter().for_each(Counter::inc);
                 tracing::warn!(%error, "an endpoint's name cannot be looked up; what was known stays");
                 known.map(|k| k.1).unwrap_or_default()
             }

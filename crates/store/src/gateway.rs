@@ -12,15 +12,18 @@ mod entries;
 mod fetch;
 mod header;
 mod names;
+mod pages;
 mod postings;
 mod ranges;
+mod resolution;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use bucket::{Catalog, Snapshot};
+use bucket::{Catalog, CatalogBlock, Snapshot};
 use futures_util::stream;
 use metrics::{Counter, Histogram, Kind as MetricKind, Registry};
 use model::scope::PartialResponse;
@@ -35,11 +38,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::merge::{Merge, Shape, Unite};
+use crate::tier::Tier;
 use blocks::{Ask, BlockInput, Part};
 use cache::Cache;
-use fetch::Query;
+use fetch::{Query, Work};
 use header::Headers;
 use names::Question;
+use resolution::Candidate;
 
 /// What becomes of blocks' external labels.
 #[derive(Clone)]
@@ -72,10 +77,19 @@ pub struct GatewayOptions {
     pub header_bytes: u64,
     /// Ranges of files in memory, bytes.
     pub cache_bytes: u64,
+    /// A shared cache behind the memory for pages of index files.
+    pub index_tier: Option<Tier>,
+    /// The same for chunk files.
+    pub chunk_tier: Option<Tier>,
     /// Requests to the bucket at once, over all queries.
     pub requests_at_once: usize,
     /// Bytes of chunks that one query reads ahead, about.
     pub window_bytes: u64,
+    /// Most bytes of blocks that one question may touch, cached or not; 0: any number
+    /// (`--store.grpc.downloaded-bytes-limit`).
+    pub touched_limit: u64,
+    /// An index-header that was not used for so long is let go of; none: only for others.
+    pub header_idle: Option<Duration>,
 }
 
 impl Default for GatewayOptions {
@@ -86,8 +100,12 @@ impl Default for GatewayOptions {
             before: None,
             header_bytes: 256 << 20,
             cache_bytes: 250 << 20,
+            index_tier: None,
+            chunk_tier: None,
             requests_at_once: 128,
             window_bytes: 32 << 20,
+            touched_limit: 0,
+            header_idle: None,
         }
     }
 }
@@ -115,6 +133,12 @@ struct Meters {
     hits: Counter,
     misses: Counter,
     blocks_queried: Histogram,
+    /// Ranges asked for and found, by what is in them; the names of Thanos' dashboards.
+    items: [(Counter, Counter); 3],
+    /// Bytes touched and fetched by a question, likewise.
+    touched: [Histogram; 3],
+    fetched: [Histogram; 3],
+    all_seconds: Histogram,
 }
 
 impl Gateway {
@@ -142,6 +166,24 @@ impl Gateway {
                 "epimetheus_bucket_store_range_cache_misses_total",
                 "Total number of ranges of blocks that were not found in memory.",
             )?,
+            items: items(registry)?,
+            touched: sizes(
+                registry,
+                "thanos_bucket_store_series_data_size_touched_bytes",
+                "Total size of items of a data type in a block that were touched for a single Series/LabelValues/LabelNames request.",
+            )?,
+            fetched: sizes(
+                registry,
+                "thanos_bucket_store_series_data_size_fetched_bytes",
+                "Total size of items of a data type in a block that were fetched for a single Series/LabelValues/LabelNames request.",
+            )?,
+            all_seconds: registry.histogram(
+                "thanos_bucket_store_series_get_all_duration_seconds",
+                "Time it takes until all per-block prepares and loads for a query are finished.",
+                &[
+                    0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0,
+                ],
+            )?,
             blocks_queried: registry.histogram(
                 "thanos_bucket_store_series_blocks_queried",
                 "Number of blocks in a bucket store that were touched to satisfy a query.",
@@ -163,8 +205,50 @@ impl Gateway {
             meters,
         });
         inner.export(registry)?;
+        if let Some(idle) = inner.options.header_idle.filter(|idle| !idle.is_zero()) {
+            let weak = Arc::downgrade(&inner);
+            inner.runtime.spawn(async move {
+                loop {
+                    tokio::time::sleep((idle / 10).max(Duration::from_millis(100))).await;
+                    let Some(inner) = weak.upgrade() else {
+                        return;
+                    };
+                    inner.headers.let_go_idle(idle);
+                }
+            });
+        }
         Ok(Self { inner })
     }
+}
+
+/// What lies in ranges of blocks.
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    Postings,
+    Series,
+    Chunks,
+}
+
+const ITEMS: [&str; 3] = ["postings", "series", "chunks"];
+
+fn items(registry: &Registry) -> Result<[(Counter, Counter); 3], metrics::Error> {
+    let requests = registry.counters(
+        "thanos_store_index_cache_requests_total",
+        "Total number of items requested from the cache.",
+        ["item_type"],
+    )?;
+    let hits = registry.counters(
+        "thanos_store_index_cache_hits_total",
+        "Total number of items found in the cache.",
+        ["item_type"],
+    )?;
+    Ok(["Postings", "Series", "Chunks"].map(|item| (requests.with(&[item]), hits.with(&[item]))))
+}
+
+fn sizes(registry: &Registry, name: &str, help: &str) -> Result<[Histogram; 3], metrics::Error> {
+    let buckets = metrics::exponential_buckets(1024.0, 4.0, 12);
+    let family = registry.histograms(name, help, ["data_type"], &buckets)?;
+    Ok(ITEMS.map(|item| family.with(&[item])))
 }
 
 impl Inner {
@@ -233,6 +317,14 @@ impl Inner {
             let there: HashSet<_> = snapshot.blocks.iter().map(|b| b.ulid()).collect();
             inner.headers.retain(&there);
         });
+    }
+
+    /// The shared cache for a file, if there is one.
+    fn tier(&self, file: cache::File) -> Option<&Tier> {
+        match file {
+            cache::File::Index(_) => self.options.index_tier.as_ref(),
+            cache::File::Chunks(..) => self.options.chunk_tier.as_ref(),
+        }
     }
 
     fn before(&self) -> Option<Millis> {
@@ -326,14 +418,17 @@ impl GatewayView {
         Query {
             inner: Arc::clone(&self.inner),
             scope: Arc::clone(&self.scope),
+            work: Arc::new(Work::new(Arc::clone(&self.inner))),
         }
     }
 
-    /// The blocks that a question concerns, and what has to be said about missing ones.
+    /// The blocks that a question concerns, and what has to be said about missing ones. Samples may be
+    /// as coarse as `resolution` ms.
     fn parts(
         &self,
         range: TimeRange,
         matchers: &[Matcher],
+        resolution: Millis,
     ) -> Result<(Vec<Part>, Vec<Str>), SourceError> {
         self.scope.check()?;
         let range = cut(range, self.before);
@@ -342,10 +437,7 @@ impl GatewayView {
             return Ok((parts, Vec::new()));
         }
         let all: Arc<[Matcher]> = matchers.into();
-        for block in &self.snapshot.blocks {
-            if !block.range().overlaps(range) || block.meta.resolution() != 0 {
-                continue;
-            }
+        for (block, range) in self.chosen(range, resolution) {
             let (external, matchers) = match &self.own {
                 Some(own) if *own == block.labels => (Labels::default(), Arc::clone(&all)),
                 Some(_) => continue,
@@ -364,9 +456,33 @@ impl GatewayView {
                 block: Arc::clone(block),
                 external,
                 matchers,
+                range,
             });
         }
         Ok((parts, self.missing()?))
+    }
+
+    /// The blocks that answer a range, each with the part that it answers for.
+    fn chosen(
+        &self,
+        range: TimeRange,
+        resolution: Millis,
+    ) -> impl Iterator<Item = (&Arc<CatalogBlock>, TimeRange)> {
+        let blocks = &self.snapshot.blocks;
+        let mut groups: BTreeMap<&Labels, Vec<Candidate>> = BTreeMap::new();
+        for (number, block) in blocks.iter().enumerate() {
+            if block.range().overlaps(range) {
+                groups.entry(&block.labels).or_default().push(Candidate {
+                    block: number,
+                    range: block.range(),
+                    resolution: block.meta.resolution(),
+                });
+            }
+        }
+        let chosen = groups
+            .into_values()
+            .flat_map(move |group| resolution::choose(group, range, resolution));
+        chosen.filter_map(|(number, range)| Some((blocks.get(number)?, range)))
     }
 
     /// What is missing whatever is asked.
@@ -403,10 +519,11 @@ impl GatewayView {
 
 impl View for GatewayView {
     fn select(&self, select: Select) -> Rows {
-        let (parts, warnings) = match self.parts(select.range, &select.matchers) {
-            Ok(parts) => parts,
-            Err(e) => return Rows::Stream(Box::pin(stream::iter([Err(e)]))),
-        };
+        let (parts, warnings) =
+            match self.parts(select.range, &select.matchers, select.max_resolution) {
+                Ok(parts) => parts,
+                Err(e) => return Rows::Stream(Box::pin(stream::iter([Err(e)]))),
+            };
         if parts.is_empty() && warnings.is_empty() {
             return Rows::empty();
         }
@@ -424,6 +541,7 @@ impl View for GatewayView {
             shard: select.hints.shard,
             skip_chunks: select.skip_chunks,
             limit: select.hints.limit,
+            aggregates: select.aggregates,
             window: share.clamp(64 << 10, 8 << 20),
         };
         let query = self.query();

@@ -7,6 +7,7 @@
 //!   any source.
 //! - [`PrometheusSource`] is a real Prometheus, asked by remote read.
 //! - [`Endpoints`] are the stores a querier knows: found in DNS, asked who they are.
+//! - [`FanOut`] asks all of them for rules, targets, metadata, exemplars and cardinality.
 //! - [`Labelled`] lays external labels over a source, [`Deduplicated`] makes replicas into lanes.
 //!
 //! ```
@@ -44,18 +45,20 @@ mod pack;
 mod prometheus;
 mod proxy;
 mod remote;
-mod rules;
+mod reports;
 mod serve;
+mod tier;
 
 pub use dedup::{DedupOptions, Deduplicated};
-pub use endpoints::{EndpointSpec, EndpointStatus, Endpoints, EndpointsOptions};
+pub use endpoints::{EndpointSpec, EndpointStatus, Endpoints, EndpointsOptions, Selector};
 pub use gateway::{ExternalLabels, Gateway, GatewayOptions};
 pub use labelled::Labelled;
 pub use prometheus::{Prometheus, PrometheusFlags, PrometheusSource, RETRY};
 pub use proxy::Proxy;
 pub use remote::{About, Remote};
-pub use rules::{LabelledRules, rules_service};
-pub use serve::{Serve, ServeOptions, Sisters};
+pub use reports::{FanOut, FanOutOptions};
+pub use serve::{Serve, ServeOptions};
+pub use tier::{Tier, TierConfig};
 
 use model::{Rows, SeriesBatch, SourceError};
 use tokio::sync::mpsc;

@@ -75,6 +75,11 @@ impl Prometheus {
         }
     }
 
+    /// Where its connections live.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Its external labels as they were read last.
     pub fn labels(&self) -> Labels {
         self.labels.read().clone()
@@ -135,7 +140,7 @@ impl Prometheus {
         })
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(
+    pub(crate) async fn get<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
         params: &[(&str, String)],
@@ -172,7 +177,7 @@ impl Prometheus {
 }
 
 /// Seconds with three decimals, as the API reads times; far ends are left out.
-fn seconds(name: &'static str, ms: Millis) -> Option<(&'static str, String)> {
+pub(crate) fn seconds(name: &'static str, ms: Millis) -> Option<(&'static str, String)> {
     // Beyond the year 9999 (or before the year 1) Prometheus does not read it.
     const FAR: Millis = 253_402_300_799_000;
     (ms > -62_135_596_800_000 && ms < FAR).then(|| {
@@ -183,7 +188,7 @@ fn seconds(name: &'static str, ms: Millis) -> Option<(&'static str, String)> {
     })
 }
 
-fn selector(matchers: &[Matcher]) -> String {
+pub(crate) fn selector(matchers: &[Matcher]) -> String {
     let list: Vec<String> = matchers.iter().map(|m| m.to_string()).collect();
     match list.is_empty() {
         true => r#"{__name__=~".+"}"#.to_owned(),

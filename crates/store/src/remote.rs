@@ -185,7 +185,7 @@ struct RemoteView {
     runtime: Handle,
 }
 
-fn strategy(scope: &Scope) -> (bool, i32) {
+pub(crate) fn strategy(scope: &Scope) -> (bool, i32) {
     match scope.partial_response {
         PartialResponse::Warn => (false, pb::PartialResponseStrategy::Warn as i32),
         PartialResponse::Abort => (true, pb::PartialResponseStrategy::Abort as i32),
@@ -193,7 +193,7 @@ fn strategy(scope: &Scope) -> (bool, i32) {
 }
 
 /// A request with what belongs to the query: its tenant, and the time that is left.
-fn with_scope<T>(scope: &Scope, message: T) -> Request<T> {
+pub(crate) fn with_scope<T>(scope: &Scope, message: T) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(left) = scope.remaining() {
         request.set_timeout(left);
@@ -222,7 +222,7 @@ pub(crate) async fn until<T>(
 }
 
 /// Waits for an answer, but not longer than the query may take.
-async fn within<T>(
+pub(crate) async fn within<T>(
     scope: &Scope,
     most: Option<Duration>,
     answer: impl Future<Output = Result<T, Status>>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{Counter, Histogram, Registry};
+use model::report::Reports;
 use model::scope::{Gather, PartialResponse};
 use model::source::Aggregate;
 use model::{
@@ -14,15 +15,23 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::convert;
-use wire::grpc::{Code, MetadataMap, Request, Response, Status, tenant_of, timeout_of, to_status};
+use wire::grpc::{
+    Code, MetadataMap, Request, Response, Routes, Status, tenant_of, timeout_of, to_status,
+};
 use wire::proto::thanos as pb;
+use wire::proto::thanos::exemplars_server::ExemplarsServer;
 use wire::proto::thanos::info::info_server::{Info, InfoServer};
 use wire::proto::thanos::info::{self, InfoRequest, InfoResponse};
+use wire::proto::thanos::metadata_server::MetadataServer;
+use wire::proto::thanos::rules_server::RulesServer;
+use wire::proto::thanos::status_server::StatusServer;
 use wire::proto::thanos::store_server::{Store, StoreServer};
+use wire::proto::thanos::targets_server::TargetsServer;
 use wire::series::{Encoder, Frame, warning};
 
 use crate::merge::Input as _;
 use crate::proxy::RowsInput;
+use crate::reports::Sister;
 
 /// A chunk counts as so many samples, as in Thanos.
 const CHUNK_SAMPLES: u64 = 120;
@@ -44,22 +53,12 @@ pub struct ServeOptions {
     pub request_memory: u64,
     /// Whether the process can answer.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Which sister services are served beside it.
-    pub sisters: Sisters,
+    /// What the services beside it are served from: rules, targets, metadata, exemplars, status.
+    pub reports: Option<Arc<dyn Reports>>,
+    /// Whether the Query service is served beside it.
+    pub query: bool,
     /// The oldest time that it answers for, ms (`--min-time`).
     pub range: Arc<dyn Fn() -> TimeRange + Send + Sync>,
-}
-
-/// Sister services that an endpoint may have, for its Info.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(missing_docs, reason = "the services' own names")]
-pub struct Sisters {
-    pub rules: bool,
-    pub targets: bool,
-    pub metadata: bool,
-    pub exemplars: bool,
-    pub query: bool,
-    pub status: bool,
 }
 
 impl Default for ServeOptions {
@@ -72,7 +71,8 @@ impl Default for ServeOptions {
             memory: Budget::unlimited(),
             request_memory: u64::MAX,
             ready: Arc::new(|| true),
-            sisters: Sisters::default(),
+            reports: None,
+            query: false,
             range: Arc::new(|| TimeRange::ALL),
         }
     }
@@ -94,7 +94,8 @@ struct Inner {
 struct Meters {
     series: Histogram,
     chunk_bytes: Histogram,
-    gate: Histogram,
+    /// Under the name of today and under the one that dashboards still read.
+    gate: [Histogram; 2],
     limited: Counter,
 }
 
@@ -106,6 +107,13 @@ impl Serve {
         runtime: Handle,
         registry: &Registry,
     ) -> Result<Self, metrics::Error> {
+        let gate = |name: &str| {
+            registry.histogram(
+                name,
+                "How many seconds it took for queries to wait at the gate.",
+                &[0.01, 0.05, 0.1, 0.25, 0.6, 1.0, 2.0, 3.5, 5.0, 10.0],
+            )
+        };
         let meters = Meters {
             series: registry.histogram(
                 "thanos_bucket_store_series_result_series",
@@ -117,11 +125,10 @@ impl Serve {
                 "Size in bytes of the chunks for the single series, which is adequate to the gRPC message size sent to querier.",
                 &[32.0, 256.0, 512.0, 1024.0, 32_768.0, 262_144.0, 524_288.0, 1_048_576.0, 33_554_432.0, 268_435_456.0, 536_870_912.0],
             )?,
-            gate: registry.histogram(
-                "thanos_bucket_store_series_gate_queries_duration_seconds",
-                "How many seconds it took for queries to wait at the gate.",
-                &[0.01, 0.05, 0.1, 0.25, 0.6, 1.0, 2.0, 3.5, 5.0, 10.0],
-            )?,
+            gate: [
+                gate("thanos_bucket_store_series_gate_queries_duration_seconds")?,
+                gate("thanos_bucket_store_series_gate_duration_seconds")?,
+            ],
             limited: registry.counter(
                 "thanos_bucket_store_queries_dropped_total",
                 "Number of queries that were dropped due to the limit.",
@@ -145,6 +152,42 @@ impl Serve {
         StoreServer::new(Server(Arc::clone(&self.inner)))
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(wire::grpc::MAX_MESSAGE)
+    }
+
+    /// Store, Info, and the services of the reports.
+    pub fn routes(&self) -> Routes {
+        let mut routes = Routes::new(self.store()).add_service(self.info());
+        let options = &self.inner.options;
+        let Some(reports) = &options.reports else {
+            return routes;
+        };
+        let sister = Sister {
+            reports: Arc::clone(reports),
+            memory: Arc::clone(&options.memory),
+        };
+        let most = wire::grpc::MAX_MESSAGE;
+        let served = reports.served();
+        if served.rules {
+            let rules = RulesServer::new(sister.clone()).max_encoding_message_size(most);
+            routes = routes.add_service(rules);
+        }
+        if served.targets {
+            let targets = TargetsServer::new(sister.clone()).max_encoding_message_size(most);
+            routes = routes.add_service(targets);
+        }
+        if served.metadata {
+            let metadata = MetadataServer::new(sister.clone()).max_encoding_message_size(most);
+            routes = routes.add_service(metadata);
+        }
+        if served.exemplars {
+            let exemplars = ExemplarsServer::new(sister.clone()).max_encoding_message_size(most);
+            routes = routes.add_service(exemplars);
+        }
+        if served.statistics {
+            let status = StatusServer::new(sister).max_encoding_message_size(most);
+            routes = routes.add_service(status);
+        }
+        routes
     }
 
     /// The Info service.
@@ -388,7 +431,12 @@ async fn run(
         },
         None => inner.gate.acquire().await,
     };
-    inner.meters.gate.observe_duration(started.elapsed());
+    let waited = started.elapsed();
+    inner
+        .meters
+        .gate
+        .iter()
+        .for_each(|g| g.observe_duration(waited));
     let rows: Rows = view.select(select);
     let mut input = RowsInput::new("".into(), rows, inner.runtime.clone());
     let mut encoder = Encoder::new(per_frame);
@@ -461,7 +509,8 @@ impl Info for Server {
             .collect();
         sets.sort();
         sets.dedup();
-        let sisters = options.sisters;
+        let served = options.reports.as_ref().map(|r| r.served());
+        let served = served.unwrap_or_default();
         Ok(Response::new(InfoResponse {
             label_sets: sets.into_iter().map(convert::to_label_set).collect(),
             component_type: options.component.clone(),
@@ -480,15 +529,15 @@ impl Info for Server {
                     .collect(),
                 supports_projections: false,
             }),
-            rules: sisters.rules.then(info::RulesInfo::default),
-            metric_metadata: sisters.metadata.then(info::MetricMetadataInfo::default),
-            targets: sisters.targets.then(info::TargetsInfo::default),
-            exemplars: sisters.exemplars.then_some(info::ExemplarsInfo {
+            rules: served.rules.then(info::RulesInfo::default),
+            metric_metadata: served.metadata.then(info::MetricMetadataInfo::default),
+            targets: served.targets.then(info::TargetsInfo::default),
+            exemplars: served.exemplars.then_some(info::ExemplarsInfo {
                 min_time: all.min,
                 max_time: all.max,
             }),
-            query: sisters.query.then(info::QueryApiInfo::default),
-            status: sisters.status.then(info::StatusInfo::default),
+            query: options.query.then(info::QueryApiInfo::default),
+            status: served.statistics.then(info::StatusInfo::default),
         }))
     }
 }

@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod dial;
 mod settings;
 mod tls;
 
@@ -29,6 +30,7 @@ use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Request, Response};
 
+pub use dial::{Dialer, Io};
 pub use reqwest::Method;
 pub use settings::{
     Authorization, BasicAuth, Header, HttpHeaders, HttpSettings, OAuth2, SigV4, TlsSettings,

@@ -24,6 +24,7 @@ mod status;
 
 pub use channel::{Channel, ChannelSettings};
 pub use listener::Peer;
+pub use observe::Meters;
 pub use server::{Health, Server, Settings, TlsFiles};
 pub use snappy::Reframed;
 pub use status::{from_status, to_status};

@@ -39,6 +39,7 @@ pub mod web_config;
 
 pub use auth::user_of;
 pub use cors::Cors;
+pub use san::{ClientCertificate, SubjectField};
 pub(crate) use tls::grpc_tls;
 pub use web_config::WebConfig;
 

@@ -2,14 +2,15 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use model::Matcher;
+use model::{Answer, Matcher};
 use promql::ast::{Expr, ExprKind};
+use promql::features::Features;
 use serde::Serialize;
 
-use super::Api;
 use super::language::on_deep_stack;
 use super::targets::Object;
-use crate::error::{ApiError, success};
+use super::{Api, reports};
+use crate::error::{ApiError, success, success_with};
 use crate::json::{self, Number};
 use crate::params::Params;
 
@@ -33,23 +34,14 @@ pub(super) async fn query(State(api): State<Api>, params: Params) -> Result<Resp
         let why = "end timestamp must not be before start timestamp";
         return Err(ApiError::bad(why));
     }
-    let features = api.features;
-    let selectors = on_deep_stack(move || {
-        let expr = promql::parse::parse(params.get("query"), &features)
-            .map_err(|why| ApiError::bad(why.to_string()))?;
-        let mut selectors = Vec::new();
-        gather(expr, &mut selectors);
-        Ok(selectors)
-    })
-    .await?;
+    let selectors = selectors_of(params.get("query").to_owned(), api.features).await?;
     if selectors.is_empty() {
         return success(&None::<()>);
     }
-    let report = api
-        .exemplars
-        .as_ref()
-        .ok_or_else(|| ApiError::not_served("exemplars"))?;
-    let found = report.exemplars(selectors, range).await;
+    let Answer {
+        value: found,
+        warnings,
+    } = reports::exemplars(&api, &params, selectors, range).await?;
     let spelled = |value| {
         let mut out = Vec::new();
         json::float(&mut out, value);
@@ -69,7 +61,23 @@ pub(super) async fn query(State(api): State<Api>, params: Params) -> Result<Resp
                 .collect(),
         })
         .collect();
-    success(&shown)
+    success_with(&shown, &warnings)
+}
+
+/// The matchers of every selector of an expression, for a report that is asked by its text.
+pub async fn selectors(text: String) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    selectors_of(text, Features::ALL).await
+}
+
+async fn selectors_of(text: String, features: Features) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    on_deep_stack(move || {
+        let expr =
+            promql::parse::parse(&text, &features).map_err(|why| ApiError::bad(why.to_string()))?;
+        let mut selectors = Vec::new();
+        gather(expr, &mut selectors);
+        Ok(selectors)
+    })
+    .await
 }
 
 /// The matchers of every selector of an expression, however deep it is nested.

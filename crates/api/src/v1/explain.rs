@@ -17,7 +17,7 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
 }
 
 pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let (start, end, step) = query::grid(&params)?;
+    let (start, end, step) = query::grid(&api, &params)?;
     answer(&api, &params, (start, end), Some(step))
 }
 

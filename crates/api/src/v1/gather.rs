@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use model::report::Reports;
 use model::scope::{Gather, PartialResponse};
-use model::{Labels, Millis, Str};
+use model::source::Shard;
+use model::{Labels, Millis, Scope, Str, TimeRange};
 use promql::value::QueryOptions;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use wire::server::SubjectField;
 
 use super::Api;
 use super::targets::Object;
@@ -27,12 +30,51 @@ pub struct Gathering {
     pub instant_resolution: Millis,
     /// The least step of a range query that has none, ms (`--query.default-step`).
     pub default_step: Millis,
+    /// How far back questions about labels look that name no time, ms; 0: over all times
+    /// (`--query.metadata.default-time-range`).
+    pub label_range: Millis,
+    /// The lookback, ms, if it is wider over coarse samples (`--query.dynamic-lookback-delta`).
+    pub dynamic_lookback: Option<Millis>,
     /// The header that names the tenant.
     pub tenant_header: String,
     /// The tenant of requests without it.
     pub default_tenant: String,
+    /// The part of the client's certificate that names the tenant, whatever the header says
+    /// (`--query.tenant-certificate-field`).
+    pub tenant_field: Option<SubjectField>,
     /// The stores as they are known now.
     pub stores: Arc<dyn Fn() -> Vec<StoreStatus> + Send + Sync>,
+    /// Rules, targets, metadata, exemplars and cardinality of all of them.
+    pub reports: Arc<dyn Reports>,
+    /// What to do by default when a part of those cannot be had.
+    pub partial_reports: PartialReports,
+}
+
+/// What to do by default when a part of a report cannot be had (`--rule.partial-response` and its
+/// kin).
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "the reports' own names")]
+pub struct PartialReports {
+    pub rules: PartialResponse,
+    pub targets: PartialResponse,
+    pub metadata: PartialResponse,
+    pub exemplars: PartialResponse,
+    pub statistics: PartialResponse,
+}
+
+impl Gathering {
+    /// How far back an instant selector looks over samples of a resolution: at least as far as the
+    /// distance of two of them, ms.
+    pub fn lookback_at(&self, resolution: Millis) -> Option<Millis> {
+        lookback_at(self.dynamic_lookback, resolution)
+    }
+}
+
+pub(crate) fn lookback_at(lookback: Option<Millis>, resolution: Millis) -> Option<Millis> {
+    let least = [3_600_000, 300_000]
+        .into_iter()
+        .find(|r| *r <= resolution)?;
+    lookback.filter(|lookback| *lookback < least).map(|_| least)
 }
 
 /// What is known of a store.
@@ -65,8 +107,27 @@ pub(super) fn apply(
         return Ok(());
     };
     (options.gather, options.partial_response) = gather(gathering, params, step)?;
-    options.tenant = Some(tenant(gathering, params));
+    options.tenant = Some(tenant(gathering, params)?);
+    if options.lookback.is_none() {
+        options.lookback = gathering.lookback_at(options.gather.max_resolution);
+    }
     Ok(())
+}
+
+/// The range of a question about labels: where neither end is given, a process over many stores may
+/// look at the newest data alone.
+pub(super) fn range(api: &Api, params: &Params) -> Result<TimeRange, ApiError> {
+    match &api.gathering {
+        Some(g)
+            if g.label_range > 0
+                && params.get("start").is_empty()
+                && params.get("end").is_empty() =>
+        {
+            let now = api.clock.now();
+            Ok(TimeRange::new(now.saturating_sub(g.label_range), now))
+        }
+        _ => params.range(),
+    }
 }
 
 /// The same for requests that are no expressions.
@@ -75,8 +136,35 @@ pub(super) fn scope(api: &Api, params: &Params, scope: &mut model::Scope) -> Res
         return Ok(());
     };
     (scope.gather, scope.partial_response) = gather(gathering, params, None)?;
-    scope.tenant = Some(tenant(gathering, params));
+    scope.tenant = Some(tenant(gathering, params)?);
     Ok(())
+}
+
+/// The scope of a report. Thanos takes none of these parameters here; leaving them out gives what
+/// it gives.
+pub(super) fn report_scope(
+    api: &Api,
+    gathering: &Gathering,
+    params: &Params,
+    range: TimeRange,
+    default: PartialResponse,
+) -> Result<Arc<Scope>, ApiError> {
+    let mut scope = Scope::new(range, Arc::clone(&api.budget)).with_timeout(api.timeout);
+    (scope.gather, _) = gather(gathering, params, None)?;
+    scope.partial_response = partial_response(params, default)?;
+    scope.tenant = Some(tenant(gathering, params)?);
+    Ok(Arc::new(scope))
+}
+
+fn partial_response(
+    params: &Params,
+    default: PartialResponse,
+) -> Result<PartialResponse, ApiError> {
+    let default = default == PartialResponse::Warn;
+    Ok(match switch(params, "partial_response", default)? {
+        true => PartialResponse::Warn,
+        false => PartialResponse::Abort,
+    })
 }
 
 fn gather(
@@ -97,13 +185,9 @@ fn gather(
                 .map_err(|e| ApiError::param("storeMatch[]", e.to_string()))
         })
         .collect::<Result<_, _>>()?;
-    let auto = match step {
-        Some(step) => step / 5,
-        None => 0,
-    };
+    let auto = step.map_or(gathering.instant_resolution, |step| step / 5);
     let max_resolution = match params.get("max_source_resolution") {
-        "" if gathering.auto_downsampling && step.is_some() => auto,
-        "" if step.is_none() => gathering.instant_resolution,
+        "" if gathering.auto_downsampling => auto,
         "" => 0,
         "auto" => auto,
         text => {
@@ -111,24 +195,62 @@ fn gather(
                 / 1_000_000
         }
     };
-    let default = gathering.partial_response == PartialResponse::Warn;
-    let partial_response = match switch(params, "partial_response", default)? {
-        true => PartialResponse::Warn,
-        false => PartialResponse::Abort,
-    };
+    if max_resolution < 0 {
+        let why = "negative 'max_source_resolution' is not accepted. Try a positive integer";
+        return Err(ApiError::bad(why));
+    }
+    let partial_response = partial_response(params, gathering.partial_response)?;
     let gather = Gather {
         replica_labels,
         stores,
         max_resolution,
+        shard: shard(params)?,
     };
     Ok((gather, partial_response))
 }
 
-fn tenant(gathering: &Gathering, params: &Params) -> Str {
-    let sent = params
+/// `shard_info`: one part of the series, as a frontend deals queries out.
+fn shard(params: &Params) -> Result<Option<Shard>, ApiError> {
+    #[derive(Deserialize)]
+    struct Info {
+        shard_index: u64,
+        total_shards: u64,
+        #[serde(default)]
+        by: bool,
+        #[serde(default)]
+        labels: Option<Vec<String>>,
+    }
+    let text = params.get("shard_info");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let info: Info = serde_json::from_str(text).map_err(|e| ApiError::param("shard_info", e))?;
+    let labels = info.labels.unwrap_or_default();
+    Ok((info.total_shards > 0).then(|| Shard {
+        index: info.shard_index,
+        total: info.total_shards,
+        by: info.by,
+        labels: labels.iter().map(|l| Str::from(l.as_str())).collect(),
+    }))
+}
+
+fn tenant(gathering: &Gathering, params: &Params) -> Result<Str, ApiError> {
+    if let Some(field) = gathering.tenant_field {
+        let shown = params.certificate().and_then(|c| c.subject(field));
+        return match shown.filter(|t| !t.is_empty()) {
+            Some(tenant) => Ok(tenant.into()),
+            None => Err(ApiError::bad(
+                "could not get required certificate field from client cert",
+            )),
+        };
+    }
+    let sent = |name: &'static str| params.header(name).filter(|t| !t.is_empty());
+    // The name that Thanos' components use among each other counts, too.
+    let tenant = params
         .header(&gathering.tenant_header)
-        .filter(|t| !t.is_empty());
-    sent.unwrap_or(&gathering.default_tenant).into()
+        .filter(|t| !t.is_empty())
+        .or_else(|| sent("thanos-tenant"));
+    Ok(tenant.unwrap_or(&gathering.default_tenant).into())
 }
 
 /// A parameter as Go's `strconv.ParseBool` reads it.

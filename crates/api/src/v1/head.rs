@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use model::report::{BucketBlock, HeadReport, LocalBlock};
-use model::{Millis, Str};
+use model::{Answer, Millis, Str};
 use serde::Serialize;
 
-use super::Api;
 use super::targets::Object;
 use super::time::Time;
-use crate::error::{ApiError, ErrorType, success};
+use super::{Api, reports};
+use crate::error::{ApiError, ErrorType, success, success_with};
 use crate::params::{Params, atoi};
 
 #[derive(Serialize)]
@@ -25,14 +25,14 @@ fn stats(all: Vec<(Str, u64)>) -> Vec<Stat> {
     stats.map(|(name, value)| Stat { name, value }).collect()
 }
 
-fn report(api: &Api) -> Result<Arc<dyn HeadReport>, ApiError> {
+pub(super) fn report(api: &Api) -> Result<Arc<dyn HeadReport>, ApiError> {
     api.head
         .clone()
         .ok_or_else(|| ApiError::not_served("statistics of a local database"))
 }
 
 /// Counting goes through all series, so it is done on the blocking pool.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work)
@@ -70,9 +70,11 @@ pub(super) async fn tsdb(State(api): State<Api>, params: Params) -> Result<Respo
             _ => return Err(ApiError::bad("limit must be a positive number")),
         },
     };
-    let report = report(&api)?;
-    let head = aside(move || report.head(limit)).await?;
-    success(&Tsdb {
+    let Answer {
+        value: head,
+        warnings,
+    } = reports::head(&api, &params, limit).await?;
+    let shown = Tsdb {
         head_stats: HeadStats {
             num_series: head.series,
             num_label_pairs: head.label_pairs,
@@ -85,7 +87,8 @@ pub(super) async fn tsdb(State(api): State<Api>, params: Params) -> Result<Respo
         label_value_count_by_label_name: stats(head.values_by_label),
         memory_in_bytes_by_label_name: stats(head.bytes_by_label),
         series_count_by_label_value_pair: stats(head.series_by_pair),
-    })
+    };
+    success_with(&shown, &warnings)
 }
 
 #[derive(Serialize)]

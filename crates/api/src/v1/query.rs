@@ -34,7 +34,7 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
 
 pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
-    let (start, end, step) = grid(&params)?;
+    let (start, end, step) = grid(&api, &params)?;
     let (mut options, _guard) = options(&params)?;
     gather::apply(&api, &params, Some(step), &mut options)?;
     let query = RangeQuery {
@@ -48,15 +48,24 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Resp
     Ok(answer(&api, &params, result, limit))
 }
 
-/// `start`, `end` and `step` of a range query, ms.
-pub(super) fn grid(params: &Params) -> Result<(Millis, Millis, Millis), ApiError> {
+/// `start`, `end` and `step` of a range query, ms. Over many stores a step may be left out, as in
+/// Thanos: then there are about 250 of them.
+pub(super) fn grid(api: &Api, params: &Params) -> Result<(Millis, Millis, Millis), ApiError> {
     const MOST_POINTS: i128 = 11_000;
     let (start, end) = (params.time("start")?, params.time("end")?);
     if end < start {
         let why = "end timestamp must not be before start time";
         return Err(ApiError::param("end", why));
     }
-    let step = duration(params, "step")?;
+    let step = match (&api.gathering, params.get("step")) {
+        (Some(gathering), "") => {
+            let least = gathering.default_step.saturating_mul(1_000_000);
+            // Seconds, as there.
+            let even = end.saturating_sub(start) / 1000 / 250;
+            even.saturating_mul(1_000_000_000).max(least)
+        }
+        _ => duration(params, "step")?,
+    };
     if step <= 0 {
         let why = "zero or negative query resolution step widths are not accepted. \
                    Try a positive integer";

@@ -8,13 +8,13 @@ use model::owner;
 use model::report::{AlertStatus, RuleGroupStatus, RuleKind, RuleStatus};
 use model::scope::PartialResponse;
 use model::text::format_e;
-use model::{Labels, Matcher};
+use model::{Answer, Labels, Matcher};
 use serde::Serialize;
 
-use super::Api;
 use super::targets::Object;
 use super::time::Time;
-use crate::error::{ApiError, success};
+use super::{Api, reports};
+use crate::error::{ApiError, success, success_with};
 use crate::json::Number;
 use crate::params::{Params, atoi, quoted};
 
@@ -42,7 +42,8 @@ struct Group<'a> {
 
 /// Thanos' word for what a group does with partial data, where it is told.
 fn strategy(api: &Api, group: &RuleGroupStatus) -> Option<&'static str> {
-    api.strategies.then_some(match group.partial_response {
+    let told = api.strategies || api.gathering.is_some();
+    told.then_some(match group.partial_response {
         PartialResponse::Warn => "WARN",
         PartialResponse::Abort => "ABORT",
     })
@@ -217,8 +218,10 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
         }
     };
     let (limit, next) = pages(&params)?;
-    let all = api.rules.as_ref().map(|r| r.rule_groups());
-    let all = all.unwrap_or_default();
+    let Answer {
+        value: all,
+        warnings,
+    } = reports::rules(&api, &params).await?;
     let start = match next {
         "" => Some(0),
         next => all.iter().position(|group| token(group) == next),
@@ -268,16 +271,18 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
             partial_response_strategy: strategy,
         });
     }
-    success(&answer)
+    success_with(&answer, &warnings)
 }
 
-pub(super) async fn alerts(State(api): State<Api>) -> Result<Response, ApiError> {
+pub(super) async fn alerts(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Alerts<'a> {
         alerts: Vec<Alert<'a>>,
     }
-    let groups = api.rules.as_ref().map(|r| r.rule_groups());
-    let groups = groups.unwrap_or_default();
+    let Answer {
+        value: groups,
+        warnings,
+    } = reports::rules(&api, &params).await?;
     let mut alerts = Vec::new();
     for group in &groups {
         let strategy = strategy(&api, group);
@@ -287,7 +292,7 @@ pub(super) async fn alerts(State(api): State<Api>) -> Result<Response, ApiError>
             }
         }
     }
-    success(&Alerts { alerts })
+    success_with(&Alerts { alerts }, &warnings)
 }
 
 pub(super) async fn alertmanagers(State(api): State<Api>) -> Result<Response, ApiError> {

@@ -24,7 +24,7 @@ pub(super) async fn label_names(
     params: Params,
 ) -> Result<Response, ApiError> {
     let limit = params.limit()?;
-    let range = params.range()?;
+    let range = gather::range(&api, &params)?;
     let sets = params.selectors().map_err(ApiError::bad)?;
     let (view, scope) = open(&api, &params, range)?;
     let asked = Asked { sets, range, limit };
@@ -42,7 +42,7 @@ pub(super) async fn label_values(
         return Err(ApiError::bad(why));
     }
     let limit = params.limit()?;
-    let range = params.range()?;
+    let range = gather::range(&api, &params)?;
     let sets = params.selectors().map_err(ApiError::bad)?;
     let (view, scope) = open(&api, &params, range)?;
     let name: Str = name.into();
@@ -59,7 +59,7 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
         return Err(ApiError::bad("no match[] parameter provided"));
     }
     let limit = params.limit()?;
-    let range = params.range()?;
+    let range = gather::range(&api, &params)?;
     let sets = params
         .selectors()
         .map_err(|why| ApiError::param("match[]", why))?;

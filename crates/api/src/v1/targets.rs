@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use model::report::{ActiveTarget, Metadata, MetadataReport, Targets};
-use model::{Labels, Str};
+use model::{Answer, Labels, Str};
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
-use super::Api;
 use super::time::Time;
-use crate::error::{ApiError, success};
+use super::{Api, reports};
+use crate::error::{ApiError, success, success_with};
 use crate::json::Number;
 use crate::params::{Params, atoi};
 
@@ -78,20 +78,23 @@ struct Discovery<'a> {
     dropped_target_counts: Option<BTreeMap<&'a str, usize>>,
 }
 
-fn report(api: &Api) -> Result<&Arc<dyn Targets>, ApiError> {
+pub(super) fn report(api: &Api) -> Result<&Arc<dyn Targets>, ApiError> {
     api.targets
         .as_ref()
         .ok_or_else(|| ApiError::not_served("targets"))
 }
 
-fn metadata_report(api: &Api) -> Result<&Arc<dyn MetadataReport>, ApiError> {
+pub(super) fn metadata_report(api: &Api) -> Result<&Arc<dyn MetadataReport>, ApiError> {
     api.metadata
         .as_ref()
         .ok_or_else(|| ApiError::not_served("metadata"))
 }
 
 pub(super) async fn targets(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let report = report(&api)?.targets();
+    let Answer {
+        value: report,
+        warnings,
+    } = reports::targets(&api, &params).await?;
     let pool = params.url("scrapePool");
     let state = params.url("state").to_lowercase();
     let shows = |wanted: &str| matches!(state.as_str(), "" | "any") || state == wanted;
@@ -127,7 +130,7 @@ pub(super) async fn targets(State(api): State<Api>, params: Params) -> Result<Re
         let counts = report.dropped_counts.iter();
         discovery.dropped_target_counts = Some(counts.map(|(pool, n)| (&**pool, *n)).collect());
     }
-    success(&discovery)
+    success_with(&discovery, &warnings)
 }
 
 pub(super) async fn scrape_pools(State(api): State<Api>) -> Result<Response, ApiError> {
@@ -185,7 +188,11 @@ pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<R
         None | Some(0) => usize::MAX,
         Some(n) => n,
     };
-    let known = metadata_report(&api)?.metadata(metric(&params));
+    let metric = metric(&params).map(Str::from);
+    let Answer {
+        value: known,
+        warnings,
+    } = reports::metadata(&api, &params, metric, limit).await?;
     let shown: BTreeMap<&str, Vec<Described<'_>>> = known
         .iter()
         .take(limit)
@@ -196,7 +203,7 @@ pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<R
             )
         })
         .collect();
-    success(&shown)
+    success_with(&shown, &warnings)
 }
 
 pub(super) async fn target_metadata(

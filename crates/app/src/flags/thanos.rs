@@ -169,9 +169,8 @@ pub const QUERY: &[Flag] = &[
     ),
     switch_on(
         "query.dynamic-lookback-delta",
-        "Widen the lookback for coarse resolutions.",
-    )
-    .accepted("samples are taken in their own resolution"),
+        "Allow for larger lookback duration for queries based on resolution.",
+    ),
     value(
         "query.max-concurrent-select",
         "4",
@@ -210,8 +209,7 @@ pub const QUERY: &[Flag] = &[
         "query.metadata.default-time-range",
         "0s",
         "The default metadata time range duration for retrieving labels through Labels and Series API. The zero value means range covers the time since the beginning.",
-    )
-    .accepted("the label and series APIs look at all times unless asked otherwise"),
+    ),
     many(
         "selector-label",
         "Query selector labels that will be exposed in info endpoint (repeated), as name=\"value\".",
@@ -233,28 +231,23 @@ pub const QUERY: &[Flag] = &[
     switch_on(
         "rule.partial-response",
         "Enable partial response for rules endpoint.",
-    )
-    .accepted("rules are not in this version"),
+    ),
     switch_on(
         "target.partial-response",
         "Enable partial response for targets endpoint.",
-    )
-    .accepted("targets of other processes are not in this version"),
+    ),
     switch_on(
         "metric-metadata.partial-response",
         "Enable partial response for metric metadata endpoint.",
-    )
-    .accepted("metadata of other processes is not in this version"),
+    ),
     switch_on(
         "exemplar.partial-response",
         "Enable partial response for exemplar endpoint.",
-    )
-    .accepted("exemplars of other processes are not in this version"),
+    ),
     switch_on(
         "status.partial-response",
         "Enable partial response for status endpoint.",
-    )
-    .accepted("status of other processes is not in this version"),
+    ),
     value(
         "query.active-query-path",
         "",
@@ -270,9 +263,8 @@ pub const QUERY: &[Flag] = &[
     value(
         "query.default-step",
         "1s",
-        "Set default step for range queries.",
-    )
-    .accepted("a range query needs its step"),
+        "Set default step for range queries. Default step is only used when step is not set in UI or API.",
+    ),
     value(
         "store.response-timeout",
         "0ms",
@@ -282,14 +274,12 @@ pub const QUERY: &[Flag] = &[
         "selector.relabel-config",
         "",
         "Relabelling that selects stores by their labels.",
-    )
-    .accepted("stores are not selected by labels in this version"),
+    ),
     value(
         "selector.relabel-config-file",
         "",
         "Path to relabelling that selects stores by their labels.",
-    )
-    .accepted("stores are not selected by labels in this version"),
+    ),
     value(
         "alert.query-url",
         "",
@@ -324,9 +314,8 @@ pub const QUERY: &[Flag] = &[
     value(
         "query.tenant-certificate-field",
         "",
-        "Use TLS client's certificate field to determine tenant for write requests.",
-    )
-    .accepted("tenants come from the header in this version"),
+        "Use TLS client's certificate field to determine the tenant: organization, organizationalUnit or commonName. Overrides --query.tenant-header.",
+    ),
     switch(
         "query.enforce-tenancy",
         "Enforce tenancy on Query APIs. Responses are returned only if the label value of the configured tenant-label-name and the value of the tenant header matches.",
@@ -462,21 +451,19 @@ pub const ENDPOINTS: &[Flag] = &[
     ),
 ];
 
-const OWN_CACHE: &str = "ranges of blocks are cached in memory";
-
 /// `store`.
 pub const STORE: &[Flag] = &[
     value("data-dir", "./data", "Local data directory used for caching purposes (index-headers and meta files). If removed, no data will be lost, just store will have to rebuild the cache."),
     switch_on("cache-index-header", "Cache index-headers in --data-dir."),
     value("index-cache-size", "250MB", "Maximum size of items held in memory: ranges of index and chunk files."),
-    value("index-cache.config", "", "YAML that configures the index cache.").accepted(OWN_CACHE),
-    value("index-cache.config-file", "", "Path to YAML that configures the index cache.").accepted(OWN_CACHE),
-    value("store.caching-bucket.config", "", "YAML that configures the caching bucket.").accepted(OWN_CACHE),
-    value("store.caching-bucket.config-file", "", "Path to YAML that configures the caching bucket.").accepted(OWN_CACHE),
+    value("index-cache.config", "", "YAML that configures the index cache."),
+    value("index-cache.config-file", "", "Path to YAML that configures the index cache."),
+    value("store.caching-bucket.config", "", "YAML that configures the caching bucket."),
+    value("store.caching-bucket.config-file", "", "Path to YAML that configures the caching bucket."),
     value("chunk-pool-size", "2GB", "Maximum size of concurrently allocatable bytes reserved strictly to reuse for chunks in memory.").accepted("see --memory.limit"),
     value("store.grpc.touched-series-limit", "0", "Deprecated: use --store.limits.request-series."),
     value("store.grpc.series-sample-limit", "0", "Deprecated: use --store.limits.request-samples."),
-    value("store.grpc.downloaded-bytes-limit", "0", "Maximum amount of downloaded (either fetched or touched) bytes in a single Series call.").accepted("see --memory.limit"),
+    value("store.grpc.downloaded-bytes-limit", "0", "Maximum amount of downloaded (either fetched or touched) bytes in a single Series, LabelNames or LabelValues call. 0 means no limit."),
     value("store.grpc.series-max-concurrency", "20", "Maximum number of concurrent Series calls."),
     value("objstore-parquet.config", "", "YAML of a bucket with parquet blocks.").accepted("parquet blocks are not read"),
     value("objstore-parquet.config-file", "", "Path to YAML of a bucket with parquet blocks.").accepted("parquet blocks are not read"),
@@ -495,7 +482,7 @@ pub const STORE: &[Flag] = &[
     value("store.posting-group-max-key-series-ratio", "100", "Mark posting group as lazy if it fetches more keys than R * max series the query should fetch.").accepted("postings are planned by their size"),
     value("store.index-header-lazy-download-strategy", "eager", "When index-headers are downloaded.").accepted("index-headers are loaded when they are needed"),
     value("store.index-header-posting-offsets-in-mem-sampling", "32", "Every how many posting offsets are held in memory.").accepted("fixed"),
-    value("store.index-header-lazy-reader-idle-timeout", "5m", "When an idle index-header is let go of.").accepted("index-headers are kept by bytes"),
+    value("store.index-header-lazy-reader-idle-timeout", "5m", "If an index-header was not used for so long, its memory is given back."),
     value("debug.series-batch-size", "10000", "Series in a batch.").accepted("fixed"),
     value("debug.estimated-max-series-size", "65536", "Estimated bytes of a series.").accepted("fixed"),
     value("debug.estimated-max-chunk-size", "16000", "Estimated bytes of a chunk.").accepted("fixed"),
@@ -566,14 +553,12 @@ pub const SIDECAR: &[Flag] = &[
         "reloader.method",
         "http",
         "Method used to reload the configuration: http or signal.",
-    )
-    .accepted("reloading goes over HTTP"),
+    ),
     value(
         "reloader.process-name",
         "prometheus",
         "Executable name used to match the process being reloaded when using the signal method.",
-    )
-    .accepted("reloading goes over HTTP"),
+    ),
     switch(
         "shipper.upload-compacted",
         "If true shipper will try to upload compacted blocks as well. Useful for migration purposes.",

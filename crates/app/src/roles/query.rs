@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use api::ready::State;
+use model::report::Reports;
 use model::scope::PartialResponse;
-use model::{Millis, Source};
+use model::{Millis, Source, Str};
 use promql::EngineOptions;
 use promql::features::Features;
-use store::{DedupOptions, Deduplicated, Endpoints, EndpointsOptions, Serve, ServeOptions};
+use store::{
+    DedupOptions, Deduplicated, Endpoints, EndpointsOptions, FanOut, FanOutOptions, Serve,
+    ServeOptions,
+};
 use tokio::runtime::Handle;
-use wire::grpc::Routes;
 
 use model::time::span;
+use wire::server::SubjectField;
 
-use crate::kingpin::{Flag, Typed};
-use crate::outpost::{Outpost, Settings, listed};
+use crate::kingpin::{Flag, FlagError, Typed};
+use crate::outpost::{Outpost, Settings, content, listed};
 use crate::{flags::thanos, limits, logging};
 
 mod endpoints;
@@ -40,9 +44,16 @@ struct Query {
     engine: EngineOptions,
     serve: ServeOptions,
     partial_response: PartialResponse,
+    partial_reports: api::PartialReports,
+    replica_labels: Vec<Str>,
+    tenant_label: Option<Str>,
     auto_downsampling: bool,
     instant_resolution: Millis,
+    dynamic_lookback: Option<Millis>,
+    default_step: Millis,
+    label_range: Millis,
     tenant_header: String,
+    tenant_field: Option<SubjectField>,
     default_tenant: String,
 }
 
@@ -67,6 +78,14 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             tracing::warn!(feature = %name, "Unknown option for --enable-feature");
         }
     }
+    let replica_labels: Vec<Str> = listed(typed, "query.replica-label")
+        .into_iter()
+        .map(Into::into)
+        .collect();
+    let tenant_label: Option<Str> = match typed.switch("query.enforce-tenancy") {
+        true => Some(typed.required("query.tenant-label-name")?.into()),
+        false => None,
+    };
     let subquery_step = typed.duration("query.default-evaluation-interval")?;
     let query = Query {
         sources: endpoints::Sources::from_flags(typed)?,
@@ -75,18 +94,22 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             unhealthy_timeout: span(typed.duration("store.unhealthy-timeout")?),
             dns_interval: span(typed.duration("store.sd-dns-interval")?),
             response_timeout: typed.optional_duration("store.response-timeout")?.map(span),
+            selector: selector(typed)?,
             ..EndpointsOptions::default()
         },
         dedup: DedupOptions {
-            replica_labels: listed(typed, "query.replica-label")
-                .into_iter()
-                .map(Into::into)
-                .collect(),
+            replica_labels: replica_labels.clone(),
             chain,
-            tenant_label: match typed.switch("query.enforce-tenancy") {
-                true => Some(typed.required("query.tenant-label-name")?.into()),
-                false => None,
-            },
+            tenant_label: tenant_label.clone(),
+        },
+        replica_labels,
+        tenant_label,
+        partial_reports: api::PartialReports {
+            rules: partial(typed, "rule.partial-response"),
+            targets: partial(typed, "target.partial-response"),
+            metadata: partial(typed, "metric-metadata.partial-response"),
+            exemplars: partial(typed, "exemplar.partial-response"),
+            statistics: partial(typed, "status.partial-response"),
         },
         engine: EngineOptions {
             lookback: typed.duration("query.lookback-delta")?,
@@ -108,17 +131,75 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             request_memory: settings.memory.per_query,
             ..ServeOptions::default()
         },
-        partial_response: match typed.switch("query.partial-response") {
-            true => PartialResponse::Warn,
-            false => PartialResponse::Abort,
-        },
+        partial_response: partial(typed, "query.partial-response"),
         auto_downsampling: typed.switch("query.auto-downsampling"),
+        dynamic_lookback: match typed.switch("query.dynamic-lookback-delta") {
+            true => Some(typed.duration("query.lookback-delta")?),
+            false => None,
+        },
+        default_step: typed.duration("query.default-step")?,
+        label_range: typed.duration("query.metadata.default-time-range")?,
         instant_resolution: typed.duration("query.instant.default.max_source_resolution")?,
+        tenant_field: match typed.required("query.tenant-certificate-field")? {
+            "" => None,
+            "organization" => Some(SubjectField::Organization),
+            "organizationalUnit" => Some(SubjectField::OrganizationalUnit),
+            "commonName" => Some(SubjectField::CommonName),
+            other => {
+                let message = format!(
+                    "{other:?} is no field; use organization, organizationalUnit or commonName"
+                );
+                return Err(typed
+                    .error("query.tenant-certificate-field", message)
+                    .into());
+            }
+        },
         tenant_header: typed.required("query.tenant-header")?.to_ascii_lowercase(),
         default_tenant: typed.required("query.default-tenant-id")?.to_owned(),
     };
     super::warn_without_effect(typed);
     crate::runtime::run(live(settings, query))
+}
+
+/// How many queries run and may run, under the names of Thanos' dashboards.
+fn export(engine: &Arc<promql::Engine>, registry: &metrics::Registry) -> Result<()> {
+    let most = engine.options().max_concurrency;
+    let weak = Arc::downgrade(engine);
+    registry.callback(
+        metrics::Kind::Gauge,
+        "thanos_query_concurrent_gate_queries_in_flight",
+        "Number of queries that are currently in flight.",
+        move || weak.upgrade().map_or(0.0, |engine| engine.running() as f64),
+    )?;
+    let gauge = registry.gauge(
+        "thanos_query_concurrent_gate_queries_max",
+        "Number of maximum concurrent queries.",
+    )?;
+    gauge.set(i64::try_from(most).unwrap_or(i64::MAX));
+    Ok(())
+}
+
+/// Which parts of stores are looked at.
+fn selector(typed: &Typed<'_>) -> Result<Option<store::Selector>, FlagError> {
+    const FLAG: &str = "selector.relabel-config";
+    let Some(text) = content(typed, FLAG)? else {
+        return Ok(None);
+    };
+    let wrong = |e: String| typed.error(FLAG, e);
+    let list: Vec<model::relabel::Config> = wire::yaml(&text).map_err(wrong)?;
+    let rules = model::relabel::compile(&list, model::relabel::NameScheme::Utf8);
+    let rules = rules.map_err(|e| wrong(e.to_string()))?;
+    Ok(Some(Arc::new(move |labels| {
+        model::relabel::process(labels, &rules).is_some()
+    })))
+}
+
+/// What a switch says about missing parts.
+fn partial(typed: &Typed<'_>, switch: &str) -> PartialResponse {
+    match typed.switch(switch) {
+        true => PartialResponse::Warn,
+        false => PartialResponse::Abort,
+    }
 }
 
 async fn live(settings: Settings, query: Query) -> Result<ExitCode> {
@@ -138,15 +219,35 @@ async fn live(settings: Settings, query: Query) -> Result<ExitCode> {
         .context("starting the query pool")?;
     let timeout = query.engine.timeout;
     let features = query.engine.features;
+    let reports = FanOutOptions {
+        replica_labels: query.replica_labels,
+        tenant_label: query.tenant_label,
+    };
+    let reports: Arc<dyn Reports> = Arc::new(FanOut::new(
+        Arc::clone(&endpoints),
+        reports,
+        runtime.clone(),
+    ));
     let engine = promql::Engine::new(Arc::clone(&source), query.engine, Arc::new(pool));
+    let engine = Arc::new(engine);
+    export(&engine, &registry)?;
+    let engine: Arc<dyn promql::Evaluator> = engine;
     let serve = ServeOptions {
+        reports: Some(Arc::clone(&reports)),
+        query: true,
         ready: Arc::new(move || ready.get() == State::Ready),
         ..query.serve
     };
     let serve = Serve::new(Arc::clone(&source), serve, runtime, &registry)?;
-    let routes = Routes::new(serve.store()).add_service(serve.info());
+    let queries = api::QueryApi {
+        evaluator: Arc::clone(&engine),
+        max_resolution: query.instant_resolution,
+        dynamic_lookback: query.dynamic_lookback,
+        default_tenant: query.default_tenant.clone(),
+    };
+    let routes = serve.routes().add_service(queries.service());
     let mut options = outpost.options();
-    options.evaluator = Some(Arc::new(engine));
+    options.evaluator = Some(engine);
     options.source = Some(source);
     options.timeout = timeout;
     options.features = features;
@@ -154,9 +255,14 @@ async fn live(settings: Settings, query: Query) -> Result<ExitCode> {
         partial_response: query.partial_response,
         auto_downsampling: query.auto_downsampling,
         instant_resolution: query.instant_resolution,
-        default_step: 1000,
+        default_step: query.default_step,
+        label_range: query.label_range,
+        dynamic_lookback: query.dynamic_lookback,
         tenant_header: query.tenant_header,
+        tenant_field: query.tenant_field,
         default_tenant: query.default_tenant,
+        reports,
+        partial_reports: query.partial_reports,
         stores: Arc::new({
             let endpoints = Arc::clone(&endpoints);
             move || endpoints.status().into_iter().map(status).collect()

@@ -10,7 +10,7 @@ use api::client::Queriers;
 use api::ready::State;
 use bucket::{Shipper, ShipperOptions};
 use metrics::Registry;
-use model::report::RulesReport;
+use model::report::{HeadReport, Own, RuleGroupStatus, RulesReport, label_rules};
 use model::time::{WallClock, span};
 use model::{Cancel, Labels, Millis, Sink, Source};
 use promql::features::Features;
@@ -18,9 +18,8 @@ use promql::{Engine, EngineOptions, Evaluator};
 use rules::file::ReadOptions;
 use rules::notify::{Names, Notifier, NotifierOptions};
 use rules::{History, Link, Manager, Options, Update};
-use store::{Labelled, LabelledRules, Serve, ServeOptions, Sisters};
+use store::{Labelled, Serve, ServeOptions};
 use tokio::runtime::Handle;
-use wire::grpc::Routes;
 
 use crate::house::bucket::Hold;
 use crate::kingpin::{Flag, Typed};
@@ -140,10 +139,6 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             component: "rule".to_owned(),
             series_limit: typed.number("store.limits.request-series")?,
             sample_limit: typed.number("store.limits.request-samples")?,
-            sisters: Sisters {
-                rules: true,
-                ..Sisters::default()
-            },
             ..ServeOptions::default()
         },
         data_dir,
@@ -246,23 +241,31 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
         labels: rule.labels.clone(),
     });
     let external = rule.labels.clone();
-    let source = Labelled::new(local, Arc::new(move || external.clone()), runtime.clone());
+    let external: Arc<dyn Fn() -> Labels + Send + Sync> = Arc::new(move || external.clone());
+    let reports = Own {
+        rules: Some(Arc::clone(&manager) as Arc<dyn RulesReport>),
+        targets: None,
+        metadata: None,
+        exemplars: None,
+        head: Some(Arc::clone(&db) as Arc<dyn HeadReport>),
+        labels: Arc::clone(&external),
+    };
+    let source = Labelled::new(local, external, runtime.clone());
     let serve = ServeOptions {
         memory: Arc::clone(&memory.queries),
         request_memory: memory.per_query,
         ready: Arc::new(move || ready.get() == State::Ready),
+        reports: Some(Arc::new(reports)),
         ..rule.serve
     };
     let serve = Serve::new(Arc::new(source), serve, runtime, &registry)?;
-    let routes = Routes::new(serve.store())
-        .add_service(serve.info())
-        .add_service(store::rules_service(Arc::clone(&report)));
+    let routes = serve.routes();
     let mut options = outpost.options();
     options.rules = Some(report);
     options.strategies = true;
     options.alertmanagers =
         Some(Arc::clone(&notifier) as Arc<dyn model::report::AlertmanagersReport>);
-    options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);
+    options.head = Some(Arc::clone(&db) as Arc<dyn HeadReport>);
     options.lifecycle = Some(Arc::new(files::OverHttp(Arc::clone(&files))));
     let counting = tokio::spawn(crate::house::count_head(Arc::clone(&db), memory));
     let opened = {
@@ -287,6 +290,20 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
     counting.abort();
     tokio::task::spawn_blocking(move || db.close()).await??;
     ended
+}
+
+/// Rules with the external labels of the process, as others are told them.
+struct LabelledRules {
+    inner: Arc<dyn RulesReport>,
+    labels: Labels,
+}
+
+impl RulesReport for LabelledRules {
+    fn rule_groups(&self) -> Vec<RuleGroupStatus> {
+        let mut groups = self.inner.rule_groups();
+        label_rules(&mut groups, &self.labels);
+        groups
+    }
 }
 
 /// Begins to evaluate once a querier is there: before, every expression would only fail. One that

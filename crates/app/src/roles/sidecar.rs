@@ -13,7 +13,6 @@ use model::{Cancel, Millis, TimeRange};
 use store::{Labelled, Prometheus, PrometheusSource, Serve, ServeOptions};
 use tokio::runtime::Handle;
 use wire::client::{ClientOptions, HttpClient, HttpSettings};
-use wire::grpc::Routes;
 
 use crate::kingpin::{Flag, Typed};
 use crate::outpost::{Outpost, Settings, content, moment};
@@ -119,6 +118,7 @@ async fn live(settings: Settings, sidecar: Sidecar) -> Result<ExitCode> {
         let prometheus = Arc::clone(&prometheus);
         move || prometheus.labels()
     });
+    let reports = Arc::new(PrometheusSource(Arc::clone(&prometheus)));
     let source = PrometheusSource(Arc::clone(&prometheus));
     let source = Labelled::new(Arc::new(source), Arc::clone(&labels), runtime.clone());
     let min_time = sidecar.min_time;
@@ -127,10 +127,11 @@ async fn live(settings: Settings, sidecar: Sidecar) -> Result<ExitCode> {
         request_memory: outpost.memory().per_query,
         ready: Arc::new(move || ready.get() == State::Ready),
         range: Arc::new(move || TimeRange::new(min_time, Millis::MAX)),
+        reports: Some(reports),
         ..sidecar.serve
     };
     let serve = Serve::new(Arc::new(source), serve, runtime, &registry)?;
-    let routes = Routes::new(serve.store()).add_service(serve.info());
+    let routes = serve.routes();
     let up = registry.gauge(
         "thanos_sidecar_prometheus_up",
         "Boolean indicator whether the sidecar can reach its Prometheus peer.",

@@ -9,13 +9,12 @@ use api::ready::State;
 use bucket::catalog::{Strategy, relabel_filter};
 use bucket::{Catalog, CatalogOptions};
 use model::TimeRange;
-use store::{Gateway, GatewayOptions, Serve, ServeOptions};
+use store::{Gateway, GatewayOptions, Serve, ServeOptions, TierConfig};
 use tokio::runtime::Handle;
-use wire::grpc::Routes;
 
 use model::time::span;
 
-use crate::kingpin::{Flag, Typed};
+use crate::kingpin::{Flag, FlagError, Typed};
 use crate::outpost::{Outpost, Settings, content, moment};
 use crate::{flags::thanos, limits, logging};
 
@@ -66,9 +65,31 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         interval: span(typed.duration("sync-block-duration")?),
         ..CatalogOptions::default()
     };
+    let tier = |flag: &str, read: fn(&str) -> Result<TierConfig, String>| {
+        let Some(text) = content(typed, flag)? else {
+            return Ok(None);
+        };
+        let config = read(&text).map_err(|e| typed.error(flag, e))?;
+        for warning in &config.warnings {
+            tracing::warn!("--{flag}: {warning}");
+        }
+        Ok::<_, FlagError>(Some(config))
+    };
+    let index_cache = tier("index-cache.config", TierConfig::index_cache)?;
+    let caching_bucket = tier("store.caching-bucket.config", TierConfig::caching_bucket)?;
+    let memory = |tier: &Option<TierConfig>| tier.as_ref().map_or(0, TierConfig::memory);
     let gateway = GatewayOptions {
         data_dir: typed.switch("cache-index-header").then_some(data_dir),
-        cache_bytes: typed.bytes("index-cache-size")?,
+        // A configured cache in memory stands in the place of the flag's, as in Thanos.
+        cache_bytes: match memory(&index_cache) {
+            0 => typed.bytes("index-cache-size")?,
+            bytes => bytes,
+        }
+        .saturating_add(memory(&caching_bucket)),
+        touched_limit: typed.bytes("store.grpc.downloaded-bytes-limit")?,
+        header_idle: Some(span(
+            typed.duration("store.index-header-lazy-reader-idle-timeout")?,
+        )),
         ..GatewayOptions::default()
     };
     let limit = |new: &str, old: &str| -> Result<u64> {
@@ -89,18 +110,26 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         ..ServeOptions::default()
     };
     super::warn_without_effect(typed);
-    crate::runtime::run(live(settings, config, catalog, gateway, serve))
+    let tiers = (index_cache, caching_bucket);
+    crate::runtime::run(live(settings, config, catalog, gateway, tiers, serve))
 }
 
 async fn live(
     settings: Settings,
     config: bucket::Config,
     catalog: CatalogOptions,
-    gateway: GatewayOptions,
+    mut gateway: GatewayOptions,
+    (index_cache, caching_bucket): (Option<TierConfig>, Option<TierConfig>),
     serve: ServeOptions,
 ) -> Result<ExitCode> {
     let outpost = Outpost::open(settings).await?;
     let (registry, ready) = (outpost.registry.clone(), outpost.life.ready.clone());
+    let open = |tier: Option<TierConfig>, name: &str| match tier {
+        None => Ok(None),
+        Some(tier) => tier.open(name, &registry).map_err(anyhow::Error::msg),
+    };
+    gateway.index_tier = open(index_cache, "index-cache")?;
+    gateway.chunk_tier = open(caching_bucket, "caching-bucket")?;
     let bucket = bucket::open(&config, &registry)?;
     let catalog = Arc::new(Catalog::new(bucket, catalog, &registry)?);
     let gateway = Gateway::new(Arc::clone(&catalog), gateway, Handle::current(), &registry)?;
@@ -112,7 +141,7 @@ async fn live(
         ..serve
     };
     let serve = Serve::new(Arc::new(gateway), serve, Handle::current(), &registry)?;
-    let routes = Routes::new(serve.store()).add_service(serve.info());
+    let routes = serve.routes();
     let options = outpost.options();
     let stop = outpost.stop.clone();
     let opened = async move {

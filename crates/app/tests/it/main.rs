@@ -4,4 +4,5 @@
 
 mod flags;
 mod map;
+mod thanos_flags;
 mod wiring;

@@ -233,3 +233,45 @@ async fn compacted_blocks_on_demand() {
     assert!(ship.holds(compacted));
     assert_eq!(ship.sync().await.unwrap().uploaded, [compacted]);
 }
+
+#[tokio::test]
+async fn a_compacted_block_over_shipped_ones_stays_here() {
+    let (server, bucket) = kit::s3();
+    let dir = tempfile::tempdir().unwrap();
+    let first = block(dir.path(), 1, 1, 100);
+    shipper(&bucket, dir.path()).sync().await.unwrap();
+    // The same two hours once more, compacted, and two hours that the bucket does not have.
+    let mut meta = Meta::read(&dir.path().join(first.to_string())).unwrap();
+    meta.ulid = Ulid::from_parts(meta.ulid.timestamp_ms() + 1, 99);
+    meta.compaction.level = 2;
+    let over = meta.ulid;
+    kit::write_block(
+        &dir.path().join(over.to_string()),
+        meta,
+        &[("a_metric", 100)],
+    );
+    let beside = block(dir.path(), 2, 3, 100);
+    let options = ShipperOptions {
+        upload_compacted: true,
+        ..ShipperOptions::new(dir.path(), labels())
+    };
+    let ship = Shipper::new(Arc::clone(&bucket), options, &metrics::Registry::new()).unwrap();
+    let report = ship.sync().await.unwrap();
+    assert_eq!(report.uploaded, [beside]);
+    assert_eq!(report.failed.len(), 1, "{report:?}");
+    assert!(
+        report.failed[0].1.contains(&first.to_string()),
+        "{report:?}"
+    );
+    assert!(server.get(&format!("{over}/meta.json")).is_none());
+    // Others' blocks do not matter.
+    let labels = Labels::from_pairs([("cluster", "other")]);
+    let options = ShipperOptions {
+        upload_compacted: true,
+        state_file: "other.json".to_owned(),
+        ..ShipperOptions::new(dir.path(), labels)
+    };
+    let ship = Shipper::new(bucket, options, &metrics::Registry::new()).unwrap();
+    let report = ship.sync().await.unwrap();
+    assert_eq!(report.uploaded, [over], "{report:?}");
+}

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod remote;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;

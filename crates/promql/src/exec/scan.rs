@@ -52,6 +52,8 @@ pub(crate) struct Scan {
     pub(crate) window: Window,
     /// Samples that matter.
     pub(crate) reach: TimeRange,
+    /// The column of downsampled data that is read.
+    pub(crate) column: Aggregate,
     pub(crate) function: Function,
     /// Of histograms, only counts and sums matter.
     pub(crate) no_buckets: bool,
@@ -290,7 +292,7 @@ impl Scan {
         Ok(ReadyScan {
             want: Want {
                 range: self.reach,
-                aggregate: Aggregate::Raw,
+                aggregate: self.column,
                 dedup: Dedup::Penalty { counter },
             },
             part: self.part,

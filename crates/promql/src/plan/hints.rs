@@ -15,6 +15,8 @@ pub(crate) struct Around {
     pub(crate) grouping: Option<(bool, Vec<Str>)>,
     /// The labels that matter.
     pub(crate) projection: Projection,
+    /// Whether something changes values before `func` eats them.
+    pub(crate) changed: bool,
 }
 
 impl Around {
@@ -25,6 +27,7 @@ impl Around {
             func: Some(op.as_str().into()),
             grouping: Some((!grouping.without, grouping.labels.clone())),
             projection: Projection::All,
+            changed: false,
         };
         let reduces = matches!(
             op,
@@ -50,11 +53,20 @@ impl Around {
         around
     }
 
+    /// What eats the samples of an input as they are.
+    pub(crate) fn eater(&self) -> Option<&str> {
+        self.func.as_deref().filter(|_| !self.changed)
+    }
+
     /// What of it reaches the input of `node`.
     pub(crate) fn below(&self, node: &Node) -> Self {
         match node {
             Node::Map(_, Map::LabelReplace(_) | Map::LabelJoin(_)) => Around::default(),
-            Node::Map(..) | Node::Invariant(_) => self.clone(),
+            Node::Map(..) => Around {
+                changed: true,
+                ..self.clone()
+            },
+            Node::Invariant(_) => self.clone(),
             _ => Around::default(),
         }
     }

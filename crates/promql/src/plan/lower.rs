@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use model::source::Aggregate as Column;
-use model::{Hints, METRIC_NAME, MatchOp, Order, Projection, Select, TimeRange};
+use model::{Hints, METRIC_NAME, MatchOp, Millis, Order, Projection, Select, TimeRange};
 
 use super::hints::Around;
-use super::{Map, Node, Over, Scalar, Selector, Subquery, shared};
+use super::{Map, Node, Over, Scalar, Selector, Subquery, downsampled, shared};
 use crate::annotations::Annotations;
 use crate::arith::changes_schema;
 use crate::ast::{AggregateOp, BinaryOp, Cardinality, Matching, Span};
@@ -40,6 +40,8 @@ pub(crate) struct Lowering {
     /// The part that the present node belongs to.
     part: usize,
     delayed_names: bool,
+    /// The coarsest downsampled resolution that will do, ms.
+    max_resolution: Millis,
     /// Whether the present part is a range: it ends at another time than it starts, even if there
     /// is a single step between.
     ranged: bool,
@@ -52,8 +54,13 @@ const LEVELS: usize = 12;
 
 impl Lowering {
     /// For a plan whose whole is evaluated on `grid`, which starts and ends at the same time unless
-    /// it is `ranged`.
-    pub(crate) fn new(delayed_names: bool, grid: Grid, ranged: bool) -> Self {
+    /// it is `ranged`. Data may be downsampled to `max_resolution` ms.
+    pub(crate) fn new(
+        delayed_names: bool,
+        max_resolution: Millis,
+        grid: Grid,
+        ranged: bool,
+    ) -> Self {
         let within = Within::Root;
         Self {
             questions: Vec::new(),
@@ -61,6 +68,7 @@ impl Lowering {
             parts: vec![Part { grid, within }],
             part: 0,
             delayed_names,
+            max_resolution,
             ranged,
             depth: 0,
         }
@@ -73,18 +81,33 @@ impl Lowering {
             .fold(TimeRange::EMPTY, |all, q| all.union(q.select.range))
     }
 
-    /// Asks for a selector's series; the answer is the question's number and the reach.
+    /// Asks for a selector's series, whose samples `kernel` eats (none: they are shown); the answer is
+    /// the question's number and the reach.
     pub(crate) fn ask(
         &mut self,
         selector: &Selector,
         grid: &Grid,
-        range_hint: bool,
+        kernel: Option<Kernel>,
         around: &Around,
     ) -> (usize, TimeRange) {
+        let range_hint =
+            kernel.is_none_or(|kernel| matches!(kernel, Kernel::Range(_) | Kernel::Extended(..)));
         let reach = selector.window().reach(grid);
         let mut select = Select::new(selector.matchers.clone(), reach);
         select.order = Order::Any;
-        select.aggregates = Column::Raw as u8;
+        let column = kernel.map_or(Column::Raw, |k| downsampled::column(k, around.eater()));
+        if self.max_resolution > 0 {
+            select.max_resolution = match kernel {
+                Some(kernel) => {
+                    downsampled::resolution(kernel, selector.range, self.max_resolution)
+                }
+                None => self.max_resolution,
+            };
+        }
+        select.aggregates = match select.max_resolution {
+            0 => Column::Raw as u8,
+            _ => downsampled::bits(column),
+        };
         select.hints = Hints {
             func: around.func.clone(),
             range: if range_hint { selector.range } else { 0 },
@@ -311,13 +334,19 @@ impl Lowering {
         grid: Grid,
         around: &Around,
     ) -> Pipe {
-        let range = matches!(function.kernel, Kernel::Range(_) | Kernel::Extended(..));
-        let (question, reach) = self.ask(selector, &grid, range, around);
+        let (question, reach) = self.ask(selector, &grid, Some(function.kernel), around);
+        let mut function = function;
+        let column = match self.max_resolution {
+            0 => Column::Raw,
+            _ => downsampled::column(function.kernel, around.eater()),
+        };
+        function.kernel = downsampled::kernel(function.kernel, column);
         let scan = Scan {
             question,
             text: selector.to_string(),
             window: selector.window(),
             reach,
+            column,
             function,
             no_buckets: selector.no_buckets,
             part: self.part,

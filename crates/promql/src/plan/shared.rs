@@ -11,11 +11,13 @@ pub(crate) fn ask(questions: &mut Vec<Question>, select: Select) -> usize {
         let asked = &mut question.select;
         if asked.matchers != select.matchers
             || asked.order != select.order
+            || asked.max_resolution != select.max_resolution
             || !asked.range.overlaps(select.range)
         {
             continue;
         }
         asked.range = asked.range.union(select.range);
+        asked.aggregates |= select.aggregates;
         let (a, b) = (&mut asked.hints, select.hints);
         if a.func != b.func || a.range != b.range {
             a.func = None;

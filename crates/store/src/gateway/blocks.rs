@@ -30,6 +30,8 @@ pub(super) struct Part {
     pub external: Labels,
     /// The matchers that its series have to satisfy.
     pub matchers: Arc<[Matcher]>,
+    /// The part of the question's range that it answers for.
+    pub range: TimeRange,
 }
 
 /// What all blocks of a query are asked.
@@ -39,6 +41,8 @@ pub(super) struct Ask {
     pub without: Vec<Str>,
     pub shard: Option<Shard>,
     pub skip_chunks: bool,
+    /// Which columns of downsampled chunks are wanted (bits of `Aggregate`).
+    pub aggregates: u8,
     /// At most so many series; 0 means all.
     pub limit: usize,
     /// Bytes of chunks in one batch, about.
@@ -109,7 +113,7 @@ impl Run<'_> {
         let reader = self
             .query
             .series_reader(self.part, &header, self.ask, resolved.rest);
-        let chunks = ChunkReader::new(block.ulid(), &block.meta);
+        let chunks = ChunkReader::new(block.ulid(), &block.meta, self.ask.aggregates);
         if in_order {
             return self.in_order(reader, chunks, &resolved.ids).await;
         }
@@ -225,7 +229,7 @@ impl Query {
             guess: SeriesReader::guess(header, meta.stats.num_series, longest),
             header: Arc::clone(header),
             wanted: Arc::new(Wanted {
-                range: ask.range,
+                range: ask.range.intersect(part.range),
                 rest,
                 external: part.external.clone(),
                 without: ask.without.clone(),

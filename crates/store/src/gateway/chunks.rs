@@ -5,10 +5,12 @@ use std::ops::Range;
 
 use block::BlockError;
 use block::chunks::{self, Frame, MAX_FRAME};
+use chunk::aggregate;
 use model::source::Aggregate;
-use model::{ChunkRef, SeriesBatch, SourceError, Statistics};
+use model::{ChunkRef, Encoding, SeriesBatch, SourceError, Statistics};
 use ulid::Ulid;
 
+use super::Item;
 use super::cache::File;
 use super::entries::{ChunkAt, Entries};
 use super::fetch::{Fetched, Query};
@@ -25,11 +27,13 @@ pub(super) struct ChunkReader {
     pub ulid: Ulid,
     /// First read of a chunk whose length is not known, bytes.
     pub guess: u64,
+    /// Which columns of downsampled chunks are wanted.
+    aggregates: u8,
 }
 
 impl ChunkReader {
     /// A first read that is nearly always enough.
-    pub(super) fn new(ulid: Ulid, meta: &block::Meta) -> Self {
+    pub(super) fn new(ulid: Ulid, meta: &block::Meta, aggregates: u8) -> Self {
         let thanos = meta.thanos.as_ref();
         let longest = thanos.map_or(0, |t| t.index_stats.chunk_max_size);
         let files = thanos.into_iter().flat_map(|t| &t.files);
@@ -50,7 +54,11 @@ impl ChunkReader {
             0 => guess,
             n => guess.min(n + MAX_FRAME),
         };
-        Self { ulid, guess }
+        Self {
+            ulid,
+            guess,
+            aggregates,
+        }
     }
 
     /// How many bytes a chunk will take, about.
@@ -91,7 +99,9 @@ impl ChunkReader {
             keyed.removed.extend_from_slice(entries.removed(i));
             keyed.removed_ends.push(keyed.removed.len() as u32);
             let count = entries.chunks(i).len();
-            batch.chunks.extend(placed.by_ref().take(count));
+            for chunk in placed.by_ref().take(count) {
+                self.columns(chunk, batch)?;
+            }
             batch.finish_series();
         }
         if keyed.removed.is_empty() {
@@ -104,6 +114,34 @@ impl ChunkReader {
         let statistics = &query.scope.statistics;
         Statistics::add(&statistics.series, batch.series.len() as u64);
         Ok(keyed)
+    }
+
+    /// Adds a chunk to the series: a downsampled one as those of its columns that are wanted.
+    fn columns(&self, chunk: ChunkRef, batch: &mut SeriesBatch) -> Result<(), SourceError> {
+        if chunk.encoding != Encoding::AGGREGATE {
+            batch.chunks.push(chunk);
+            return Ok(());
+        }
+        let (start, len) = (chunk.offset as usize, chunk.len as usize);
+        let buffer = batch.buffers.get(chunk.buffer as usize);
+        let bytes = buffer.and_then(|b| b.get(start..start.checked_add(len)?));
+        for part in aggregate::parts(bytes.unwrap_or_default()) {
+            let part = part.map_err(|e| {
+                let what = format!("block {}: a downsampled chunk: {e}", self.ulid);
+                SourceError::from(BlockError::Corrupt(what.into()))
+            })?;
+            if self.aggregates & part.aggregate as u8 != 0 {
+                batch.chunks.push(ChunkRef {
+                    encoding: part.encoding,
+                    aggregate: part.aggregate,
+                    // Both lie within the chunk, whose bounds are `u32`s.
+                    offset: chunk.offset + part.range.start as u32,
+                    len: part.range.len() as u32,
+                    ..chunk
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Fetches all these chunks; their buffers go into the batch.
@@ -133,7 +171,7 @@ impl ChunkReader {
                 let spans: Vec<Range<u64>> = list.iter().map(|&(at, i)| at..at + lens[i]).collect();
                 async move {
                     let file = File::Chunks(self.ulid, segment);
-                    let fetched = query.fetch(file, &spans).await?;
+                    let fetched = query.fetch(file, Item::Chunks, &spans).await?;
                     Ok::<_, SourceError>((list, fetched))
                 }
             });

@@ -12,6 +12,7 @@ use model::source::Shard;
 use model::{Labels, Matcher, Millis, Reservation, SourceError, Str, Symbol, Symbols, TimeRange};
 use ulid::Ulid;
 
+use super::Item;
 use super::cache::File;
 use super::fetch::{Fetched, Query};
 use super::header::Header;
@@ -207,7 +208,9 @@ impl SeriesReader {
             let what = format!("block {}: series {id} lies outside the index", self.ulid);
             return Err(BlockError::Corrupt(what).into());
         }
-        let fetched = query.fetch(File::Index(self.ulid), &spans).await?;
+        let fetched = query
+            .fetch(File::Index(self.ulid), Item::Series, &spans)
+            .await?;
         let mut all = Bodies {
             first: fetched,
             again: Vec::new(),
@@ -222,7 +225,9 @@ impl SeriesReader {
                 .iter()
                 .map(|&(i, need)| self.span(ids[i], need as u64))
                 .collect();
-            let fetched = query.fetch(File::Index(self.ulid), &spans).await?;
+            let fetched = query
+                .fetch(File::Index(self.ulid), Item::Series, &spans)
+                .await?;
             let places = short.iter().map(|&(i, _)| i).collect();
             all.again.push((places, fetched));
             short = all.short_of_last()?;

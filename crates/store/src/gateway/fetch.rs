@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -9,13 +11,61 @@ use model::{Kind, Reservation, Scope, SourceError, Statistics, Stopped};
 
 use super::cache::File;
 use super::ranges::{self, Fetch};
-use super::{Inner, unavailable};
+use super::{Inner, Item, unavailable};
 
 /// A query at the gateway.
 #[derive(Clone)]
 pub(super) struct Query {
     pub inner: Arc<Inner>,
     pub scope: Arc<Scope>,
+    pub work: Arc<Work>,
+}
+
+/// What a question took so far; told when it ends.
+pub(super) struct Work {
+    inner: Arc<Inner>,
+    begun: Instant,
+    /// By what is in them.
+    touched: [AtomicU64; 3],
+    fetched: [AtomicU64; 3],
+}
+
+impl Work {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self {
+            inner,
+            begun: Instant::now(),
+            touched: Default::default(),
+            fetched: Default::default(),
+        }
+    }
+
+    /// So many bytes are of use, wherever they come from.
+    fn touch(&self, item: Item, bytes: u64) -> Result<(), SourceError> {
+        self.touched[item as usize].fetch_add(bytes, Ordering::Relaxed);
+        let limit = self.inner.options.touched_limit;
+        let all: u64 = self.touched.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+        if limit > 0 && all > limit {
+            let message = format!(
+                "exceeded bytes limit: limit {limit} violated (got {all}); see --store.grpc.downloaded-bytes-limit"
+            );
+            return Err(SourceError::new(Kind::Limit, message));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let meters = &self.inner.meters;
+        for (i, bytes) in self.touched.iter().enumerate() {
+            meters.touched[i].observe(bytes.load(Ordering::Relaxed) as f64);
+        }
+        for (i, bytes) in self.fetched.iter().enumerate() {
+            meters.fetched[i].observe(bytes.load(Ordering::Relaxed) as f64);
+        }
+        meters.all_seconds.observe_duration(self.begun.elapsed());
+    }
 }
 
 /// The bytes of wanted ranges.
@@ -47,6 +97,26 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// Bytes that share a reservation.
+struct Shared {
+    bytes: Bytes,
+    _reservation: Arc<Reservation>,
+}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Bytes that hold a reservation together with others.
+pub(super) fn shared(bytes: Bytes, reservation: Arc<Reservation>) -> Bytes {
+    Bytes::from_owner(Shared {
+        bytes,
+        _reservation: reservation,
+    })
 }
 
 impl Query {
@@ -85,8 +155,13 @@ impl Query {
     pub(super) async fn fetch(
         &self,
         file: File,
+        item: Item,
         wanted: &[Range<u64>],
     ) -> Result<Fetched, SourceError> {
+        self.work
+            .touch(item, wanted.iter().map(|r| r.end - r.start).sum())?;
+        let (requests, hits) = &self.inner.meters.items[item as usize];
+        requests.add(wanted.len() as u64);
         let cache = &self.inner.cache;
         let mut fetched = Fetched {
             buffers: Vec::new(),
@@ -98,6 +173,7 @@ impl Query {
             match cache.get(file, range) {
                 Some(bytes) => {
                     self.inner.meters.hits.inc();
+                    hits.inc();
                     fetched.places[i] = (fetched.buffers.len() as u32, 0);
                     fetched.buffers.push(self.hold(bytes)?);
                 }
@@ -110,9 +186,26 @@ impl Query {
         if missing.is_empty() {
             return Ok(fetched);
         }
+        if let Some(tier) = self.inner.tier(file) {
+            // The memory remembers what was put together, so that it is put together once.
+            for ((i, range), bytes) in missing_at
+                .iter()
+                .zip(&missing)
+                .zip(self.paged(tier, file, item, &missing).await?)
+            {
+                if bytes.is_empty() {
+                    let what = format!("{}: nothing at {range:?}", file.key());
+                    return Err(SourceError::new(Kind::Corrupt, what));
+                }
+                cache.put(file, range.start, bytes.clone());
+                fetched.places[*i] = (fetched.buffers.len() as u32, 0);
+                fetched.buffers.push(bytes);
+            }
+            return Ok(fetched);
+        }
         self.inner.meters.misses.add(missing.len() as u64);
         let plan = ranges::plan(&missing);
-        let bodies = try_join_all(plan.iter().map(|part| self.one(file, part)));
+        let bodies = try_join_all(plan.iter().map(|part| self.one(file, item, part)));
         let bodies = self.wait(bodies).await?;
         for (part, bytes) in plan.iter().zip(bodies) {
             let buffer = fetched.buffers.len() as u32;
@@ -125,27 +218,40 @@ impl Query {
         Ok(fetched)
     }
 
-    async fn one(&self, file: File, part: &Fetch) -> Result<Bytes, SourceError> {
+    async fn one(&self, file: File, item: Item, part: &Fetch) -> Result<Bytes, SourceError> {
         let len = part.range.end - part.range.start;
         // Set aside before it is asked for: what comes is at most that long.
         let reservation = self.scope.budget.reserve("ranges of blocks", len)?;
+        let bytes = self.body(file, item, part.range.clone()).await?;
+        self.inner.cache.put(file, part.range.start, bytes.clone());
+        Ok(Bytes::from_owner(Held {
+            bytes,
+            _reservation: reservation,
+        }))
+    }
+
+    /// One request to the bucket.
+    pub(super) async fn body(
+        &self,
+        file: File,
+        item: Item,
+        range: Range<u64>,
+    ) -> Result<Bytes, SourceError> {
+        let len = range.end - range.start;
         let inner = &self.inner;
         let _permit = inner.requests.acquire().await;
         let key = file.key();
-        let bytes = inner.catalog.bucket().get_range(&key, part.range.clone());
+        let bytes = inner.catalog.bucket().get_range(&key, range);
         let bytes = bytes.await.map_err(unavailable)?;
         if bytes.is_empty() || bytes.len() as u64 > len {
             let what = format!("{key}: {} bytes where {len} were asked for", bytes.len());
             return Err(SourceError::new(Kind::Corrupt, what));
         }
         Statistics::add(&self.scope.statistics.bytes, bytes.len() as u64);
+        self.work.fetched[item as usize].fetch_add(bytes.len() as u64, Ordering::Relaxed);
         inner.meters.fetched_bytes.add(bytes.len() as u64);
         inner.meters.fetches.inc();
-        inner.cache.put(file, part.range.start, bytes.clone());
-        Ok(Bytes::from_owner(Held {
-            bytes,
-            _reservation: reservation,
-        }))
+        Ok(bytes)
     }
 
     fn hold(&self, bytes: Bytes) -> Result<Bytes, SourceError> {

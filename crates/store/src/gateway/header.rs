@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use block::index::{HEADER_LEN, PostingsTable, SymbolTable, Toc, Version};
 use block::{BlockError, disk, read_at};
@@ -153,6 +154,7 @@ pub(super) struct Headers {
     slots: Mutex<HashMap<Ulid, Arc<Slot>>>,
     held: AtomicU64,
     clock: AtomicU64,
+    since: Instant,
     pub(super) loads: AtomicU64,
     pub(super) builds: AtomicU64,
     pub(super) failures: AtomicU64,
@@ -165,6 +167,8 @@ struct Slot {
     turn: tokio::sync::Mutex<()>,
     header: Mutex<Option<Arc<Header>>>,
     used: AtomicU64,
+    /// When it was used last, ms since `Headers::since`.
+    used_at: AtomicU64,
 }
 
 impl Headers {
@@ -176,6 +180,7 @@ impl Headers {
             slots: Mutex::default(),
             held: AtomicU64::new(0),
             clock: AtomicU64::new(0),
+            since: Instant::now(),
             loads: AtomicU64::new(0),
             builds: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -196,6 +201,7 @@ impl Headers {
         let slot = Arc::clone(self.slots.lock().entry(block.ulid()).or_default());
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         slot.used.store(now, Ordering::Relaxed);
+        slot.used_at.store(self.elapsed(), Ordering::Relaxed);
         if let Some(header) = slot.header.lock().clone() {
             return Ok(header);
         }
@@ -213,6 +219,21 @@ impl Headers {
         self.held.fetch_add(header.size(), Ordering::Relaxed);
         self.shrink(block.ulid());
         Ok(header)
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Lets go of headers that were not used for so long.
+    pub(super) fn let_go_idle(&self, idle: Duration) {
+        let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        let now = self.elapsed();
+        for slot in self.slots.lock().values() {
+            if now.saturating_sub(slot.used_at.load(Ordering::Relaxed)) >= idle {
+                self.release(slot);
+            }
+        }
     }
 
     /// Lets go of headers that were not used for the longest time, until the rest fits.

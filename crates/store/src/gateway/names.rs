@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use model::{Answer, LabelSelect, SourceError, Str, TimeRange};
+use model::{Answer, LabelSelect, Millis, SourceError, Str, TimeRange};
 
 use super::GatewayView;
 use super::blocks::{Ask, Part};
@@ -30,7 +30,7 @@ impl GatewayView {
         question: Question,
         select: LabelSelect,
     ) -> model::BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>> {
-        let (parts, warnings) = match self.parts(select.range, &select.matchers) {
+        let (parts, warnings) = match self.parts(select.range, &select.matchers, Millis::MAX) {
             Ok(parts) => parts,
             Err(e) => return Box::pin(std::future::ready(Err(e))),
         };
@@ -182,6 +182,7 @@ impl Ask {
             without: Vec::new(),
             shard: None,
             skip_chunks: true,
+            aggregates: 0,
             limit: 0,
             window: 1 << 20,
         }

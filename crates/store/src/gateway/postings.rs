@@ -11,6 +11,7 @@ use bytes::Bytes;
 use model::{Matcher, SourceError};
 use ulid::Ulid;
 
+use super::Item;
 use super::cache::File;
 use super::fetch::Query;
 use super::header::Header;
@@ -176,7 +177,9 @@ impl Query {
         // A second round only where the table did not know how long a list is.
         for _ in 0..2 {
             let ranges: Vec<Range<u64>> = wanted.iter().map(|(_, r)| r.clone()).collect();
-            let fetched = self.fetch(File::Index(ulid), &ranges).await?;
+            let fetched = self
+                .fetch(File::Index(ulid), Item::Postings, &ranges)
+                .await?;
             let mut longer = Vec::new();
             for (i, (offset, _)) in wanted.iter().enumerate() {
                 let (buffer, at) = fetched.places[i];

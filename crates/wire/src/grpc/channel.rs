@@ -15,6 +15,7 @@ use tonic::transport::Endpoint;
 use tower::Service;
 
 use super::BoxError;
+use super::observe::Meters;
 use super::snappy::{self, Reframed};
 use crate::client::{ClientError, TlsSettings, client_tls};
 
@@ -33,6 +34,7 @@ pub struct ChannelSettings {
 pub struct Channel {
     inner: tonic::transport::Channel,
     snappy: bool,
+    meters: Option<Meters>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -76,7 +78,14 @@ impl Channel {
         Ok(Self {
             inner: endpoint.connect_with_connector_lazy(connector),
             snappy: settings.snappy,
+            meters: None,
         })
+    }
+
+    /// The same channel, its calls counted.
+    pub fn counted(mut self, meters: &Meters) -> Self {
+        self.meters = Some(meters.clone());
+        self
     }
 }
 
@@ -116,9 +125,14 @@ impl Service<Request<tonic::body::Body>> for Channel {
         } else {
             snappy::accept(request.headers_mut());
         }
+        let path = request.uri().path().to_owned();
         let answer = self.inner.call(request);
+        let meters = self.meters.clone();
         Box::pin(async move {
-            let mut response = answer.await?;
+            let mut response = match meters {
+                Some(meters) => meters.client(path, answer).await?,
+                None => answer.await?,
+            };
             let packed = snappy::take(response.headers_mut());
             Ok(match packed {
                 true => response.map(|body| snappy::boxed(Reframed::decompress(body, true))),

@@ -14,15 +14,70 @@ use tower::{Layer, Service};
 use super::BoxError;
 use super::snappy::{self, Reframed};
 
-/// The instruments of a server, under the names that Thanos' dashboards read.
+/// The instruments of a server or of the clients of a process, under the names that Thanos' dashboards
+/// read.
 #[derive(Clone)]
-pub(super) struct Meters {
+pub struct Meters {
     started: Family<Counter, 3>,
     handled: Family<Counter, 4>,
     seconds: Family<Histogram, 3>,
 }
 
 impl Meters {
+    /// Those of the channels of a process.
+    pub fn of_clients(registry: &Registry) -> Result<Self, metrics::Error> {
+        let labels = ["grpc_method", "grpc_service", "grpc_type"];
+        Ok(Self {
+            started: registry.counters(
+                "grpc_client_started_total",
+                "Total number of RPCs started on the client.",
+                labels,
+            )?,
+            handled: registry.counters(
+                "grpc_client_handled_total",
+                "Total number of RPCs completed by the client, regardless of success or failure.",
+                ["grpc_code", "grpc_method", "grpc_service", "grpc_type"],
+            )?,
+            seconds: registry.histograms(
+                "grpc_client_handling_seconds",
+                "Histogram of response latency (seconds) of the gRPC until it is finished by the application.",
+                labels,
+                &[0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0],
+            )?,
+        })
+    }
+
+    /// A call to `path` begins.
+    fn begin(&self, path: &str) -> Call {
+        let names = names(path);
+        self.started.with(&[names.1, names.0, names.2]).inc();
+        Call {
+            meters: self.clone(),
+            names,
+            start: Instant::now(),
+            code: None,
+        }
+    }
+
+    /// Counts a call that another one makes; `answer` is what it waits for.
+    pub(super) async fn client<E>(
+        &self,
+        path: String,
+        answer: impl Future<Output = Result<Response<tonic::body::Body>, E>>,
+    ) -> Result<Response<tonic::body::Body>, E> {
+        let mut call = self.begin(&path);
+        match answer.await {
+            Ok(response) => {
+                call.ends(response.headers());
+                Ok(response.map(|body| tonic::body::Body::new(Counted { body, call })))
+            }
+            Err(e) => {
+                call.code = Some("Unavailable");
+                Err(e)
+            }
+        }
+    }
+
     pub(super) fn new(registry: &Registry) -> Result<Self, metrics::Error> {
         let labels = ["grpc_method", "grpc_service", "grpc_type"];
         Ok(Self {
@@ -189,14 +244,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<tonic::body::Body>) -> Self::Future {
-        let names = names(request.uri().path());
-        self.meters.started.with(&[names.1, names.0, names.2]).inc();
-        let mut call = Call {
-            meters: self.meters.clone(),
-            names,
-            start: Instant::now(),
-            code: None,
-        };
+        let mut call = self.meters.begin(request.uri().path());
         // As Go's server does it: who sends snappy gets snappy.
         let packed = snappy::take(request.headers_mut());
         let request = match packed {

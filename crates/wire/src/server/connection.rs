@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::observe::HttpMetrics;
+use super::san::ClientCertificate;
 use super::web_config::Watched;
 
 /// What all connections of a server share.
@@ -102,12 +103,17 @@ async fn serve(
     let web = shell.web.as_ref().map(|w| w.current());
     let http2 = web.as_ref().is_none_or(|w| w.http2());
     let result = match web.as_ref().and_then(|w| w.tls()) {
-        None => talk(stream, peer, &shell, watcher, http2).await,
+        None => talk(stream, (peer, None), &shell, watcher, http2).await,
         Some(config) => {
             let acceptor = tokio_rustls::TlsAcceptor::from(config);
             let limit = HANDSHAKE_TIMEOUT.min(shell.read_timeout);
             match tokio::time::timeout(limit, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => talk(stream, peer, &shell, watcher, http2).await,
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates();
+                    let shown = shown.and_then(<[_]>::first);
+                    let shown = shown.map(|c| ClientCertificate(c.to_vec().into()));
+                    talk(stream, (peer, shown), &shell, watcher, http2).await
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%peer, %error, "TLS handshake failed");
                     return;
@@ -127,7 +133,7 @@ async fn serve(
 
 async fn talk<S>(
     stream: S,
-    peer: std::net::SocketAddr,
+    (peer, certificate): (std::net::SocketAddr, Option<ClientCertificate>),
     shell: &Arc<Shell>,
     watcher: Watcher,
     http2: bool,
@@ -153,6 +159,7 @@ where
         hyper::service::service_fn(move |request: Request<Incoming>| {
             let app = shell.app.read().clone();
             let timeout = shell.read_timeout;
+            let certificate = certificate.clone();
             async move {
                 let mut request = request.map(|body| {
                     if body.is_end_stream() {
@@ -164,6 +171,9 @@ where
                     })
                 });
                 request.extensions_mut().insert(ConnectInfo(peer));
+                if let Some(certificate) = certificate {
+                    request.extensions_mut().insert(certificate);
+                }
                 app.oneshot(request).await
             }
         })

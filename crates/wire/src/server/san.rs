@@ -1,15 +1,19 @@
-//! The subject alternative names of a certificate, for `client_allowed_sans`.
+//! The subject alternative names of a certificate, for `client_allowed_sans`, and its subject, for
+//! tenants.
 //!
 //! Only as much DER (X.690) and X.509 (RFC 5280, 4.1 and 4.2.1.6) as that needs:
 //!
 //! ```text
 //! Certificate ::= SEQUENCE { TBSCertificate, ... }
-//! TBSCertificate ::= SEQUENCE { ..., [3] { SEQUENCE OF Extension } }
+//! TBSCertificate ::= SEQUENCE { [0] version optional, serial, signature, issuer, validity, subject, ...,
+//!     [3] { SEQUENCE OF Extension } }
+//! subject ::= SEQUENCE OF SET OF SEQUENCE { OBJECT IDENTIFIER, string }
 //! Extension ::= SEQUENCE { OBJECT IDENTIFIER, BOOLEAN optional, OCTET STRING }
 //! the string of 2.5.29.17 holds: SEQUENCE OF [1] e-mail | [2] DNS | [6] URI | [7] IP address
 //! ```
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
@@ -36,6 +40,49 @@ fn name((tag, value): (u8, &[u8])) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A part of a certificate's subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectField {
+    /// `O`
+    Organization,
+    /// `OU`
+    OrganizationalUnit,
+    /// `CN`
+    CommonName,
+}
+
+/// The certificate that a client showed, DER; requests have it among their extensions.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate(pub(super) Arc<[u8]>);
+
+impl ClientCertificate {
+    /// The first value of a part of the subject.
+    pub fn subject(&self, field: SubjectField) -> Option<String> {
+        subject(&self.0, field)
+    }
+}
+
+fn subject(certificate: &[u8], field: SubjectField) -> Option<String> {
+    const VERSION: u8 = 0xa0;
+    const SET: u8 = 0x31;
+    let wanted = match field {
+        SubjectField::Organization => [0x55, 0x04, 0x0a],
+        SubjectField::OrganizationalUnit => [0x55, 0x04, 0x0b],
+        SubjectField::CommonName => [0x55, 0x04, 0x03],
+    };
+    let signed = expect(expect(certificate, SEQUENCE)?, SEQUENCE)?;
+    let mut parts = items(signed).filter(|(tag, _)| *tag != VERSION);
+    // After serial, signature, issuer and validity.
+    let (_, subject) = parts.nth(4)?;
+    let sets = items(subject).filter(|(tag, _)| *tag == SET);
+    sets.flat_map(|(_, set)| items(set)).find_map(|(_, pair)| {
+        let mut pair = items(pair);
+        let (_, name) = pair.next()?;
+        let (_, value) = pair.next()?;
+        (name == wanted).then(|| String::from_utf8_lossy(value).into_owned())
+    })
 }
 
 /// The content of the list of alternative names.
@@ -87,6 +134,26 @@ fn item(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn parts_of_a_subject() {
+        use rcgen::{CertificateParams, DnType, KeyPair};
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::OrganizationName, "team-a");
+        name.push(DnType::OrganizationalUnitName, "müller");
+        name.push(DnType::CommonName, "client");
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let shown = super::ClientCertificate(certificate.der().to_vec().into());
+        use super::SubjectField::*;
+        assert_eq!(shown.subject(Organization).as_deref(), Some("team-a"));
+        assert_eq!(shown.subject(OrganizationalUnit).as_deref(), Some("müller"));
+        assert_eq!(shown.subject(CommonName).as_deref(), Some("client"));
+        let der = certificate.der();
+        for end in 0..der.len() {
+            super::subject(&der[..end], CommonName); // no panic
+        }
+    }
+
     #[test]
     fn all_kinds_of_names() {
         use rcgen::{CertificateParams, KeyPair, SanType};

@@ -20,7 +20,15 @@ pub(super) struct Reloader {
     rules: Vec<PathBuf>,
     watch: Duration,
     retry: Duration,
-    url: String,
+    means: Means,
+}
+
+/// How Prometheus is told.
+enum Means {
+    /// A POST to this URL.
+    Http(String),
+    /// A signal to the process of this name.
+    Signal(String),
 }
 
 /// How often files are looked at: a look costs little, and a change should not wait for long.
@@ -40,6 +48,14 @@ impl Reloader {
             path("reloader.config-file"),
             path("reloader.config-envsubst-file"),
         );
+        let means = match typed.required("reloader.method")? {
+            "http" | "" => Means::Http(format!("{url}/-/reload")),
+            "signal" => Means::Signal(typed.required("reloader.process-name")?.to_owned()),
+            other => {
+                let message = format!("{other:?} is no method; use http or signal");
+                return Err(typed.error("reloader.method", message));
+            }
+        };
         Ok(Self {
             config,
             output,
@@ -49,7 +65,7 @@ impl Reloader {
                 .collect(),
             watch: span(typed.duration("reloader.watch-interval")?),
             retry: span(typed.duration("reloader.retry-interval")?),
-            url: format!("{url}/-/reload"),
+            means,
         })
     }
 
@@ -100,15 +116,18 @@ impl Reloader {
 
     async fn apply(&self, client: &HttpClient) -> Result<(), String> {
         if let (Some(config), Some(output)) = (&self.config, &self.output) {
-            let text = std::fs::read_to_string(config)
-                .map_err(|e| format!("{}: {e}", config.display()))?;
+            let text = read(config).map_err(|e| format!("{}: {e}", config.display()))?;
             let text = expand(&text, |name| std::env::var(name).ok())?;
             let half = output.with_extension("tmp");
             let write = std::fs::write(&half, text).and_then(|()| std::fs::rename(&half, output));
             write.map_err(|e| format!("{}: {e}", output.display()))?;
         }
+        let url = match &self.means {
+            Means::Http(url) => url,
+            Means::Signal(name) => return hang_up(name),
+        };
         let request = client
-            .request(wire::client::Method::POST, &self.url)
+            .request(wire::client::Method::POST, url)
             .map_err(|e| e.to_string())?;
         let answer = client.send(request).await.map_err(|e| e.to_string())?;
         match answer.status() {
@@ -118,6 +137,61 @@ impl Reloader {
             )),
         }
     }
+}
+
+/// A configuration may be that large, bytes.
+const MOST: u64 = 64 << 20;
+
+/// The text of a file, which may be gzipped.
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::{Error, ErrorKind, Read as _};
+    let bytes = std::fs::read(path)?;
+    let text = match bytes.starts_with(&[0x1f, 0x8b]) {
+        false => bytes,
+        true => {
+            let mut text = Vec::new();
+            let unpacked = flate2::read::GzDecoder::new(&bytes[..]);
+            unpacked.take(MOST).read_to_end(&mut text)?;
+            text
+        }
+    };
+    String::from_utf8(text).map_err(|e| Error::new(ErrorKind::InvalidData, e))
+}
+
+/// Sends SIGHUP to the one process of this name.
+fn hang_up(name: &str) -> Result<(), String> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir("/proc").map_err(|e| format!("/proc: {e}"))?;
+    for entry in entries.flatten() {
+        let pid = entry.file_name();
+        let Some(pid) = pid.to_str().and_then(|p| p.parse::<i32>().ok()) else {
+            continue;
+        };
+        // The name of the program, which `comm` would cut after 15 bytes.
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let program = command.split(|b| *b == 0).next().unwrap_or_default();
+        let program = String::from_utf8_lossy(program);
+        if program.rsplit('/').next() == Some(name) {
+            found.push(pid);
+        }
+    }
+    let pid = match found.as_slice() {
+        [pid] => rustix::process::Pid::from_raw(*pid),
+        [] => {
+            return Err(format!(
+                "no process is called {name:?}; see --reloader.process-name"
+            ));
+        }
+        more => {
+            return Err(format!(
+                "{} processes are called {name:?}; use --reloader.method=http",
+                more.len()
+            ));
+        }
+    };
+    let pid = pid.ok_or_else(|| "a process without a number".to_owned())?;
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP)
+        .map_err(|e| format!("signalling {name}: {e}"))
 }
 
 /// Replaces `$(NAME)`; a name that is not set is an error, so that no half configuration runs.
@@ -153,7 +227,29 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::expand;
+    use super::{expand, hang_up, read};
+
+    #[test]
+    fn a_gzipped_configuration_is_read() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("prometheus.yml.gz");
+        let file = std::fs::File::create(&path).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        gz.write_all(b"global: {}").unwrap();
+        gz.finish().unwrap();
+        assert_eq!(read(&path).unwrap(), "global: {}");
+        std::fs::write(&path, "plain").unwrap();
+        assert_eq!(read(&path).unwrap(), "plain");
+        std::fs::write(&path, [0x1f, 0x8b, 1]).unwrap();
+        assert!(read(&path).is_err());
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_named() {
+        let e = hang_up("no-such-process-anywhere").unwrap_err();
+        assert!(e.contains("--reloader.process-name"), "{e}");
+    }
 
     #[test]
     fn the_environment_is_put_in() {

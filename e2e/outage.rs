@@ -1,0 +1,218 @@
+//! An object store that is away, in each of the ways in which it can be: nothing is restarted, nothing is
+//! lost, what is not in it is answered, and what waited is shipped in order.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use block::Meta;
+use s3kit::{Fault, Op, Rule, Server};
+use serde_json::Value;
+
+use crate::fleet::{Role, ours, role, wait};
+use crate::process::{Process, available, free_port, node_exporter};
+
+fn objstore(s3: &Server) -> String {
+    let (access, secret) = s3.keys();
+    format!(
+        "--objstore.config=type: S3\nconfig:\n  bucket: {}\n  endpoint: {}\n  access_key: {access}\n  secret_key: {secret}\n  insecure: true\n  bucket_lookup_type: path\n  http_config: {{response_header_timeout: 2s}}\n",
+        s3.bucket(),
+        s3.host_port()
+    )
+}
+
+async fn prometheus(dir: &Path, exporter: u16) -> Process {
+    std::fs::create_dir_all(dir).unwrap();
+    let text = format!(
+        "global:\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\n  external_labels: {{cluster: e2e}}\nscrape_configs:\n- job_name: node\n  static_configs:\n  - targets: ['127.0.0.1:{exporter}']\n"
+    );
+    std::fs::write(dir.join("prometheus.yml"), text).unwrap();
+    let port = free_port();
+    let args = [
+        "--config.file=prometheus.yml".to_owned(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--storage.tsdb.path=data".to_owned(),
+        "--storage.tsdb.min-block-duration=12s".to_owned(),
+        "--storage.tsdb.max-block-duration=12s".to_owned(),
+    ];
+    let mut prometheus = Process::start("prometheus", dir, port, args);
+    prometheus.wait_for("/-/ready").await;
+    prometheus
+}
+
+/// Blocks in the bucket, in the order in which they became visible, by their time.
+fn shipped(s3: &Server) -> Vec<i64> {
+    let log = s3.counters().log();
+    let metas = log
+        .iter()
+        .filter(|r| r.op == Op::Put && r.status == 200 && r.key.ends_with("/meta.json"));
+    metas
+        .filter_map(|r| Meta::parse(&s3.get(&r.key)?).ok())
+        .map(|meta| meta.min_time)
+        .collect()
+}
+
+/// Blocks on Prometheus' disk.
+fn local(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir.join("data")).unwrap().flatten();
+    entries
+        .filter(|e| e.path().join("meta.json").is_file())
+        .count()
+}
+
+async fn ask(query: &Role, expr: &str) -> (Value, Duration) {
+    let begun = Instant::now();
+    let params = [("query", expr), ("timeout", "5s")];
+    let answer = query.process.get("/api/v1/query", &params).await;
+    (answer, begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
+    const NAME: &str = "a_bucket_that_is_away_costs_nothing_but_its_answers";
+    if !available("prometheus", NAME) || !available("prometheus-node-exporter", NAME) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let s3 = Server::start(s3kit::Config::default()).unwrap();
+    let exporter = node_exporter(dir).await;
+    let home = dir.join("a");
+    let prometheus = prometheus(&home, exporter.port).await;
+    let sidecar = role(
+        &ours(),
+        &home,
+        "sidecar",
+        &[
+            format!("--prometheus.url=http://127.0.0.1:{}", prometheus.port),
+            format!("--tsdb.path={}", home.join("data").display()),
+            "--shipper.sync-interval=500ms".to_owned(),
+            objstore(&s3),
+        ],
+    )
+    .await;
+    let store = role(
+        &ours(),
+        dir,
+        "store",
+        &[
+            objstore(&s3),
+            format!("--data-dir={}", dir.join("store").display()),
+            "--sync-block-duration=500ms".to_owned(),
+        ],
+    )
+    .await;
+    let endpoints = [
+        format!("--endpoint=127.0.0.1:{}", sidecar.grpc),
+        format!("--endpoint=127.0.0.1:{}", store.grpc),
+        // A store that says nothing for so long is left out.
+        "--store.response-timeout=2s".to_owned(),
+    ];
+    let query = role(&ours(), dir, "query", &endpoints).await;
+    wait("blocks in the bucket", 120, async || {
+        shipped(&s3).len() >= 2
+    })
+    .await;
+    let blocks = async |role: &Role| {
+        let text = role.process.text("/metrics").await;
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("thanos_bucket_store_blocks_loaded "));
+        line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .unwrap_or(-1.0)
+    };
+    wait("the store to see them", 60, async || {
+        blocks(&store).await >= 2.0
+    })
+    .await;
+
+    // What nobody has asked for yet is in no cache.
+    let mut names = [
+        "node_load1",
+        "node_load5",
+        "node_load15",
+        "node_memory_MemFree_bytes",
+        "node_procs_running",
+        "node_time_seconds",
+    ]
+    .into_iter();
+    for fault in [
+        Fault::Unavailable,
+        Fault::Forbidden,
+        Fault::Hang,
+        Fault::Reset,
+        Fault::Delay(Duration::from_secs(8)),
+        Fault::Truncate(10),
+    ] {
+        let known = blocks(&store).await;
+        s3.faults().add(Rule::always(fault));
+        // Recent data is answered, in time, whatever the store can say of older data.
+        let name = names.next().unwrap();
+        let (answer, took) = ask(&query, &format!("count_over_time({name}[1m])")).await;
+        assert!(took < Duration::from_secs(9), "{fault:?}: {took:?}");
+        assert_eq!(answer["status"], "success", "{fault:?}: {answer}");
+        assert_eq!(
+            answer["data"]["result"].as_array().map(Vec::len),
+            Some(1),
+            "{fault:?}: {answer}"
+        );
+        // The store names its blocks, or the querier the store that does not answer.
+        let warnings = answer["warnings"].to_string();
+        let address = format!("127.0.0.1:{}", store.grpc);
+        let named = warnings.contains(&address) || warnings.contains("block 0");
+        assert!(named, "{fault:?}: {answer}");
+        let params = [("query", name), ("partial_response", "false")];
+        let whole = query.process.get("/api/v1/query", &params).await;
+        assert_eq!(whole["status"], "error", "{fault:?}: {whole}");
+        // Listings fail or lie meanwhile: no block is forgotten for that.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(blocks(&store).await >= known, "{fault:?}");
+        s3.faults().clear();
+    }
+
+    // What is started during an outage answers what it can.
+    s3.faults().add(Rule::always(Fault::Unavailable));
+    let second = role(
+        &ours(),
+        &home,
+        "sidecar",
+        &[
+            format!("--prometheus.url=http://127.0.0.1:{}", prometheus.port),
+            format!("--tsdb.path={}", home.join("data").display()),
+            "--shipper.meta-file-name=second.json".to_owned(),
+            objstore(&s3),
+        ],
+    )
+    .await;
+    let alone = role(
+        &ours(),
+        dir,
+        "query",
+        &[format!("--endpoint=127.0.0.1:{}", second.grpc)],
+    )
+    .await;
+    wait("an answer", 30, async || {
+        let (answer, _) = ask(&alone, "up").await;
+        answer["data"]["result"]
+            .as_array()
+            .is_some_and(|r| r.len() == 1)
+    })
+    .await;
+    let waiting = local(&home);
+    wait("a backlog", 60, async || local(&home) >= waiting + 2).await;
+    drop((second, alone));
+    s3.faults().clear();
+
+    // The backlog is shipped, oldest first, none left out.
+    wait("the backlog", 120, async || {
+        let mut known: Vec<i64> = shipped(&s3);
+        known.sort_unstable();
+        known.dedup();
+        known.len() >= local(&home)
+    })
+    .await;
+    let order = shipped(&s3);
+    assert!(order.is_sorted(), "{order:?}");
+    for mut role in [query, store, sidecar] {
+        assert!(role.process.stop(), "a clean stop:\n{}", role.process.log());
+    }
+}
