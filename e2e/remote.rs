@@ -19,9 +19,13 @@ async fn counting() -> u16 {
     let answer = move || {
         let n = scrapes.fetch_add(1, Ordering::SeqCst);
         async move {
-            let mut body = String::from("# HELP counted_total Scrapes.\n# TYPE counted_total counter\n");
+            let mut body =
+                String::from("# HELP counted_total Scrapes.\n# TYPE counted_total counter\n");
             for series in 0..20 {
-                body.push_str(&format!("counted_total{{series=\"{series}\"}} {}\n", n * 20 + series));
+                body.push_str(&format!(
+                    "counted_total{{series=\"{series}\"}} {}\n",
+                    n * 20 + series
+                ));
             }
             body
         }
@@ -132,7 +136,9 @@ async fn real_prometheus_writes_to_us() {
     let mut sender = prometheus(dir, free_port(), &config, "theirs", &[]);
     sender.wait_for("/-/ready").await;
     receiver
-        .wait_until("count(counted_total{from=\"debian\"})", |r| r[0]["value"][1] == "20")
+        .wait_until("count(counted_total{from=\"debian\"})", |r| {
+            r[0]["value"][1] == "20"
+        })
         .await;
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -152,7 +158,10 @@ async fn we_write_to_real_servers() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let (target, theirs, victoria) = (counting().await, free_port(), free_port());
-    let with_victoria = available("victoria-metrics", "we_write_to_real_servers to VictoriaMetrics");
+    let with_victoria = available(
+        "victoria-metrics",
+        "we_write_to_real_servers to VictoriaMetrics",
+    );
     let mut config = format!(
         "global: {{scrape_interval: 100ms, scrape_timeout: 100ms, external_labels: {{from: us}}}}\n\
          scrape_configs:\n- job_name: e2e\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n\
@@ -183,7 +192,9 @@ async fn we_write_to_real_servers() {
     let mut sender = ours(dir, port, &config, "ours", &[]);
     sender.wait_for("/-/ready").await;
     receiver
-        .wait_until("count(counted_total{from=\"us\"})", |r| r[0]["value"][1] == "20")
+        .wait_until("count(counted_total{from=\"us\"})", |r| {
+            r[0]["value"][1] == "20"
+        })
         .await;
     // The receivers die and come back, and so do we: in good order, and not.
     for round in 0..3 {
@@ -211,7 +222,9 @@ async fn we_write_to_real_servers() {
         }
     }
     arrives(&sender, &receiver, 500).await;
-    let dropped = receiver.get("/api/v1/query", &[("query", "scrape_samples_scraped")]).await;
+    let dropped = receiver
+        .get("/api/v1/query", &[("query", "scrape_samples_scraped")])
+        .await;
     assert_eq!(dropped["data"]["result"], Value::Array(Vec::new()));
     if let Some(vm) = &vm {
         let end = Instant::now() + Duration::from_secs(60);
@@ -229,29 +242,37 @@ async fn we_write_to_real_servers() {
         }
     }
     let metrics = sender.text("/metrics").await;
-    for name in ["samples_total", "shards", "queue_highest_sent_timestamp_seconds"] {
+    for name in [
+        "samples_total",
+        "shards",
+        "queue_highest_sent_timestamp_seconds",
+    ] {
         let name = format!("prometheus_remote_storage_{name}{{");
         assert!(metrics.contains(&name), "{name}");
     }
 }
 
 async fn exported(vm: &Process) -> Samples {
-    let (_, text) = vm.status("/api/v1/export", &[("match[]", "counted_total")]).await;
+    let (_, text) = vm
+        .status("/api/v1/export", &[("match[]", "counted_total")])
+        .await;
     let mut all = Samples::new();
     for line in text.lines() {
         let series: Value = serde_json::from_str(line).unwrap();
         let name = series["metric"]["series"].as_str().unwrap().to_owned();
         let pairs = series["timestamps"].as_array().unwrap().iter();
-        let pairs = pairs.zip(series["values"].as_array().unwrap()).map(|(ts, value)| {
-            let ms = ts.as_i64().unwrap();
-            let text = match ms % 1000 {
-                0 => format!("{}", ms / 1000),
-                rest => format!("{}.{rest:03}", ms / 1000),
-            };
-            // The API leaves out zeros at the end.
-            let text: Value = serde_json::from_str(&text).unwrap();
-            (text.to_string(), format!("{}", value.as_f64().unwrap()))
-        });
+        let pairs = pairs
+            .zip(series["values"].as_array().unwrap())
+            .map(|(ts, value)| {
+                let ms = ts.as_i64().unwrap();
+                let text = match ms % 1000 {
+                    0 => format!("{}", ms / 1000),
+                    rest => format!("{}.{rest:03}", ms / 1000),
+                };
+                // The API leaves out zeros at the end.
+                let text: Value = serde_json::from_str(&text).unwrap();
+                (text.to_string(), format!("{}", value.as_f64().unwrap()))
+            });
         all.entry(name).or_default().extend(pairs);
     }
     all
@@ -291,10 +312,16 @@ async fn real_prometheus_reads_from_us_and_federates() {
     let full = |r: &Value| r[0]["value"][1] == "20";
     source.wait_until("count(counted_total)", full).await;
     // Both series of frames and of samples are read: 2.x asks for frames first.
-    reader.wait_until("count(counted_total{from=\"us\"})", full).await;
+    reader
+        .wait_until("count(counted_total{from=\"us\"})", full)
+        .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let at = model::time::Clock::now(&model::time::WallClock) as f64 / 1000.0 - 0.3;
-    for query in ["sum(counted_total)", "sum(rate(counted_total[1s])) > 0", "count({job=\"e2e\"})"] {
+    for query in [
+        "sum(counted_total)",
+        "sum(rate(counted_total[1s])) > 0",
+        "count({job=\"e2e\"})",
+    ] {
         let (want, got) = (source.query(query, at).await, reader.query(query, at).await);
         assert_eq!(got[0]["value"][1], want[0]["value"][1], "{query}");
     }
@@ -305,7 +332,10 @@ async fn real_prometheus_reads_from_us_and_federates() {
         .status("/federate", &[("match[]", "counted_total{series=\"7\"}")])
         .await;
     assert_eq!(status, 200);
-    assert!(text.starts_with("# TYPE counted_total untyped\ncounted_total{"), "{text}");
+    assert!(
+        text.starts_with("# TYPE counted_total untyped\ncounted_total{"),
+        "{text}"
+    );
     let (status, _) = source.status("/federate", &[("match[]", "{")]).await;
     assert_eq!(status, 400);
 }
@@ -338,12 +368,17 @@ async fn native_histograms_of_real_prometheus() {
     let query = "histogram_count(prometheus_http_request_duration_seconds{handler=\"/metrics\"})";
     let counts = scraper
         .wait_until(query, |r| {
-            r[0]["value"][1].as_str().is_some_and(|v| v.parse::<f64>().unwrap() > 3.0)
+            r[0]["value"][1]
+                .as_str()
+                .is_some_and(|v| v.parse::<f64>().unwrap() > 3.0)
         })
         .await;
     println!("native: {counts}");
     let classic = scraper
-        .get("/api/v1/query", &[("query", "prometheus_http_request_duration_seconds_bucket")])
+        .get(
+            "/api/v1/query",
+            &[("query", "prometheus_http_request_duration_seconds_bucket")],
+        )
         .await;
     assert_eq!(classic["data"]["result"], Value::Array(Vec::new()));
 }

@@ -44,6 +44,7 @@ mod pack;
 mod prometheus;
 mod proxy;
 mod remote;
+mod remote_read;
 mod serve;
 
 pub use dedup::{DedupOptions, Deduplicated};
@@ -53,6 +54,7 @@ pub use labelled::Labelled;
 pub use prometheus::{Prometheus, PrometheusFlags, PrometheusSource, RETRY};
 pub use proxy::Proxy;
 pub use remote::{About, Remote};
+pub use remote_read::{RemoteRead, RemoteReadOptions, Switch};
 pub use serve::{Serve, ServeOptions, Sisters};
 
 use model::{Rows, SeriesBatch, SourceError};

@@ -454,13 +454,21 @@ impl Endpoint<'_> {
         if self.without.is_empty() {
             return labels;
         }
-        let kept = labels.iter().filter(|(n, _)| !self.without.iter().any(|w| **w == **n));
+        let kept = labels
+            .iter()
+            .filter(|(n, _)| !self.without.iter().any(|w| **w == **n));
         Labels::from_sorted(kept)
     }
 
     /// The series of a streamed frame; their chunks stay in it.
-    fn chunks(&self, frame: Bytes, scope: &Scope, batch: &mut SeriesBatch) -> Result<(), SourceError> {
-        let answer = wire::remote::chunked(frame).map_err(|e| SourceError::new(Kind::Corrupt, e))?;
+    fn chunks(
+        &self,
+        frame: Bytes,
+        scope: &Scope,
+        batch: &mut SeriesBatch,
+    ) -> Result<(), SourceError> {
+        let answer =
+            wire::remote::chunked(frame).map_err(|e| SourceError::new(Kind::Corrupt, e))?;
         for series in answer.chunked_series {
             let labels = self.shown(&series.labels);
             scope.symbols.intern_labels(&labels, &mut batch.labels);

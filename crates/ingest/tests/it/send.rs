@@ -137,7 +137,10 @@ async fn everything_arrives_over_failures_and_restarts() {
         // What was there before nobody asked for is not sent.
         append(&db, 0, 5);
         let first = writes(folder.path());
-        first.apply(vec![settings(&receiving.url, message)]).await.unwrap();
+        first
+            .apply(vec![settings(&receiving.url, message)])
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         receiving.failing.store(7, Ordering::SeqCst);
         append(&db, 5, 40);
@@ -153,7 +156,10 @@ async fn everything_arrives_over_failures_and_restarts() {
         append(&db, 40, 60);
         receiving.failing.store(5, Ordering::SeqCst);
         let second = writes(folder.path());
-        second.apply(vec![settings(&receiving.url, message)]).await.unwrap();
+        second
+            .apply(vec![settings(&receiving.url, message)])
+            .await
+            .unwrap();
         append(&db, 60, 80);
         arrive(&receiving, 75 * 20).await;
         second.stop().await;
@@ -167,7 +173,10 @@ async fn what_was_sent_twice_costs_nothing_else() {
     let receiving = receiving(Message::V1).await;
     let db = Db::open(folder.path(), tsdb::Options::quiet()).unwrap();
     let first = writes(folder.path());
-    first.apply(vec![settings(&receiving.url, Message::V1)]).await.unwrap();
+    first
+        .apply(vec![settings(&receiving.url, Message::V1)])
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mark = std::fs::read_dir(folder.path().join("remote_write"))
         .unwrap()
@@ -183,7 +192,10 @@ async fn what_was_sent_twice_costs_nothing_else() {
     std::fs::write(&mark, at_start).unwrap();
     append(&db, 20, 30);
     let second = writes(folder.path());
-    second.apply(vec![settings(&receiving.url, Message::V1)]).await.unwrap();
+    second
+        .apply(vec![settings(&receiving.url, Message::V1)])
+        .await
+        .unwrap();
     arrive(&receiving, 600).await;
     second.stop().await;
 }
