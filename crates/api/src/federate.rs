@@ -44,7 +44,7 @@ pub(crate) async fn federate(
     params: Params,
 ) -> Response {
     let failed = |status: StatusCode, text: String| (status, format!("{text}\n")).into_response();
-    let Some(source) = &options.source else {
+    let Some(source) = options.local.as_ref().or(options.source.as_ref()) else {
         return failed(StatusCode::NOT_FOUND, "404 page not found".to_owned());
     };
     if options.ready.get() != crate::ready::State::Ready {

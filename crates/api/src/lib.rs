@@ -60,6 +60,8 @@ pub struct Options {
     pub evaluator: Option<Arc<dyn Evaluator>>,
     /// Answers for series and labels.
     pub source: Option<Arc<dyn Source>>,
+    /// What of it is here and no other server's: for remote read and federation. None: all of it.
+    pub local: Option<Arc<dyn Source>>,
     /// Knows the scrape targets.
     pub targets: Option<Arc<dyn Targets>>,
     /// Knows types and help texts.
@@ -149,6 +151,7 @@ impl Default for Options {
         Self {
             evaluator: None,
             source: None,
+            local: None,
             targets: None,
             metadata: None,
             exemplars: None,

@@ -214,10 +214,10 @@ pub fn unsupported(config: &Config, jobs: &[ScrapeConfig]) -> Vec<Unsupported> {
         }
     }
     for remote in &config.remote_read {
-        add(
-            &format!("remote_read {:?}", remote.url().redacted()),
-            "remote_read",
-        );
+        let place = format!("remote_read {:?}", remote.url().redacted());
+        for key in remote.http.unsupported() {
+            add(&place, key);
+        }
     }
     if config.tracing.is_some() {
         add("tracing", "tracing");

@@ -117,6 +117,46 @@ pub const STORAGE: &[Flag] = &[
     ),
 ];
 
+/// An agent's storage.
+pub const AGENT: &[Flag] = &[
+    value(
+        "storage.agent.path",
+        "data-agent/",
+        "Base path for an agent's storage.",
+    ),
+    switch_on("storage.agent.wal-compression", "Compress the agent's WAL."),
+    value(
+        "storage.agent.wal-compression-type",
+        "snappy",
+        "Compression of the agent's WAL: snappy or zstd.",
+    ),
+    value(
+        "storage.agent.wal-segment-size",
+        "128MB",
+        "Size at which to split the agent's WAL.",
+    ),
+    value(
+        "storage.agent.wal-truncate-frequency",
+        "2h",
+        "How often to truncate the agent's WAL.",
+    ),
+    value(
+        "storage.agent.retention.min-time",
+        "5m",
+        "Minimum age samples must have before they are deleted when the WAL is truncated.",
+    )
+    .accepted("samples are kept at least for --storage.agent.wal-truncate-frequency"),
+    value(
+        "storage.agent.retention.max-time",
+        "4h",
+        "Age at which samples are deleted, whether they were sent or not.",
+    ),
+    switch(
+        "storage.agent.no-lockfile",
+        "Do not create a lock file in the agent's data directory.",
+    ),
+];
+
 /// Queries.
 pub const QUERY: &[Flag] = &[
     value(
@@ -231,7 +271,10 @@ pub const CONFIG: &[Flag] = &[
         "How often to look for changes of the configuration.",
     )
     .accepted("send SIGHUP or POST /-/reload"),
-    switch("agent", "Run in agent mode.").accepted("agent mode is not in this version"),
+    switch(
+        "agent",
+        "Run in agent mode: scrape, receive and send on; nothing is queried or evaluated.",
+    ),
     value(
         "auto-gomemlimit.ratio",
         "0.9",

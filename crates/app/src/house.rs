@@ -63,6 +63,8 @@ pub struct Settings {
     pub bucket: Option<settings::Bucket>,
     /// Memory budgets.
     pub memory: Memory,
+    /// Nothing is asked, all is sent on.
+    pub agent: bool,
     /// How long sending the rest on may take at the end.
     pub flush_deadline: Duration,
     /// How far from its due time a scrape may begin and still be stamped with it, ms.
@@ -186,6 +188,12 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         }
     };
 
+    let local = source;
+    let labels = current.external_labels();
+    let reads = remote::reads(&current.loaded().config, &labels, &local, &db)?;
+    let reads = Arc::new(store::Switch::new(reads));
+    let source: Arc<dyn Source> = Arc::clone(&reads) as Arc<dyn Source>;
+
     let pool = rayon::ThreadPoolBuilder::new()
         .thread_name(|n| format!("query-{n}"))
         .build()
@@ -206,7 +214,6 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         },
         Arc::new(pool),
     );
-    let labels = current.external_labels();
     let manager = scrape::Manager::new(
         Arc::clone(&db) as Arc<dyn model::Sink>,
         &registry,
@@ -269,6 +276,10 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         Arc::clone(&db),
         storage,
         Arc::clone(&writes),
+        life::Reads {
+            switch: reads,
+            local: Arc::clone(&local),
+        },
         receiver.map(|receiver| (receiver, push)),
     );
     options.evaluator = Some(engine);
@@ -290,7 +301,8 @@ async fn live(settings: Settings) -> Result<ExitCode> {
                 head: Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>),
                 labels: Arc::clone(&labels),
             };
-            let shared = (Arc::clone(&source), labels, memory.clone());
+            // Others ask the remotes themselves.
+            let shared = (Arc::clone(&local), labels, memory.clone());
             Some(
                 store_api(
                     address,
@@ -305,6 +317,8 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         }
     };
     options.source = Some(source);
+    options.local = Some(local);
+    options.agent = settings.agent;
     options.targets = Some(targets.manager());
     options.metadata = Some(targets.manager());
     options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);

@@ -314,6 +314,13 @@ impl<'a> Typed<'a> {
         all
     }
 
+    /// The flags that were typed.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        self.rows()
+            .map(|f| f.name)
+            .filter(|name| self.is_given(name))
+    }
+
     /// The flags that were typed and have no effect, with the reason.
     pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
         self.rows()

@@ -15,12 +15,13 @@ use crate::kingpin::{Flag, FlagError, Typed};
 use crate::{flags, limits, logging};
 
 /// The flags of a role that opens the whole house, behind its `own` ones.
-const fn of_a_house(own: &'static [Flag]) -> [&'static [Flag]; 11] {
+const fn of_a_house(own: &'static [Flag]) -> [&'static [Flag]; 12] {
     [
         own,
         flags::CONFIG,
         flags::WEB,
         flags::STORAGE,
+        flags::AGENT,
         flags::QUERY,
         flags::SCRAPE,
         flags::RULES,

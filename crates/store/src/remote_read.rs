@@ -69,9 +69,8 @@ impl Inner {
 
     fn holds_required(&self, matchers: &[Matcher]) -> bool {
         self.options.required.iter().all(|(name, value)| {
-            let same = |m: &Matcher| {
-                m.op == MatchOp::Equal && *m.name == *name && *m.value == *value
-            };
+            let same =
+                |m: &Matcher| m.op == MatchOp::Equal && *m.name == *name && *m.value == *value;
             matchers.iter().any(same)
         })
     }

@@ -16,6 +16,7 @@
 //! ```
 
 mod dial;
+mod oauth2;
 mod settings;
 mod tls;
 
@@ -100,6 +101,7 @@ struct Inner {
     settings: HttpSettings,
     options: ClientOptions,
     connections: Mutex<Connections>,
+    tokens: Option<oauth2::Tokens>,
 }
 
 struct Connections {
@@ -119,8 +121,11 @@ impl HttpClient {
         }
         let seen = tls::Seen::of(&settings.tls_config);
         let client = connect(settings, &options)?;
+        let tokens = settings.oauth2.as_ref();
+        let tokens = tokens.map(|oauth2| oauth2::Tokens::new(oauth2, &options));
         Ok(Self(Arc::new(Inner {
             settings: settings.clone(),
+            tokens: tokens.transpose()?,
             options,
             connections: Mutex::new(Connections {
                 client,
@@ -202,6 +207,10 @@ impl HttpClient {
                 return Ok(());
             }
             format!("{} {credentials}", authorization.kind)
+        } else if let Some(tokens) = &self.0.tokens {
+            let value = tokens.header().await?;
+            headers.entry(AUTHORIZATION).or_insert(value);
+            return Ok(());
         } else {
             return Ok(());
         };

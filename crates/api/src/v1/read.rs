@@ -83,7 +83,7 @@ async fn answer(api: &Api, body: Body) -> Result<Response, Failed> {
         .map_err(|e| bad(format!("reading the request: {e}")))?
         .to_bytes();
     let request: pb::ReadRequest = wire::remote::decode(&body, MAX_REQUEST).map_err(bad)?;
-    let source = api.source.as_ref().ok_or_else(|| {
+    let source = api.local.as_ref().or(api.source.as_ref()).ok_or_else(|| {
         let text = "remote read is not served by this process".to_owned();
         Failed(StatusCode::NOT_FOUND, text)
     })?;

@@ -6,4 +6,5 @@ mod answers;
 mod fakes;
 mod page;
 mod prometheus;
+mod remote;
 mod served;

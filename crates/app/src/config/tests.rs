@@ -104,8 +104,8 @@ fn secrets_stay_out_of_errors_and_output() {
 fn what_cannot_be_run_yet_is_named() {
     let config = parse(
         "rule_files: [a.yml]\n\
-         remote_write: [{url: 'http://u:p@host/'}]\n\
-         scrape_configs:\n- job_name: a\n  oauth2: {client_id: a, token_url: b}\n  scrape_native_histograms: true\n",
+         remote_write: [{url: 'http://u:p@host/', sigv4: {region: x}}]\n\
+         scrape_configs:\n- job_name: a\n  tls_config: {ca_ref: a}\n  scrape_native_histograms: true\n",
     )
     .unwrap();
     let found: Vec<String> = unsupported(&config, &config.scrape_configs)
@@ -115,9 +115,8 @@ fn what_cannot_be_run_yet_is_named() {
     assert_eq!(
         found,
         [
-            "job \"a\": oauth2 is not supported in this version",
-            "job \"a\": scrape_native_histograms is not supported in this version",
-            "remote_write \"http://u:xxxxx@host/\": remote_write is not supported in this version",
+            "job \"a\": tls_config.ca_ref is not supported in this version",
+            "remote_write \"http://u:xxxxx@host/\": sigv4 is not supported in this version",
         ]
     );
 }

@@ -18,6 +18,8 @@ use crate::config::{Config, Loaded, Mode, unsupported};
 pub enum Place {
     /// A file.
     File(PathBuf),
+    /// The file of an agent.
+    Agent(PathBuf),
     /// A text that is part of the program.
     BuiltIn(String),
 }
@@ -25,7 +27,8 @@ pub enum Place {
 impl Place {
     fn load(&self) -> Result<Loaded> {
         Ok(match self {
-            Place::File(path) => Config::load(path, Mode::default())?,
+            Place::File(path) => Config::load(path, Mode::Server)?,
+            Place::Agent(path) => Config::load(path, Mode::Agent)?,
             Place::BuiltIn(text) => {
                 let config = Config::parse(Path::new("(built in)"), text)?;
                 let jobs = config.scrape_configs.clone();
@@ -177,7 +180,7 @@ impl Current {
     /// Where it comes from, for people.
     pub fn place(&self) -> String {
         match &self.place {
-            Place::File(path) => path.display().to_string(),
+            Place::File(path) | Place::Agent(path) => path.display().to_string(),
             Place::BuiltIn(_) => "the built-in configuration".to_owned(),
         }
     }

@@ -91,6 +91,15 @@ impl Told {
     }
 }
 
+/// What queries read from.
+#[derive(Clone)]
+pub struct Reads {
+    /// What queries ask.
+    pub switch: Arc<store::Switch>,
+    /// What of it is here.
+    pub local: Arc<dyn model::Source>,
+}
+
 /// Reads the configuration again and applies it: all of it, or nothing.
 #[derive(Clone)]
 pub struct Reload {
@@ -100,12 +109,14 @@ pub struct Reload {
     db: Arc<tsdb::Db>,
     storage: Arc<Storage>,
     writes: Arc<ingest::RemoteWrites>,
+    reads: Reads,
     receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
 impl Reload {
-    /// Reloads `current` into `targets`, `rules` and `db`.
+    /// Reloads `current` into all the others.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the house")]
     pub fn new(
         current: Arc<Current>,
         targets: Arc<Targets>,
@@ -113,6 +124,7 @@ impl Reload {
         db: Arc<tsdb::Db>,
         storage: Storage,
         writes: Arc<ingest::RemoteWrites>,
+        reads: Reads,
         receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     ) -> Self {
         Self {
@@ -122,6 +134,7 @@ impl Reload {
             db,
             storage: Arc::new(storage),
             writes,
+            reads,
             receiver,
             one_at_a_time: Arc::default(),
         }
@@ -135,12 +148,15 @@ impl Reload {
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
             let labels = self.current.labels_of(&loaded);
             let writes = super::remote::writes(&loaded.config, &labels)?;
+            let (local, config) = (&self.reads.local, &loaded.config);
+            let source = super::remote::reads(config, &labels, local, &self.db)?;
             self.rules.apply(&loaded.config, &labels).await?;
             self.targets.apply(&loaded.jobs).await?;
             let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
             let config = loaded.config.clone();
             tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
             self.writes.apply(writes).await?;
+            self.reads.switch.set(source);
             if let Some((receiver, push)) = &self.receiver {
                 receiver.set_otlp(push.otlp(&loaded.config));
             }

@@ -1,12 +1,16 @@
-//! `remote_write` sections as the sender understands them.
+//! `remote_write` and `remote_read` sections as the rooms that obey them understand them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ingest::receive::Message;
 use ingest::send::{Queue, Settings};
 use model::time::span;
-use model::{Labels, relabel};
+use model::{Labels, Source, relabel};
+use store::{Proxy, RemoteRead, RemoteReadOptions};
+use tokio::runtime::Handle;
+use wire::client::{ClientOptions, HttpClient};
 
 use crate::config::{Config, RemoteWrite};
 
@@ -77,4 +81,46 @@ fn fingerprint_hash(text: &str) -> String {
         .chars()
         .take(6)
         .collect()
+}
+
+/// The local source, and beside it what is to be read remotely.
+pub fn reads(
+    config: &Config,
+    external_labels: &Labels,
+    local: &Arc<dyn Source>,
+    db: &Arc<tsdb::Db>,
+) -> Result<Arc<dyn Source>> {
+    if config.remote_read.is_empty() {
+        return Ok(Arc::clone(local));
+    }
+    let mut children: Vec<(model::Str, Arc<dyn Source>)> =
+        vec![("local".into(), Arc::clone(local))];
+    for remote in &config.remote_read {
+        let url = remote.url();
+        let client = HttpClient::new(&remote.http, ClientOptions::default())
+            .with_context(|| format!("remote_read {:?}", url.redacted()))?;
+        let local_from = (!remote.read_recent).then(|| {
+            let db = Arc::clone(db);
+            Arc::new(move || db.ordered_from()) as Arc<dyn Fn() -> Option<i64> + Send + Sync>
+        });
+        let options = RemoteReadOptions {
+            client,
+            url: url.as_str().to_owned(),
+            timeout: span(remote.remote_timeout.0),
+            headers: remote.headers.clone().into_iter().collect(),
+            required: remote.required_matchers.0.clone(),
+            external_labels: match remote.filter_external_labels {
+                true => external_labels.clone(),
+                false => Labels::default(),
+            },
+            local_from,
+        };
+        let source = RemoteRead::new(options, Handle::current());
+        let name = match remote.name.as_str() {
+            "" => url.redacted(),
+            name => name.to_owned(),
+        };
+        children.push((name.into(), Arc::new(source)));
+    }
+    Ok(Arc::new(Proxy::new(children, Handle::current())))
 }

@@ -157,6 +157,29 @@ impl Storage {
         })
     }
 
+    /// An agent's: as the flags say, with a head and blocks that are gone soon.
+    pub fn of_agent(typed: &Typed<'_>) -> Result<Self> {
+        let truncate = typed.duration("storage.agent.wal-truncate-frequency")?;
+        let max = typed.duration("storage.agent.retention.max-time")?;
+        let compression = match typed.switch("storage.agent.wal-compression") {
+            false => Compression::None,
+            true => named(typed, "storage.agent.wal-compression-type")?,
+        };
+        Ok(Self {
+            dir: PathBuf::from(typed.required("storage.agent.path")?),
+            min_block: truncate,
+            max_block: Some(truncate),
+            retention: tsdb::Retention::time(max),
+            lock: !typed.switch("storage.agent.no-lockfile"),
+            wal: WalOptions {
+                compression,
+                segment_size: typed.bytes("storage.agent.wal-segment-size")?,
+                sync: sync(typed)?,
+            },
+            ..Self::from_flags(typed, PathBuf::new(), None)?
+        })
+    }
+
     /// How many exemplars are kept under that configuration.
     pub fn exemplars_under(&self, config: &Config) -> usize {
         if !self.exemplars {
@@ -201,14 +224,16 @@ fn compression(typed: &Typed<'_>) -> Result<Compression> {
     if !typed.switch("storage.tsdb.wal-compression") {
         return Ok(Compression::None);
     }
-    match typed.required("storage.tsdb.wal-compression-type")? {
+    named(typed, "storage.tsdb.wal-compression-type")
+}
+
+fn named(typed: &Typed<'_>, flag: &str) -> Result<Compression> {
+    match typed.required(flag)? {
         "snappy" => Ok(Compression::Snappy),
         "zstd" => Ok(Compression::Zstd),
         other => {
             let message = format!("{other:?} is no compression; use snappy or zstd");
-            Err(typed
-                .error("storage.tsdb.wal-compression-type", message)
-                .into())
+            Err(typed.error(flag, message).into())
         }
     }
 }
@@ -368,7 +393,7 @@ pub(super) fn path(typed: &Typed<'_>, flag: &str) -> Option<PathBuf> {
 }
 
 /// Whether a feature was asked for.
-pub(super) fn asked(typed: &Typed<'_>, feature: &str) -> bool {
+pub fn asked(typed: &Typed<'_>, feature: &str) -> bool {
     let lists = typed.list("enable-feature").into_iter();
     lists
         .flat_map(|l| l.split(','))

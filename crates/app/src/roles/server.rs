@@ -28,15 +28,26 @@ pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN);
 /// Runs the role.
 pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     logging::init(typed)?;
+    let agent = typed.switch("agent") || settings::asked(typed, "agent");
+    if let Some(code) = misplaced(typed, agent) {
+        return Ok(code);
+    }
     let dir = PathBuf::from(typed.required("storage.tsdb.path")?);
     let settings = house::Settings {
         role: "server",
-        config: Place::File(PathBuf::from(typed.required("config.file")?)),
+        config: match (agent, PathBuf::from(typed.required("config.file")?)) {
+            (true, path) => Place::Agent(path),
+            (false, path) => Place::File(path),
+        },
         allow_unsupported: typed.switch("config.allow-unsupported"),
         default_labels: model::Labels::default(),
         web: settings::Web::from_flags(typed)?,
         bucket: settings::Bucket::from_flags(typed, None, dir.join("thanos").join("store"))?,
-        storage: settings::Storage::from_flags(typed, dir, None)?,
+        storage: match agent {
+            true => settings::Storage::of_agent(typed)?,
+            false => settings::Storage::from_flags(typed, dir, None)?,
+        },
+        agent,
         queries: settings::Queries::from_flags(typed)?,
         rules: house::rules::Settings::from_flags(typed)?,
         push: house::push::Settings::from_flags(typed)?,
@@ -53,4 +64,33 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     };
     super::warn_without_effect(typed);
     house::run(settings)
+}
+
+/// Flags that have no meaning in this mode end it, with Prometheus' status.
+fn misplaced(typed: &Typed<'_>, agent: bool) -> Option<ExitCode> {
+    const OF_SERVERS: [&str; 6] = [
+        "storage.tsdb.",
+        "storage.remote.read-",
+        "query.",
+        "rules.",
+        "alertmanager.",
+        "objstore.",
+    ];
+    let wrong: Vec<String> = typed
+        .given()
+        .filter(|flag| match agent {
+            true => OF_SERVERS.iter().any(|prefix| flag.starts_with(prefix)),
+            false => flag.starts_with("storage.agent."),
+        })
+        .map(|flag| format!("\"--{flag}\""))
+        .collect();
+    if wrong.is_empty() {
+        return None;
+    }
+    let mode = if agent { "agent" } else { "server" };
+    eprintln!(
+        "The following flag(s) can not be used in {mode} mode: [{}]",
+        wrong.join(" ")
+    );
+    Some(ExitCode::from(3))
 }

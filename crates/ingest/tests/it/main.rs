@@ -1,4 +1,5 @@
 //! The room's tests: one binary.
 
+mod otlp;
 mod receive;
 mod send;

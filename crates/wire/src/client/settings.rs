@@ -17,7 +17,7 @@ settings! {
         pub basic_auth ("basic_auth"): Option<BasicAuth>;
         /// Any other `Authorization`.
         pub authorization ("authorization"): Option<Authorization>;
-        /// OAuth 2.0 client credentials; not supported in use.
+        /// OAuth 2.0 client credentials.
         pub oauth2 ("oauth2"): Option<OAuth2>;
         /// The old way to write `authorization.credentials`; moved there once it is read.
         pub bearer_token ("bearer_token"): Secret;
@@ -77,7 +77,7 @@ settings! {
 }
 
 settings! {
-    /// OAuth 2.0: read and judged, not supported in use.
+    /// OAuth 2.0: client credentials; signed assertions are read and judged, not supported in use.
     #[derive(Clone, Debug, PartialEq)]
     #[expect(missing_docs, reason = "the words of RFC 6749 and RFC 7523")]
     pub struct OAuth2 ("config.OAuth2") {
@@ -438,8 +438,13 @@ impl HttpSettings {
     /// The keys that are set and that this version cannot obey.
     pub fn unsupported(&self) -> Vec<&'static str> {
         let mut keys = self.tls_config.unsupported();
-        if self.oauth2.is_some() {
-            keys.push("oauth2");
+        if let Some(oauth2) = &self.oauth2 {
+            if !matches!(oauth2.grant_type.as_str(), "" | "client_credentials") {
+                keys.push("oauth2.grant_type");
+            }
+            if !oauth2.client_secret_ref.is_empty() {
+                keys.push("oauth2.client_secret_ref");
+            }
         }
         if let Some(basic) = &self.basic_auth {
             if !basic.username_ref.is_empty() {

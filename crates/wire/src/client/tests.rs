@@ -86,10 +86,10 @@ fn settings_are_judged() {
     assert_eq!(old.authorization.unwrap().kind, "Bearer");
     assert_eq!(settings("{}").unwrap(), HttpSettings::default());
     assert_eq!(
-        settings("oauth2: {client_id: a, token_url: b}")
+        settings("oauth2: {client_id: a, token_url: b, client_secret_ref: c}")
             .unwrap()
             .unsupported(),
-        ["oauth2"]
+        ["oauth2.client_secret_ref"]
     );
 }
 
@@ -162,11 +162,14 @@ async fn failures_name_the_url_without_its_password() {
         error.to_lowercase().contains("connection refused"),
         "{error}"
     );
-    let oauth2 = settings("oauth2: {client_id: a, token_url: b}").unwrap();
+    let oauth2 = settings("oauth2: {client_id: a, token_url: b, client_secret_ref: c}").unwrap();
     let error = HttpClient::new(&oauth2, ClientOptions::default())
         .err()
         .unwrap();
-    assert_eq!(error.to_string(), "oauth2 is not supported yet");
+    assert_eq!(
+        error.to_string(),
+        "oauth2.client_secret_ref is not supported yet"
+    );
 }
 
 /// A TLS server for `names` that wants a client certificate of its own authority if `mutual`.
@@ -295,4 +298,41 @@ async fn rotated_certificates_are_taken_up() {
     write("key", &format!("{key}\n\n"));
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     ask(&client, &url).await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_once_and_used() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let fetched = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&fetched);
+    let token = move |headers: axum::http::HeaderMap, body: String| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            // `a b:s` with the blank escaped.
+            assert_eq!(headers["authorization"], "Basic YStiOnM=");
+            assert!(body.contains("grant_type=client_credentials"), "{body}");
+            assert!(body.contains("scope=x+y"), "{body}");
+            r#"{"access_token": "T", "token_type": "bearer", "expires_in": 3600}"#
+        }
+    };
+    let used = |headers: axum::http::HeaderMap| async move {
+        headers["authorization"].to_str().unwrap().to_owned()
+    };
+    let app = axum::Router::new()
+        .route("/token", axum::routing::post(token))
+        .route("/", axum::routing::get(used));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let settings = settings(&format!(
+        "oauth2: {{client_id: a b, client_secret: s, token_url: '{url}/token', scopes: [x, y]}}"
+    ))
+    .unwrap();
+    let client = HttpClient::new(&settings, ClientOptions::default()).unwrap();
+    for _ in 0..3 {
+        let request = client.get(&format!("{url}/")).unwrap();
+        let answer = client.send(request).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "Bearer T");
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 1);
 }
