@@ -4,6 +4,7 @@
 
 mod alerts;
 mod bucket;
+mod compact;
 mod compare;
 mod crash;
 mod differential;

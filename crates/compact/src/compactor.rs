@@ -233,6 +233,24 @@ impl Compactor {
         Ok(())
     }
 
+    /// Two passes of downsampling and nothing else.
+    pub async fn downsample_all(&self) -> Result<(), Error> {
+        let mut failed = Vec::new();
+        for _ in 0..2 {
+            self.downsample(&mut failed).await?;
+        }
+        match (failed.first(), self.halted().iter().next()) {
+            (Some(first), _) => Err(Error::Refused(first.clone())),
+            (None, Some((group, why))) => Err(Error::Halt(format!("group {group}: {why}"))),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Lets another compactor begin at once where only one can work.
+    pub async fn end(&self) {
+        self.claims.end().await;
+    }
+
     /// Marks a block for deletion.
     async fn mark_for_deletion(&self, block: Ulid, why: &str) -> Result<bool, Error> {
         let mark = DeletionMark::new(block, format!("{why} {SIGNATURE}"), self.now());

@@ -63,7 +63,10 @@ fn no_flag_stands_twice() {
         app::roles::store::FLAGS,
         app::roles::query::FLAGS,
         app::roles::compact::FLAGS,
-    ] {
+    ]
+    .into_iter()
+    .chain(app::tools::bucket::tables().map(|(_, tables)| tables))
+    {
         let mut names: Vec<&str> = tables.iter().copied().flatten().map(|f| f.name).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|w| w[0] != w[1]), "{names:?}");
