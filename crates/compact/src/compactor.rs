@@ -15,7 +15,7 @@ use block::merge::Overlap;
 use bucket::marks::{self, DeletionMark, NoCompactMark};
 use bucket::{Bucket, Catalog, CatalogBlock, Snapshot};
 use model::time::Clock;
-use model::{Cancel, Millis};
+use model::{Cancel, Millis, TimeRange};
 use parking_lot::Mutex;
 use ulid::Ulid;
 
@@ -198,6 +198,13 @@ impl Compactor {
                     garbage.push(Arc::clone(b));
                 }
                 !gone
+            });
+            // What was marked and has a successor (a rewritten block) is no overlap.
+            let unmarked = group.blocks.iter().filter(|b| b.marks.deletion.is_none());
+            let ranges: Vec<TimeRange> = unmarked.map(|b| b.range()).collect();
+            group.blocks.retain(|b| {
+                let range = b.range();
+                b.marks.deletion.is_none() || !ranges.iter().any(|r| r.overlaps(range))
             });
         }
         Sight {
