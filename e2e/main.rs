@@ -5,6 +5,7 @@
 mod alerts;
 mod bucket;
 mod clusters;
+mod compact;
 mod compare;
 mod crash;
 mod differential;

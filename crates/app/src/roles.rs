@@ -50,7 +50,7 @@ fn throttle(typed: &Typed<'_>) -> Result<std::time::Duration, FlagError> {
 }
 
 /// Says once of each flag that was given and does nothing that it does nothing.
-fn warn_without_effect(typed: &Typed<'_>) {
+pub fn warn_without_effect(typed: &Typed<'_>) {
     for (flag, why) in typed.without_effect() {
         tracing::warn!("--{flag} has no effect: {why}");
     }

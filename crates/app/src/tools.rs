@@ -1,5 +1,6 @@
 //! `epimetheus tools ...`: what promtool and `thanos tools` do.
 
+pub mod bucket;
 pub mod promql;
 pub mod query;
 pub mod rules;
@@ -35,9 +36,9 @@ pub fn command() -> Command {
                 .arg_required_else_help(true)
                 .subcommand(rules::test_rules_command()),
         )
-        .subcommand(tsdb::command());
+        .subcommand(tsdb::command())
+        .subcommand(bucket::command());
     for (name, about) in [
-        ("bucket", "Look into a bucket and mend it"),
         ("push", "Push metrics"),
         ("debug", "Fetch debug information"),
     ] {
@@ -61,6 +62,7 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
             _ => Ok(ExitCode::from(2)),
         },
         Some(("tsdb", m)) => tsdb::dispatch(m),
+        Some(("bucket", m)) => bucket::dispatch(m),
         Some((name, _)) => Ok(not_in_this_version(&format!("tools {name}"))),
         None => Ok(ExitCode::from(2)),
     }

@@ -15,7 +15,7 @@ use block::merge::Overlap;
 use bucket::marks::{self, DeletionMark, NoCompactMark};
 use bucket::{Bucket, Catalog, CatalogBlock, Snapshot};
 use model::time::Clock;
-use model::{Cancel, Millis};
+use model::{Cancel, Millis, TimeRange};
 use parking_lot::Mutex;
 use ulid::Ulid;
 
@@ -199,6 +199,13 @@ impl Compactor {
                 }
                 !gone
             });
+            // What was marked and has a successor (a rewritten block) is no overlap.
+            let unmarked = group.blocks.iter().filter(|b| b.marks.deletion.is_none());
+            let ranges: Vec<TimeRange> = unmarked.map(|b| b.range()).collect();
+            group.blocks.retain(|b| {
+                let range = b.range();
+                b.marks.deletion.is_none() || !ranges.iter().any(|r| r.overlaps(range))
+            });
         }
         Sight {
             snapshot,
@@ -231,6 +238,24 @@ impl Compactor {
         }
         self.meters.iterations.inc();
         Ok(())
+    }
+
+    /// Two passes of downsampling and nothing else.
+    pub async fn downsample_all(&self) -> Result<(), Error> {
+        let mut failed = Vec::new();
+        for _ in 0..2 {
+            self.downsample(&mut failed).await?;
+        }
+        match (failed.first(), self.halted().iter().next()) {
+            (Some(first), _) => Err(Error::Refused(first.clone())),
+            (None, Some((group, why))) => Err(Error::Halt(format!("group {group}: {why}"))),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Lets another compactor begin at once where only one can work.
+    pub async fn end(&self) {
+        self.claims.end().await;
     }
 
     /// Marks a block for deletion.

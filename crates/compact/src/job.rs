@@ -215,7 +215,15 @@ impl Job {
             }
         }
         (shop.progress)(self, read);
-        Ok(writer.finish()?)
+        let made = writer.finish()?;
+        Ok(made.map(|mut meta| {
+            if let (Work::Downsample(_), Some(from)) = (self.work, self.inputs.first()) {
+                // How many samples of each kind are behind the windows, as Thanos says it.
+                meta.stats.num_float_samples = from.meta.stats.num_float_samples;
+                meta.stats.num_histogram_samples = from.meta.stats.num_histogram_samples;
+            }
+            meta
+        }))
     }
 }
 

@@ -36,7 +36,9 @@ pub mod job;
 mod meters;
 pub mod output;
 pub mod plan;
+pub mod replicate;
 pub mod retention;
+pub mod rewrite;
 
 use model::Millis;
 

@@ -6,7 +6,7 @@ mod bench;
 mod dump;
 mod histogram;
 mod list;
-mod progress;
+pub mod progress;
 mod rules;
 mod show;
 mod verify;

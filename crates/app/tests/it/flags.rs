@@ -67,7 +67,10 @@ fn no_flag_stands_twice() {
         app::roles::compact::FLAGS,
         app::roles::query_frontend::FLAGS,
         app::roles::rule::FLAGS,
-    ] {
+    ]
+    .into_iter()
+    .chain(app::tools::bucket::tables().map(|(_, tables)| tables))
+    {
         let mut names: Vec<&str> = tables.iter().copied().flatten().map(|f| f.name).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|w| w[0] != w[1]), "{names:?}");

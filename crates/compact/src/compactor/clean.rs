@@ -19,6 +19,10 @@ impl Compactor {
             let Some(mark) = &block.marks.deletion else {
                 continue;
             };
+            // Of a group that is set aside nothing is deleted.
+            if self.halted.lock().contains_key(&self.group_key(block)) {
+                continue;
+            }
             if now.saturating_sub(mark.set_at()) > delay {
                 self.check()?;
                 self.delete(block.ulid(), "its deletion mark is old enough")

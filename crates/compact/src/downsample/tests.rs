@@ -442,6 +442,24 @@ fn layouts_are_brought_together() {
 
 proptest! {
     #[test]
+    fn any_bytes_are_windows_or_an_error(
+        chunks in prop::collection::vec((0u8..7, prop::collection::vec(any::<u8>(), 0..200)), 1..4),
+        from in prop::sample::select(vec![0i64, 300_000]),
+    ) {
+        let chunks: Vec<MergedChunk> = chunks
+            .into_iter()
+            .enumerate()
+            .map(|(i, (encoding, data))| MergedChunk {
+                min: i as i64 * 10,
+                max: i as i64 * 10 + 9,
+                encoding: if encoding == 0 { Encoding::AGGREGATE } else { Encoding(encoding) },
+                data: data.into(),
+            })
+            .collect();
+        let _ = Downsampler::default().series(&chunks, from, 3_600_000, &mut Vec::new());
+    }
+
+    #[test]
     fn aggregates_are_what_a_plain_sum_says(
         steps in prop::collection::vec((1i64..400, -50i32..1000), 1..900),
         resolution in 50i64..5000,

@@ -1,0 +1,197 @@
+//! Single duties of the compactor: `downsample`, `cleanup`, `retention`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use block::merge::Overlap;
+use compact::plan::{Planner, RANGES};
+use compact::{Compactor, Options, catalog_options};
+use model::Cancel;
+use model::time::{WallClock, span};
+
+use crate::flags::{compact as flags, thanos};
+use crate::kingpin::{Flag, Typed, value};
+use crate::logging;
+use crate::roles::compact::{claims, hash_func, retention as kept, selection};
+
+const CONSISTENCY: Flag = value(
+    "consistency-delay",
+    "30m",
+    "Minimum age of fresh (non-compacted) blocks before they are being processed.",
+);
+
+/// The flags of `downsample`.
+pub const DOWNSAMPLE: &[&[Flag]] = &[
+    &[
+        value(
+            "wait-interval",
+            "5m",
+            "Wait interval between downsample runs.",
+        ),
+        value(
+            "downsample.concurrency",
+            "1",
+            "Number of downsamplings at once.",
+        ),
+        value(
+            "block-files-concurrency",
+            "1",
+            "Number of files of a block that are fetched or uploaded at once.",
+        )
+        .accepted("blocks are read where they lie"),
+        value(
+            "data-dir",
+            "./data",
+            "Data directory in which indexes lie until their blocks are whole.",
+        ),
+        value(
+            "hash-func",
+            "",
+            "Specify which hash function to use when calculating the hashes of produced files: \"\" or SHA256.",
+        ),
+    ],
+    flags::SELECT,
+    flags::DISCOVERY,
+    flags::HTTP,
+    thanos::OBJSTORE,
+    logging::FLAGS,
+];
+
+/// The flags of `cleanup`.
+pub const CLEANUP: &[&[Flag]] = &[
+    &[
+        value(
+            "delete-delay",
+            "48h",
+            "Time before a block marked for deletion is deleted from bucket.",
+        ),
+        CONSISTENCY,
+        value(
+            "block-sync-concurrency",
+            "20",
+            "Number of requests at once when fetching block metadata.",
+        ),
+    ],
+    flags::SELECT,
+    thanos::OBJSTORE,
+    logging::FLAGS,
+];
+
+/// The flags of `retention`.
+pub const RETENTION: &[&[Flag]] = &[
+    &[
+        CONSISTENCY,
+        value(
+            "block-sync-concurrency",
+            "20",
+            "Number of requests at once when fetching block metadata.",
+        ),
+    ],
+    flags::RETENTION,
+    flags::SELECT,
+    thanos::OBJSTORE,
+    logging::FLAGS,
+];
+
+/// A compactor that does nothing yet.
+async fn compactor(
+    typed: &Typed<'_>,
+    options: Options,
+    consistency: Duration,
+) -> Result<Compactor> {
+    let bucket = super::open(typed)?;
+    let stop = Cancel::default();
+    let claims = claims(&bucket, Duration::from_secs(120), false, &stop).await?;
+    let base = bucket::CatalogOptions {
+        consistency_delay: consistency,
+        ..selection(typed)?
+    };
+    let registry = metrics::Registry::new();
+    let catalog = bucket::Catalog::new(bucket, catalog_options(base), &registry)?;
+    Ok(Compactor::new(
+        Arc::new(catalog),
+        claims,
+        options,
+        stop,
+        &registry,
+    )?)
+}
+
+fn options() -> Options {
+    Options {
+        planner: Planner {
+            ranges: RANGES.to_vec(),
+            max_index_size: u64::MAX,
+        },
+        replica_labels: Vec::new(),
+        overlap: Overlap::Unite,
+        vertical: false,
+        skip_out_of_order: false,
+        downsampling: true,
+        concurrency: 1,
+        downsample_concurrency: 1,
+        retention: compact::retention::Retention::default(),
+        delete_delay: Duration::from_secs(48 * 3600),
+        partial_age: Duration::from_secs(48 * 3600),
+        hash: compact::output::HashFunc::None,
+        data_dir: "data/downsample".into(),
+        clock: Arc::new(WallClock),
+    }
+}
+
+/// Runs `downsample`.
+pub fn downsample(typed: &Typed<'_>) -> Result<ExitCode> {
+    let options = Options {
+        downsample_concurrency: typed.number("downsample.concurrency")?,
+        data_dir: std::path::PathBuf::from(typed.required("data-dir")?).join("downsample"),
+        hash: hash_func(typed)?,
+        ..options()
+    };
+    let pause = span(typed.duration("wait-interval")?);
+    crate::runtime::run(async {
+        let compactor = compactor(typed, options, Duration::ZERO).await?;
+        loop {
+            compactor.downsample_all().await?;
+            if pause.is_zero() {
+                compactor.end().await;
+                return Ok(ExitCode::SUCCESS);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    })
+}
+
+/// Runs `cleanup`.
+pub fn cleanup(typed: &Typed<'_>) -> Result<ExitCode> {
+    let options = Options {
+        delete_delay: span(typed.duration("delete-delay")?),
+        ..options()
+    };
+    let consistency = span(typed.duration("consistency-delay")?);
+    crate::runtime::run(async {
+        let compactor = compactor(typed, options, consistency).await?;
+        compactor.clean().await?;
+        compactor.end().await;
+        tracing::info!("cleanup done");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Runs `retention`.
+pub fn retention(typed: &Typed<'_>) -> Result<ExitCode> {
+    let options = Options {
+        retention: kept(typed)?,
+        delete_delay: span(typed.duration("delete-delay")?),
+        ..options()
+    };
+    let consistency = span(typed.duration("consistency-delay")?);
+    crate::runtime::run(async {
+        let compactor = compactor(typed, options, consistency).await?;
+        compactor.retain().await?;
+        compactor.end().await;
+        tracing::info!("retention apply done");
+        Ok(ExitCode::SUCCESS)
+    })
+}

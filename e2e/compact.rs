@@ -1,0 +1,441 @@
+//! The compactor and the bucket's tools as processes: several on one S3 bucket, beside a real Thanos
+//! on copies of one bucket, and a backup that is restored while compaction goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::{Process, available, free_port};
+
+const HOUR: i64 = 3600;
+
+fn ours() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_epimetheus"))
+}
+
+/// Runs a command to its end; gives what it printed.
+fn output(command: &mut Command) -> String {
+    let out = command.output().unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{command:?}: {}\n{error}", out.status);
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// A folder of blocks of two hours: a counter with resets and a gauge, a sample every two minutes.
+fn blocks(dir: &Path, hours: i64) -> PathBuf {
+    let start = 1_700_006_400 / (48 * HOUR) * 48 * HOUR;
+    let mut text = String::from("# TYPE c counter\n# HELP c c\n");
+    for series in 0..3i64 {
+        let mut value = 0;
+        for i in 0..hours * 30 {
+            let step = (i * 7919 + series * 31) % 17;
+            value = if i % 101 == 100 { step } else { value + step };
+            let _ = writeln!(
+                text,
+                "c_total{{s=\"{series}\"}} {value} {}",
+                start + i * 120
+            );
+        }
+    }
+    text.push_str("# TYPE g gauge\n# HELP g g\n");
+    for i in 0..hours * 30 {
+        let value = (i * 31 % 97) as f64 / 7.0;
+        let _ = writeln!(text, "g {value} {}", start + i * 120);
+    }
+    text.push_str("# EOF\n");
+    let input = dir.join("input.txt");
+    std::fs::write(&input, text).unwrap();
+    let blocks = dir.join("blocks");
+    let command = ["tools", "tsdb", "create-blocks-from", "openmetrics"];
+    output(ours().args(command).arg(&input).arg(&blocks));
+    blocks
+}
+
+fn config(dir: &Path, name: &str, text: &str) -> String {
+    let file = dir.join(format!("{name}.yml"));
+    std::fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+fn filesystem(dir: &Path, name: &str) -> (PathBuf, String) {
+    let bucket = dir.join(name);
+    std::fs::create_dir_all(&bucket).unwrap();
+    let text = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        bucket.display()
+    );
+    let file = config(dir, name, &text);
+    (bucket, file)
+}
+
+fn upload(blocks: &Path, config: &str) {
+    output(
+        ours()
+            .args(["tools", "bucket", "upload-blocks", "--label=region=\"eu\""])
+            .arg(format!("--path={}", blocks.display()))
+            .arg(format!("--objstore.config-file={config}")),
+    );
+    // The next bucket gets them, too.
+    let _ = std::fs::remove_file(blocks.join("thanos.shipper.json"));
+}
+
+/// All samples of the raw blocks of a folder that are not marked, once each.
+fn samples(folder: &Path, scratch: &Path) -> BTreeSet<String> {
+    let _ = std::fs::remove_dir_all(scratch);
+    std::fs::create_dir_all(scratch).unwrap();
+    for (name, meta) in metas(folder) {
+        if meta["thanos"]["downsample"]["resolution"] == 0 {
+            let target = folder.join(&name);
+            std::os::unix::fs::symlink(target, scratch.join(name)).unwrap();
+        }
+    }
+    let dump = output(ours().args(["tools", "tsdb", "dump"]).arg(scratch));
+    dump.lines().map(str::to_owned).collect()
+}
+
+/// The blocks of a folder that are not marked for deletion.
+fn metas(folder: &Path) -> BTreeMap<String, Value> {
+    let mut metas = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.join("deletion-mark.json").exists() {
+            continue;
+        }
+        if let Ok(text) = std::fs::read(path.join("meta.json")) {
+            let name = entry.file_name().into_string().unwrap();
+            metas.insert(name, serde_json::from_slice(&text).unwrap());
+        }
+    }
+    metas
+}
+
+fn compact(program: &Path, dir: &Path, config: &str) {
+    let mut command = Command::new(program);
+    let data = dir.join(format!("data-{}", free_port()));
+    command
+        .args([
+            "compact",
+            "--consistency-delay=0s",
+            "--http-address=127.0.0.1:0",
+        ])
+        .arg(format!("--data-dir={}", data.display()))
+        .arg(format!("--objstore.config-file={config}"));
+    output(&mut command);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compactors_divide_one_s3_bucket() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = blocks(dir.path(), 26);
+    for count in [2, 4] {
+        let s3 = s3kit::Server::start(s3kit::Config::default()).unwrap();
+        let (access, secret) = s3.keys();
+        let text = format!(
+            "type: S3\nconfig:\n  bucket: {}\n  endpoint: {}\n  access_key: {access}\n  secret_key: {secret}\n  insecure: true\n",
+            s3.bucket(),
+            s3.host_port()
+        );
+        let config = config(dir.path(), &format!("s3-{count}"), &text);
+        upload(&blocks, &config);
+        let mut running = Vec::new();
+        for n in 0..count {
+            let port = free_port();
+            let args = [
+                "compact".to_owned(),
+                "--wait".to_owned(),
+                "--wait-interval=200ms".to_owned(),
+                "--consistency-delay=0s".to_owned(),
+                "--downsampling.disable".to_owned(),
+                "--block-discovery-strategy=recursive".to_owned(),
+                format!("--http-address=127.0.0.1:{port}"),
+                format!(
+                    "--data-dir={}",
+                    dir.path().join(format!("d{count}-{n}")).display()
+                ),
+                format!("--objstore.config-file={config}"),
+            ];
+            let binary = env!("CARGO_BIN_EXE_epimetheus");
+            let mut process = Process::start(binary, dir.path(), port, args);
+            process.wait_for("/-/ready").await;
+            running.push(process);
+        }
+        // Three times eight hours, and the newest two.
+        let done = || {
+            let keys = s3.keys_under("");
+            let marked = |id: &str| s3.get(&format!("{id}/deletion-mark.json")).is_some();
+            let metas = keys.iter().filter_map(|k| k.strip_suffix("/meta.json"));
+            metas.filter(|id| !marked(id)).count() == 4
+        };
+        let end = Instant::now() + Duration::from_secs(120);
+        while !done() {
+            assert!(Instant::now() < end, "{}", running[0].log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let plan = running[0].get("/api/v1/blocks/plan", &[]).await;
+        assert_eq!(plan["data"]["halted"], serde_json::json!({}), "{plan}");
+        for process in &mut running {
+            assert!(process.stop(), "{}", process.log());
+        }
+        let mut parents: BTreeMap<String, usize> = BTreeMap::new();
+        for key in s3
+            .keys_under("")
+            .iter()
+            .filter(|k| k.ends_with("/meta.json"))
+        {
+            let meta: Value = serde_json::from_slice(&s3.get(key).unwrap()).unwrap();
+            for parent in meta["compaction"]["parents"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                *parents.entry(parent["ulid"].to_string()).or_default() += 1;
+            }
+        }
+        assert_eq!(parents.len(), 12, "every block went into another");
+        assert!(parents.values().all(|n| *n == 1), "once: {parents:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_blocks_are_those_that_thanos_makes() {
+    if !available("thanos", "the_blocks_are_those_that_thanos_makes") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = blocks(dir.path(), 100);
+    let (ours, our_config) = filesystem(dir.path(), "ours");
+    let (theirs, their_config) = filesystem(dir.path(), "theirs");
+    upload(&blocks, &our_config);
+    upload(&blocks, &their_config);
+    compact(
+        Path::new(env!("CARGO_BIN_EXE_epimetheus")),
+        dir.path(),
+        &our_config,
+    );
+    compact(Path::new("thanos"), dir.path(), &their_config);
+    // Everything but names and times of making; of files the bytes.
+    let shape = |folder: &Path| -> BTreeSet<String> {
+        let of = |(name, meta): (String, Value)| {
+            let thanos = &meta["thanos"];
+            let chunks = std::fs::read(folder.join(name).join("chunks/000001")).unwrap();
+            format!(
+                "{} {} {} level {} sources {} {} {} {} {} crc {:08x}",
+                thanos["downsample"]["resolution"],
+                meta["minTime"],
+                meta["maxTime"],
+                meta["compaction"]["level"],
+                meta["compaction"]["sources"].as_array().map_or(0, Vec::len),
+                meta["stats"],
+                thanos["labels"],
+                thanos["source"],
+                thanos["segment_files"],
+                crc32c::crc32c(&chunks)
+            )
+        };
+        metas(folder).into_iter().map(of).collect()
+    };
+    assert_eq!(shape(&ours), shape(&theirs));
+    assert!(
+        shape(&ours).iter().any(|s| s.starts_with("300000 ")),
+        "some are downsampled"
+    );
+
+    // Thanos finds nothing wrong with them, and sees none of our other objects.
+    let mut verify = Command::new("thanos");
+    verify.args([
+        "tools",
+        "bucket",
+        "verify",
+        "--issues=index_known_issues",
+        "--issues=overlapped_blocks",
+    ]);
+    verify.arg(format!("--objstore.config-file={our_config}"));
+    let out = verify.output().unwrap();
+    let log = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && !log.contains("level=warn") && !log.contains("level=error"),
+        "{log}"
+    );
+    let list = |program: &str| {
+        let mut ls = Command::new(program);
+        ls.args(["tools", "bucket", "ls", "--exclude-delete"]);
+        let text = output(ls.arg(format!("--objstore.config-file={our_config}")));
+        text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let names: BTreeSet<String> = metas(&ours).into_keys().collect();
+    assert_eq!(list("thanos"), names);
+    assert_eq!(list(env!("CARGO_BIN_EXE_epimetheus")), names);
+}
+
+/// What docs/backup.md says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = blocks(dir.path(), 26);
+    let (first, first_config) = filesystem(dir.path(), "first");
+    let (second, second_config) = filesystem(dir.path(), "second");
+    upload(&blocks, &first_config);
+    let scratch = dir.path().join("scratch");
+    let before = samples(&first, &scratch);
+    assert_eq!(before.len(), 26 * 30 * 4);
+    let replicate = |from: &str, to: &str| {
+        output(
+            ours()
+                .args([
+                    "tools",
+                    "bucket",
+                    "replicate",
+                    "--single-run",
+                    "--compaction-max=9",
+                ])
+                .arg(format!("--objstore.config-file={from}"))
+                .arg(format!("--objstore-to.config-file={to}")),
+        )
+    };
+    // While a compactor works at the first bucket.
+    let port = free_port();
+    let args = [
+        "compact".to_owned(),
+        "--wait".to_owned(),
+        "--wait-interval=100ms".to_owned(),
+        "--consistency-delay=0s".to_owned(),
+        format!("--http-address=127.0.0.1:{port}"),
+        format!("--data-dir={}", dir.path().join("d").display()),
+        format!("--objstore.config-file={first_config}"),
+    ];
+    let binary = env!("CARGO_BIN_EXE_epimetheus");
+    let mut compactor = Process::start(binary, dir.path(), port, args);
+    replicate(&first_config, &second_config);
+    compactor.wait_for("/-/ready").await;
+    let end = Instant::now() + Duration::from_secs(120);
+    while metas(&first).len() != 4 {
+        assert!(Instant::now() < end, "{}", compactor.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    replicate(&first_config, &second_config);
+    let answer = compactor.get("/api/v1/blocks", &[("view", "global")]).await;
+    assert_eq!(answer["status"], "success");
+    assert!(
+        compactor
+            .text("/metrics")
+            .await
+            .contains("thanos_compact_iterations_total")
+    );
+    assert!(compactor.stop(), "{}", compactor.log());
+    assert_eq!(samples(&first, &scratch), before);
+
+    // The first bucket is lost. The second one is as good, and becomes a new first one.
+    std::fs::remove_dir_all(&first).unwrap();
+    assert_eq!(samples(&second, &scratch), before);
+    std::fs::create_dir_all(&first).unwrap();
+    replicate(&second_config, &first_config);
+    assert_eq!(samples(&first, &scratch), before);
+
+    // A mark set by mistake is taken back.
+    let block = metas(&first).into_keys().next().unwrap();
+    let mark = |extra: &str| {
+        output(
+            ours()
+                .args([
+                    "tools",
+                    "bucket",
+                    "mark",
+                    "--marker=deletion-mark.json",
+                    extra,
+                ])
+                .arg(format!("--id={block}"))
+                .arg(format!("--objstore.config-file={first_config}")),
+        )
+    };
+    mark("--details=by mistake");
+    assert!(!metas(&first).contains_key(&block));
+    mark("--remove");
+    assert!(metas(&first).contains_key(&block));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tools_show_and_rewrite() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = blocks(dir.path(), 2);
+    let (bucket, config) = filesystem(dir.path(), "bucket");
+    upload(&blocks, &config);
+    let block = metas(&bucket).into_keys().next().unwrap();
+    let tool = |args: &[&str]| {
+        let mut command = ours();
+        command.args(["tools", "bucket"]).args(args);
+        output(command.arg(format!("--objstore.config-file={config}")))
+    };
+    let table = tool(&["inspect"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[0].contains("|   COMP-LEVEL   |") || lines[0].contains("| COMP-LEVEL |"),
+        "{table}"
+    );
+    assert!(
+        lines[2].contains(&block) && lines[2].contains("region=eu") && lines[2].contains("| 240 "),
+        "{table}"
+    );
+    let wide = tool(&["ls", "-o", "wide"]);
+    assert!(
+        wide.contains("Compaction: 1, Downsample: 0, Source: bucket.upload"),
+        "{wide}"
+    );
+    assert_eq!(
+        tool(&["ls", "-o", "{{.ULID}} {{.Compaction.Level}}"]),
+        format!("{block} 1\n")
+    );
+    let json: Value = serde_json::from_str(&tool(&["ls", "-o", "json"])).unwrap();
+    assert_eq!(json["ulid"], block.as_str());
+    tool(&[
+        "verify",
+        "-i",
+        "index_known_issues",
+        "-i",
+        "overlapped_blocks",
+    ]);
+
+    let delete = "--rewrite.to-delete-config=- matchers: '{__name__=\"c_total\",s=\"1\"}'\n- matchers: '{__name__=\"g\"}'\n  intervals:\n  - mint: 0\n    maxt: 1699999999999\n";
+    let relabel = "--rewrite.to-relabel-config=- source_labels: [s]\n  regex: '2'\n  target_label: s\n  replacement: two\n";
+    tool(&["rewrite", "--id", &block, delete, relabel]);
+    assert_eq!(metas(&bucket).len(), 1, "a dry run changes nothing");
+    let tmp = format!("--tmp.dir={}", dir.path().join("tmp").display());
+    tool(&[
+        "rewrite",
+        "--no-dry-run",
+        "--delete-blocks",
+        &tmp,
+        "--id",
+        &block,
+        delete,
+        relabel,
+    ]);
+    let left = metas(&bucket);
+    let (name, meta) = left.iter().next().unwrap();
+    assert_ne!(*name, block);
+    assert_eq!(meta["thanos"]["source"], "bucket.rewrite");
+    assert_eq!(meta["compaction"]["sources"], serde_json::json!([name]));
+    assert_eq!(
+        meta["thanos"]["rewrites"][0]["sources"],
+        serde_json::json!([block])
+    );
+    let scratch = dir.path().join("scratch");
+    let after = samples(&bucket, &scratch);
+    assert!(
+        !after
+            .iter()
+            .any(|l| l.contains("s=\"1\"") || l.contains("s=\"2\""))
+    );
+    assert!(after.iter().any(|l| l.contains("s=\"two\"")));
+    if available("promtool", "tools_show_and_rewrite") {
+        let text = output(
+            Command::new("promtool")
+                .args(["tsdb", "analyze"])
+                .arg(&scratch),
+        );
+        assert!(text.contains(name), "{text}");
+    }
+}
