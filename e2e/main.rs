@@ -10,6 +10,8 @@ mod differential;
 mod exporter;
 mod fleet;
 mod fuzz;
+mod kubernetes;
 mod limits;
 mod process;
+mod programs;
 mod random;
