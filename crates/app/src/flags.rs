@@ -24,6 +24,7 @@ pub const WEB: &[Flag] = &[
     value("web.user-assets", "", "Path to static asset directory, available at /user.").accepted("user assets are not served"),
     value("web.console.templates", "consoles", "Path to the console template directory.").accepted("consoles are not served"),
     value("web.console.libraries", "console_libraries", "Path to the console library directory.").accepted("consoles are not served"),
+    value("web.search.max-limit", "10000", "Largest limit that the search API takes.").accepted("there is no search API"),
 ];
 
 /// The head, its WAL and the local blocks, but for their path.
@@ -95,6 +96,23 @@ pub const STORAGE: &[Flag] = &[
         "Target number of samples per chunk.",
     )
     .accepted("the number is fixed at 120"),
+    optional(
+        "storage.tsdb.max-block-chunk-segment-size",
+        "Largest size of a segment of a block's chunks.",
+    )
+    .accepted("it is 512MB"),
+    value(
+        "storage.tsdb.block-reload-interval",
+        "1m",
+        "How often to look for new or removed blocks.",
+    )
+    .accepted("blocks that others put there are found at the next start"),
+    value(
+        "storage.tsdb.delayed-compaction.max-percent",
+        "10",
+        "Share of a block's range by which compaction may be delayed.",
+    )
+    .accepted("compaction is not delayed"),
     value(
         "storage.remote.flush-deadline",
         "1m",
@@ -279,6 +297,12 @@ pub const CONFIG: &[Flag] = &[
         "auto-gomemlimit.ratio",
         "0.9",
         "Share of the memory limit for Go's runtime.",
+    )
+    .accepted("there is no Go runtime; see --memory.limit"),
+    value(
+        "auto-gomemlimit.refresh-interval",
+        "0s",
+        "How often to look for a new memory limit.",
     )
     .accepted("there is no Go runtime; see --memory.limit"),
     switch_on("auto-gomemlimit", "Set Go's memory limit.")

@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod config;
 mod delay;
 pub mod discovery;
+mod journal;
 pub mod life;
 pub mod push;
 pub mod remote;
@@ -97,6 +98,16 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     for name in &queries.unknown_features {
         tracing::warn!(feature = %name, "Unknown option for --enable-feature");
     }
+    // The standard library knows the cgroup's cpu.max; both pools ask it.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    tracing::info!(
+        threads,
+        memory_limit = memory.total.limit(),
+        head = memory.head,
+        queries = memory.queries.limit(),
+        per_query = memory.per_query,
+        "resources (TOKIO_WORKER_THREADS, RAYON_NUM_THREADS and --memory.limit change them)"
+    );
     let registry = Registry::new();
     metrics::process(&registry)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -234,7 +245,12 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     targets.apply(&current.loaded().jobs).await?;
 
-    let engine: Arc<dyn promql::Evaluator> = Arc::new(engine);
+    let engine: Arc<dyn promql::Evaluator> = Arc::new(journal::Journal::new(
+        Arc::new(engine),
+        Arc::clone(&current),
+        &storage.dir,
+        queries.concurrency,
+    ));
     let rules = Arc::new(rules::Rules::open(
         &settings.rules,
         rules::Means {

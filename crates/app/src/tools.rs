@@ -1,6 +1,8 @@
 //! `epimetheus tools ...`: what promtool and `thanos tools` do.
 
 pub mod bucket;
+pub mod check;
+pub mod debug;
 pub mod promql;
 pub mod query;
 pub mod rules;
@@ -27,7 +29,8 @@ pub fn command() -> Command {
                 .subcommand_required(true)
                 .arg_required_else_help(true)
                 .subcommand(rules::check_config_command())
-                .subcommand(rules::check_rules_command()),
+                .subcommand(rules::check_rules_command())
+                .subcommands(check::commands()),
         )
         .subcommand(
             Command::new("test")
@@ -36,12 +39,10 @@ pub fn command() -> Command {
                 .arg_required_else_help(true)
                 .subcommand(rules::test_rules_command()),
         )
+        .subcommand(debug::command())
         .subcommand(tsdb::command())
         .subcommand(bucket::command());
-    for (name, about) in [
-        ("push", "Push metrics"),
-        ("debug", "Fetch debug information"),
-    ] {
+    for (name, about) in [("push", "Push metrics")] {
         tools = tools.subcommand(planned(name, about));
     }
     tools
@@ -55,12 +56,14 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("check", m)) => match m.subcommand() {
             Some(("config", m)) => rules::check_config(m),
             Some(("rules", m)) => rules::check_rules(m),
+            Some((name, m)) => check::dispatch(name, m),
             _ => Ok(ExitCode::from(2)),
         },
         Some(("test", m)) => match m.subcommand() {
             Some(("rules", m)) => rules::test_rules(m),
             _ => Ok(ExitCode::from(2)),
         },
+        Some(("debug", m)) => debug::dispatch(m),
         Some(("tsdb", m)) => tsdb::dispatch(m),
         Some(("bucket", m)) => bucket::dispatch(m),
         Some((name, _)) => Ok(not_in_this_version(&format!("tools {name}"))),

@@ -8,6 +8,8 @@ mod http;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 
+pub use file::read_file;
+
 use std::future::Future;
 use std::pin::Pin;
 

@@ -29,7 +29,7 @@ mod manager;
 
 #[cfg(feature = "kubernetes")]
 pub use discoverer::ClusterError;
-pub use discoverer::Discoverer;
+pub use discoverer::{Discoverer, read_file};
 pub use group::{Found, Group, Groups};
 pub use manager::{Manager, ManagerOptions, Updates};
 

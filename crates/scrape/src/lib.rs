@@ -45,3 +45,4 @@ mod target;
 pub use discovery::Group;
 pub use error::ScrapeError;
 pub use manager::{Manager, Options, seed};
+pub use target::explain;

@@ -92,50 +92,15 @@ impl Target {
         group: &Labels,
     ) -> Result<Made, String> {
         let discovered = discovered(config, own, group);
-        let Some(relabelled) = relabel::process(&discovered, rules) else {
+        let Some(all) = complete(&discovered, rules)? else {
             return Ok(Made::Dropped(discovered));
         };
-        let get = |name: &str| relabelled.get(name).unwrap_or("");
-        let address = get(ADDRESS);
-        check_address(address)?;
+        let get = |name: &str| all.get(name).unwrap_or("");
         let (interval, timeout) = times(get(INTERVAL), get(TIMEOUT))?;
-        for (name, what) in SWITCHES {
-            if !matches!(
-                get(name),
-                "" | "1"
-                    | "t"
-                    | "T"
-                    | "TRUE"
-                    | "true"
-                    | "True"
-                    | "0"
-                    | "f"
-                    | "F"
-                    | "FALSE"
-                    | "false"
-                    | "False"
-            ) {
-                return Err(format!(
-                    "error parsing {what}: parsing {:?}: invalid syntax",
-                    get(name)
-                ));
-            }
-        }
         let switched = |which: usize| {
             let text = SWITCHES.get(which).map_or("", |(name, _)| get(name));
             matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
         };
-        let mut builder = LabelsBuilder::default();
-        for (name, value) in relabelled
-            .iter()
-            .filter(|(name, _)| !name.starts_with(META))
-        {
-            builder.set(name, value);
-        }
-        if builder.get("instance").is_empty() {
-            builder.set("instance", address);
-        }
-        let all = builder.build();
         let labels = Labels::from_sorted(all.iter().filter(|(name, _)| !name.starts_with("__")));
         let url = url(config, &all);
         let key = fnv(&format!("{:016}{url}", all.hash64()));
@@ -155,6 +120,67 @@ impl Target {
             },
         })))
     }
+}
+
+/// The labels of a target after relabelling, those with `__` that are not from discovery included;
+/// none if it is dropped.
+fn complete(discovered: &Labels, rules: &[Rule]) -> Result<Option<Labels>, String> {
+    let Some(relabelled) = relabel::process(discovered, rules) else {
+        return Ok(None);
+    };
+    let get = |name: &str| relabelled.get(name).unwrap_or("");
+    let address = get(ADDRESS);
+    check_address(address)?;
+    times(get(INTERVAL), get(TIMEOUT))?;
+    for (name, what) in SWITCHES {
+        if !matches!(
+            get(name),
+            "" | "1"
+                | "t"
+                | "T"
+                | "TRUE"
+                | "true"
+                | "True"
+                | "0"
+                | "f"
+                | "F"
+                | "FALSE"
+                | "false"
+                | "False"
+        ) {
+            return Err(format!(
+                "error parsing {what}: parsing {:?}: invalid syntax",
+                get(name)
+            ));
+        }
+    }
+    let mut builder = LabelsBuilder::default();
+    for (name, value) in relabelled
+        .iter()
+        .filter(|(name, _)| !name.starts_with(META))
+    {
+        builder.set(name, value);
+    }
+    if builder.get("instance").is_empty() {
+        builder.set("instance", address);
+    }
+    Ok(Some(builder.build()))
+}
+
+/// The labels that a target of this job has before relabelling, and those after it (none if
+/// relabelling drops it), or why it cannot be a target.
+pub fn explain(
+    config: &ScrapeConfig,
+    own: &Labels,
+    group: &Labels,
+) -> (Labels, Result<Labels, String>) {
+    let before = discovered(config, own, group);
+    let scheme = config.validation();
+    let after = match relabel::compile(&config.relabel_configs, scheme) {
+        Ok(rules) => complete(&before, &rules).map(Option::unwrap_or_default),
+        Err(error) => Err(error.to_string()),
+    };
+    (before, after)
 }
 
 /// Whether an address can be one: a URL in its place is the commonest mistake.

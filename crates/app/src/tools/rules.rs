@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use chunk::memory::MemorySink;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use model::regex::Regex;
+use model::time::parse_duration;
 use model::{Extent, Millis, Scope, Sink, Source, SourceError, View};
 use promql::features::Features;
 use rules::file::{ReadOptions, RuleFile};
@@ -19,7 +20,7 @@ use crate::config::{Config, Mode, glob, unsupported};
 use crate::house::rules::files;
 
 /// The exit code for what is valid and yet suspicious.
-const LINT: u8 = 3;
+pub(crate) const LINT: u8 = 3;
 
 fn lint_args(command: Command) -> Command {
     command
@@ -27,7 +28,7 @@ fn lint_args(command: Command) -> Command {
             Arg::new("lint")
                 .long("lint")
                 .default_value("duplicate-rules")
-                .help("Linting checks to apply: all, duplicate-rules, none"),
+                .help("Linting checks to apply: all, duplicate-rules, too-long-scrape-interval (config), none"),
         )
         .arg(
             Arg::new("lint-fatal")
@@ -66,6 +67,16 @@ pub fn check_config_command() -> Command {
                 .long("agent")
                 .action(ArgAction::SetTrue)
                 .help("Check config file for an agent"),
+        )
+        .arg(
+            Arg::new("query.lookback-delta")
+                .long("query.lookback-delta")
+                .default_value("5m")
+                .value_parser(|text: &str| match parse_duration(text) {
+                    Ok(_) => Ok(text.to_owned()),
+                    Err(error) => Err(error.to_string()),
+                })
+                .help("The server's maximum query lookback duration"),
         )
         .arg(file_args(true, "The config files to check"))
 }
@@ -106,18 +117,32 @@ fn paths(matches: &ArgMatches) -> Vec<PathBuf> {
 #[derive(Clone, Copy)]
 struct Lint {
     duplicates: bool,
+    /// Scrape intervals of at least this are too long, ms.
+    longest_interval: Option<Millis>,
     fatal: bool,
     ignore_unknown: bool,
 }
 
 impl Lint {
     fn of(matches: &ArgMatches) -> Self {
-        let asked = matches.get_one::<String>("lint");
+        let asked = matches.get_one::<String>("lint").map_or("", String::as_str);
+        let options = || asked.split(',');
+        let config = matches.try_contains_id("agent").is_ok();
+        for option in options() {
+            let known = ["", "all", "duplicate-rules", "none"].contains(&option)
+                || (config && option == "too-long-scrape-interval");
+            if !known {
+                println!("WARNING: unknown lint option: {option:?}");
+            }
+        }
+        let none = options().any(|o| o == "none") && config;
+        let on = |name| !none && options().any(|o| o == "all" || o == name);
+        let lookback = matches.try_get_one::<String>("query.lookback-delta");
+        let lookback = lookback.ok().flatten();
+        let lookback = lookback.and_then(|text| parse_duration(text).ok());
         Self {
-            duplicates: asked.is_some_and(|text| {
-                text.split(',')
-                    .any(|t| matches!(t, "all" | "duplicate-rules"))
-            }),
+            duplicates: on("duplicate-rules"),
+            longest_interval: lookback.filter(|_| config && on("too-long-scrape-interval")),
             fatal: matches.get_flag("lint-fatal"),
             ignore_unknown: matches.get_flag("ignore-unknown-fields"),
         }
@@ -172,6 +197,13 @@ pub fn check_config(matches: &ArgMatches) -> Result<ExitCode> {
         for missing in unsupported(&loaded.config, &loaded.jobs) {
             eprintln!("  WARNING: {missing}");
         }
+        let syntax_only = matches.get_flag("syntax-only");
+        let mut warn = |text: String| println!("  WARNING: {text}");
+        if let Err(error) = super::check::config::check(&loaded, syntax_only, &mut warn) {
+            eprintln!("  FAILED: {error}\n");
+            verdict = Verdict::Bad;
+            continue;
+        }
         let rule_files = if matches.get_flag("syntax-only") {
             Vec::new()
         } else {
@@ -184,6 +216,20 @@ pub fn check_config(matches: &ArgMatches) -> Result<ExitCode> {
             " SUCCESS: {} is valid prometheus config file syntax\n",
             path.display()
         );
+        let too_long = loaded.jobs.iter().filter(|_| !syntax_only).find(|job| {
+            let interval = job.scrape_interval.0;
+            lint.longest_interval
+                .is_some_and(|l| l > 0 && interval >= l)
+        });
+        if let Some(job) = too_long {
+            eprintln!(
+                "  FAILED: too long scrape interval found, data point will be marked as stale - job: {}, interval: {}",
+                job.job_name, job.scrape_interval
+            );
+            if lint.fatal {
+                verdict = verdict.max(Verdict::Suspicious);
+            }
+        }
         for file in rule_files {
             verdict = verdict.max(check_file(&file, lint));
         }

@@ -205,6 +205,12 @@ fn emptied(path: &Path, index: usize) -> Group {
     }
 }
 
+/// Reads a file of targets.
+pub fn read_file(path: &Path) -> Result<Vec<config::Static>, String> {
+    let stamp = Stamp::of(path).map_err(|e| e.to_string())?;
+    read(path, stamp)
+}
+
 fn read(path: &Path, stamp: Stamp) -> Result<Vec<config::Static>, String> {
     if stamp.size > MAX_SIZE {
         return Err(format!("larger than {MAX_SIZE} bytes"));

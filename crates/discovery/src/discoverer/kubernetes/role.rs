@@ -7,6 +7,9 @@ mod node;
 mod pod;
 mod service;
 
+#[cfg(test)]
+mod tests;
+
 use model::Labels;
 
 use super::around::Lookup;

@@ -1,0 +1,187 @@
+//! What queries ran: those of now in a file that outlives a crash, finished ones in a log.
+
+mod active;
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use model::Millis;
+use model::time::{Clock as _, WallClock};
+use parking_lot::Mutex;
+use promql::{Description, Evaluator, Explain, InstantQuery, QueryError, QueryResult, RangeQuery};
+use serde_json::json;
+
+use super::config::Current;
+use active::Active;
+
+/// An evaluator whose queries are noted.
+pub struct Journal {
+    inner: Arc<dyn Evaluator>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    current: Arc<Current>,
+    active: Option<Active>,
+    log: Mutex<Option<Log>>,
+}
+
+/// The file of `query_log_file`, opened anew after every reload, so that it can be rotated.
+struct Log {
+    path: String,
+    since: Millis,
+    file: std::fs::File,
+}
+
+/// What was asked.
+struct Asked {
+    expr: model::Str,
+    start: Millis,
+    end: Millis,
+    step: Millis,
+}
+
+impl Journal {
+    /// Notes the queries of `inner`; at most `queries` at a time are noted in `folder`. Says which
+    /// did not end in the last run.
+    pub fn new(
+        inner: Arc<dyn Evaluator>,
+        current: Arc<Current>,
+        folder: &std::path::Path,
+        queries: usize,
+    ) -> Self {
+        let active = match Active::open(folder, queries) {
+            Ok(active) => Some(active),
+            Err(error) => {
+                tracing::warn!(%error, "cannot note which queries run");
+                None
+            }
+        };
+        let shared = Shared {
+            current,
+            active,
+            log: Mutex::default(),
+        };
+        Self {
+            inner,
+            shared: Arc::new(shared),
+        }
+    }
+
+    fn noted(
+        &self,
+        asked: Asked,
+        answer: BoxFuture<'static, Result<QueryResult, QueryError>>,
+    ) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let began = Instant::now();
+            let noted = shared.active.as_ref().and_then(|a| a.note(&asked.expr));
+            let answer = answer.await;
+            drop(noted);
+            shared.log(&asked, began, &answer);
+            answer
+        }
+        .boxed()
+    }
+}
+
+impl Evaluator for Journal {
+    fn instant(&self, query: InstantQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let asked = Asked {
+            expr: query.expr.clone(),
+            start: query.ts,
+            end: query.ts,
+            step: 0,
+        };
+        self.noted(asked, self.inner.instant(query))
+    }
+
+    fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let asked = Asked {
+            expr: query.expr.clone(),
+            start: query.start,
+            end: query.end,
+            step: query.step,
+        };
+        self.noted(asked, self.inner.range(query))
+    }
+
+    fn explain(&self, query: &Explain) -> Option<Result<Description, QueryError>> {
+        self.inner.explain(query)
+    }
+}
+
+impl Shared {
+    /// Writes one line, if a log is asked for.
+    fn log(&self, asked: &Asked, began: Instant, answer: &Result<QueryResult, QueryError>) {
+        let loaded = self.current.loaded();
+        let path = loaded.config.global.query_log_file.as_str();
+        let mut log = self.log.lock();
+        if path.is_empty() {
+            *log = None;
+            return;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let date = |ms| match jiff::Timestamp::from_millisecond(ms) {
+            Ok(at) => at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            Err(_) => ms.to_string(),
+        };
+        let mut line = json!({
+            "time": date(WallClock.now()),
+            "level": "INFO",
+            "msg": "promql query logged",
+            "params": {
+                "query": &*asked.expr,
+                "start": date(asked.start),
+                "end": date(asked.end),
+                "step": asked.step / 1000,
+            },
+            "stats": {"timings": {"evalTotalTime": seconds, "execTotalTime": seconds}},
+        });
+        match answer {
+            Err(error) => line["error"] = error.to_string().into(),
+            Ok(result) => {
+                if let Some(scope) = &result.scope {
+                    let statistics = &scope.statistics;
+                    line["stats"]["samples"] = json!({
+                        "totalQueryableSamples": statistics.samples.load(Ordering::Relaxed),
+                        "peakSamples": statistics.peak_samples.load(Ordering::Relaxed),
+                    });
+                }
+            }
+        }
+        let (since, _) = self.current.last_reload();
+        if log
+            .as_ref()
+            .is_none_or(|l| l.path != path || l.since != since)
+        {
+            let opened = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(path);
+            match opened {
+                Ok(file) => {
+                    *log = Some(Log {
+                        path: path.to_owned(),
+                        since,
+                        file,
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, path, "cannot open query_log_file");
+                    *log = None;
+                }
+            }
+        }
+        if let Some(log) = log.as_mut()
+            && let Err(error) = writeln!(log.file, "{line}")
+        {
+            tracing::error!(%error, path, "cannot write to query_log_file");
+        }
+    }
+}
