@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::process::{Process, available, free_port, node_exporter};
 
 /// A real Thanos: `EPIMETHEUS_THANOS`, or `thanos` on `PATH`.
-fn thanos() -> Option<PathBuf> {
+pub fn thanos() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("EPIMETHEUS_THANOS").map(PathBuf::from) {
         return path.is_file().then_some(path);
     }
