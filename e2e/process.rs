@@ -199,7 +199,8 @@ impl Process {
         self.wait();
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, by name.
+    pub fn signal(&self, signal: &str) {
         if let Some(child) = &self.child {
             let _ = Command::new("kill")
                 .arg(format!("-{signal}"))

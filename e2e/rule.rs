@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::alerts::{ALERTMANAGER, alertmanager};
-use crate::fleet::{Role, ours, role, wait};
+use crate::fleet::{Role, ours, role, thanos, wait};
 use crate::process::{Process, available, free_port};
 
 /// A wire between two processes that can be cut so that nobody hears of it: packets are dropped.
@@ -777,6 +777,171 @@ async fn rules_record_and_alert_as_in_prometheus() {
     };
     assert_eq!(rules(&ours).await, rules(&theirs).await);
     assert!(ours.stop());
+}
+
+/// What is recorded is answered by queriers, and shipped; rules are told and reloaded. Where a real
+/// Thanos is found, its querier stands in for ours on both sides.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ruler_is_a_store_and_ships() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("empty.yml"), "").unwrap();
+    let mut server = Process::epimetheus(
+        dir,
+        "server",
+        &["--config.file=empty.yml", "--storage.tsdb.path=querier"],
+    );
+    server.wait_for("/-/ready").await;
+    let bucket = dir.join("bucket");
+    std::fs::write(
+        dir.join("bucket.yml"),
+        format!(
+            "type: FILESYSTEM\nconfig: {{directory: {}}}\n",
+            bucket.display()
+        ),
+    )
+    .unwrap();
+    let rules = |text: &str| std::fs::write(dir.join("rules.yml"), text).unwrap();
+    let good = "groups:\n- {name: g, interval: 1s, limit: 5, rules: [{record: 'time:now', expr: vector(time()), labels: {team: a}}, {alert: Always, expr: 'time:is > 0'}]}\n";
+    rules(good);
+    // Its own querier answers what it records itself: the second group reads the first's series.
+    let ruler_port = free_port();
+    let ruler_grpc = free_port();
+    let querier_args = |grpc: u16| {
+        [
+            format!("--endpoint=127.0.0.1:{grpc}"),
+            "--query.replica-label=replica".to_owned(),
+        ]
+    };
+    let mut ruler = Process::start(
+        ours(),
+        dir,
+        ruler_port,
+        [
+            "rule".to_owned(),
+            format!("--http-address=127.0.0.1:{ruler_port}"),
+            format!("--grpc-address=127.0.0.1:{ruler_grpc}"),
+            format!("--query=http://127.0.0.1:{}", server.port),
+            "--query.http-method=GET".to_owned(),
+            "--rule-file=rules*.yml".to_owned(),
+            "--data-dir=ruler".to_owned(),
+            "--label=replica=\"a\"".to_owned(),
+            "--label=region=\"eu\"".to_owned(),
+            "--tsdb.block-duration=10s".to_owned(),
+            "--objstore.config-file=bucket.yml".to_owned(),
+            "--shipper.sync-interval=1s".to_owned(),
+        ],
+    );
+    ruler.wait_for("/-/ready").await;
+    let mut queriers = vec![(
+        "ours",
+        role(&ours(), dir, "query", &querier_args(ruler_grpc)).await,
+    )];
+    match thanos() {
+        Some(thanos) => {
+            let theirs = role(&thanos, dir, "query", &querier_args(ruler_grpc)).await;
+            queriers.push(("thanos", theirs));
+        }
+        None => println!(
+            "SKIPPED: the part with a real thanos, which is neither on PATH nor in EPIMETHEUS_THANOS"
+        ),
+    }
+    for (name, querier) in &queriers {
+        let found = querier
+            .process
+            .wait_until("time:now", |r| !r[0].is_null())
+            .await;
+        assert_eq!(
+            found[0]["metric"],
+            serde_json::json!({"__name__": "time:now", "region": "eu", "team": "a"}),
+            "{name}"
+        );
+        let stores = querier.process.get("/api/v1/stores", &[]).await;
+        assert_eq!(
+            stores["data"]["rule"].as_array().map(Vec::len),
+            Some(1),
+            "{name}: {stores}"
+        );
+    }
+    if let Some((_, querier)) = queriers.iter().find(|(name, _)| *name == "thanos") {
+        let told = querier.process.get("/api/v1/rules", &[]).await;
+        let group = &told["data"]["groups"][0];
+        assert_eq!(
+            (&group["name"], &group["limit"]),
+            (&"g".into(), &5.into()),
+            "{told}"
+        );
+        assert_eq!(group["rules"][0]["query"], "vector(time())", "{told}");
+        assert_eq!(group["rules"][0]["labels"]["region"], "eu", "{told}");
+        // A ruler may ask a querier of Thanos'.
+        let other = role(
+            &ours(),
+            dir,
+            "rule",
+            &[
+                format!("--query=127.0.0.1:{}", querier.process.port),
+                "--rule-file=over*.yml".to_owned(),
+                "--data-dir=over".to_owned(),
+            ],
+        )
+        .await;
+        std::fs::write(
+            dir.join("over.yml"),
+            "groups: [{name: o, interval: 1s, partial_response_strategy: warn, rules: [{record: over, expr: 'sum(time:now)'}]}]",
+        )
+        .unwrap();
+        other.process.signal("HUP");
+        wait("an evaluation over Thanos' querier", 30, async || {
+            shown(&other.process, "o").await["health"] == "ok"
+        })
+        .await;
+    }
+
+    // Blocks are in the bucket, and say who made them.
+    let mut meta = Value::Null;
+    wait("a block", 120, async || {
+        let blocks = std::fs::read_dir(&bucket).into_iter().flatten().flatten();
+        let metas = blocks.filter_map(|b| std::fs::read(b.path().join("meta.json")).ok());
+        let found: Vec<Vec<u8>> = metas.collect();
+        if let Some(text) = found.first() {
+            meta = serde_json::from_slice(text).unwrap();
+        }
+        !found.is_empty()
+    })
+    .await;
+    assert_eq!(meta["thanos"]["source"], "ruler", "{meta}");
+    assert_eq!(
+        meta["thanos"]["labels"],
+        serde_json::json!({"region": "eu", "replica": "a"})
+    );
+
+    // A file that is wrong changes nothing; one that is right is taken over.
+    let client = reqwest::Client::new();
+    let reload = async || client.post(ruler.url("/-/reload")).send().await.unwrap();
+    rules("groups: [{name: g, rules: [{record: a, expr: sum(}]}]");
+    let refused = reload().await;
+    assert_eq!(refused.status().as_u16(), 500);
+    assert!(refused.text().await.unwrap().contains("rules.yml"));
+    assert_eq!(
+        metric(&ruler, "thanos_rule_config_last_reload_successful", "").await,
+        0.0
+    );
+    assert_eq!(shown(&ruler, "g").await["name"], "time:now");
+    rules(&good.replace("time:now", "time:then"));
+    assert_eq!(reload().await.status().as_u16(), 200);
+    assert_eq!(
+        metric(&ruler, "thanos_rule_config_last_reload_successful", "").await,
+        1.0
+    );
+    assert_eq!(shown(&ruler, "g").await["name"], "time:then");
+    assert_eq!(
+        metric(&ruler, "thanos_rule_loaded_rules", "strategy=\"ABORT\"").await,
+        2.0
+    );
+    // It is not ended over HTTP.
+    let quit = client.post(ruler.url("/-/quit")).send().await.unwrap();
+    assert_eq!(quit.status().as_u16(), 404);
+    assert!(ruler.stop(), "{}", ruler.log());
 }
 
 /// Seconds of CPU that a process has taken.

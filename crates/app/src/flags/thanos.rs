@@ -639,7 +639,8 @@ pub const RULE: &[Flag] = &[
     many(
         "restore-ignored-label",
         "Label names to be ignored when restoring alerts from the remote storage. This is only used in stateless mode.",
-    ),
+    )
+    .accepted("alerts are restored from the own database; there is no stateless mode in this version"),
     value(
         "rule-concurrent-evaluation",
         "1",
@@ -745,12 +746,12 @@ pub const RULE: &[Flag] = &[
     value(
         "remote-write.config",
         "",
-        "YAML config for the remote-write configurations, that specify servers where samples should be sent to. It makes the ruler stateless: no series is kept in its own TSDB.",
+        "YAML config for the remote-write configurations, that make the ruler stateless. Refused in this version, unless it is empty.",
     ),
     value(
         "remote-write.config-file",
         "",
-        "Path to YAML config for the remote-write configurations, that specify servers where samples should be sent to. It makes the ruler stateless: no series is kept in its own TSDB.",
+        "Path to YAML config for the remote-write configurations, that make the ruler stateless. Refused in this version, unless it is empty.",
     ),
     value("tsdb.block-duration", "2h", "Block duration for TSDB block."),
     value("tsdb.retention", "48h", "Block retention time on local disk."),

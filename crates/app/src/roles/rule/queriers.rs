@@ -80,7 +80,9 @@ impl Settings {
                 "--query/--query.sd-files/--grpc-query-endpoint and --query.config* parameters cannot be defined at the same time"
             ),
             Some(text) => parse(&text).map_err(|e| typed.error("query.config", e))?,
-            None if !flags => bail!("no query configuration parameter was given"),
+            None if !flags => bail!(
+                "no query configuration parameter was given; give --query or --query.config-file"
+            ),
             None => {
                 for (i, address) in addresses.iter().enumerate() {
                     if addresses.iter().take(i).any(|a| a == address) {
