@@ -161,7 +161,7 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-async function untilTrue(what: string, is: () => Promise<boolean>, seconds = 30): Promise<void> {
+async function untilTrue(what: string, is: () => Promise<boolean>, seconds = 60): Promise<void> {
   const deadline = Date.now() + seconds * 1000;
   while (!(await is().catch(() => false))) {
     if (Date.now() > deadline) throw new Error(`no sign of ${what} within ${seconds} s`);
