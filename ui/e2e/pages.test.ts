@@ -122,26 +122,30 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     await page.getByText('There is no such page').waitFor();
   });
 
-  const pages: [base: keyof typeof world, path: string, sign: string][] = [
+  const pages: [base: 'allInOne' | 'querier', path: string, sign: string, act?: (page: Page) => Promise<void>][] = [
     ['allInOne', '/query?g0.expr=up&g0.tab=1', '.results .row'],
     ['allInOne', '/query?g0.expr=shop_queue_length&g0.tab=graph', '.legend-row'],
     ['allInOne', '/query?g0.expr=sum(up)&g0.tab=explain&g0.analyze=1', '.plan-row'],
     ['querier', '/query?g0.expr=up&g0.tab=1', '.results .row'],
-    ['allInOne', '/alerts', '.alert-rule'],
+    ['querier', '/query?g0.expr=up&g0.tab=graph', '.legend-row', (page) => page.getByTitle('Choose the time').click()],
+    ['allInOne', '/query', '.cm-content', (page) => page.getByRole('button', { name: 'Metrics explorer' }).click()],
+    ['allInOne', '/query?g0.expr=up&g0.tab=explain&g0.show_tree=1', '.piece .badge'],
+    ['allInOne', '/alerts', '.alert-rule', (page) => page.locator('.alert-head').first().click()],
     ['allInOne', '/rules', '.rule-row'],
     ['allInOne', '/targets', '.target-row'],
     ['allInOne', '/service-discovery', '.found-row'],
     ['allInOne', '/alertmanager-discovery', '.card'],
     ['querier', '/stores', '.store-row'],
     ['allInOne', '/tsdb-status', '.bars'],
-    ['allInOne', '/bucket', '.lane .block'],
+    ['allInOne', '/bucket', '.lane .block', (page) => page.locator('.lane .block').nth(4).click()],
     ['allInOne', '/status', '.facts'],
     ['allInOne', '/flags', '.flags'],
     ['allInOne', '/config', '.yaml'],
   ];
-  test.each(pages)('%s%s can be used by everyone', async (base, path, sign) => {
+  test.each(pages)('%s%s can be used by everyone', async (base, path, sign, act) => {
     const page = await visit(`${world[base]}${path}`);
     await page.locator(sign).first().waitFor();
+    await act?.(page);
     await page.evaluate(axe.source);
     expect(await findings(page)).toEqual([]);
     await page.emulateMedia({ colorScheme: 'dark' });

@@ -90,7 +90,7 @@ function configuration(exporter: string, self: number, closed: number): string {
 global:
   scrape_interval: 2s
   scrape_timeout: 2s
-  evaluation_interval: 1s
+  evaluation_interval: 3s
   external_labels: {cluster: test, replica: a}
 rule_files: [rules.yml]
 alerting:
@@ -102,6 +102,7 @@ scrape_configs:
 - job_name: shop
   static_configs: [{targets: ['${exporter}'], labels: {team: checkout}}]
 - job_name: devices
+  scrape_interval: 4s
   metrics_path: /devices
   static_configs: [{targets: ['${exporter}']}]
 - job_name: broken
@@ -134,7 +135,7 @@ groups:
 - name: odd
   rules:
   - record: odd:ratio
-    expr: device_temperature * on (site) shop_queue_length{site="s1"}
+    expr: shop_queue_length / 2
   - record: odd:clash
     expr: up * on (team) group_left device_temperature
 `;
@@ -160,7 +161,7 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-async function untilTrue(what: string, is: () => Promise<boolean>, seconds = 30): Promise<void> {
+async function untilTrue(what: string, is: () => Promise<boolean>, seconds = 60): Promise<void> {
   const deadline = Date.now() + seconds * 1000;
   while (!(await is().catch(() => false))) {
     if (Date.now() > deadline) throw new Error(`no sign of ${what} within ${seconds} s`);

@@ -14,7 +14,9 @@ export function App() {
   useLocation();
   const theme = useTheme();
   const [zone, setZone] = usePreference('zone', 'local');
-  const server = usePolled<RuntimeInfo>('status/runtimeinfo', 10_000);
+  const [settled, setSettled] = useState(false);
+  const server = usePolled<RuntimeInfo>('status/runtimeinfo', settled ? 10_000 : 2000);
+  useEffect(() => setSettled(server.data?.ready === 'ready'), [server.data?.ready]);
   const known = server.data?.pages;
   const names = useMemo(() => known ?? pagesAtFirst(), [known?.join()]);
   const pages = useMemo(() => PAGES.filter((page) => names.includes(page.name)), [names]);

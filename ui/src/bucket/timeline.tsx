@@ -1,6 +1,7 @@
 // Blocks over time: a row for each resolution and level of a group; dragging zooms.
-import { useContext, useRef, useState } from 'preact/hooks';
+import { useContext, useState } from 'preact/hooks';
 import { SharedContext } from '../context';
+import { useWidth } from '../hooks';
 import { bytes, count, dateTime, span } from '../format';
 import { type Block, type Group, resolutionText } from './blocks';
 
@@ -21,7 +22,7 @@ export function Timeline(props: {
 }) {
   const { group, frame, chosen } = props;
   const { utc } = useContext(SharedContext);
-  const box = useRef<HTMLDivElement>(null);
+  const [box, width] = useWidth<HTMLDivElement>();
   const [drag, setDrag] = useState<{ from: number; to: number }>();
   const whole = Math.max(1, frame.to - frame.from);
   const percent = (ms: number) => (100 * (ms - frame.from)) / whole;
@@ -79,7 +80,7 @@ export function Timeline(props: {
             style={{ left: `${100 * Math.min(drag.from, drag.to)}%`, width: `${100 * Math.abs(drag.to - drag.from)}%` }}
           />
         )}
-        <Ticks frame={frame} utc={utc} />
+        <Ticks frame={frame} utc={utc} most={Math.max(2, Math.floor(width / 105))} />
       </div>
     </div>
   );
@@ -91,9 +92,9 @@ export function resolutionClass(ms: number): string {
 
 const STEPS = [1, 2, 3, 6, 12, 24, 48, 7 * 24, 14 * 24, 30 * 24, 91 * 24, 182 * 24, 365 * 24].map((hours) => hours * 3600e3);
 
-function Ticks({ frame, utc }: { frame: Frame; utc: boolean }) {
+function Ticks({ frame, utc, most }: { frame: Frame; utc: boolean; most: number }) {
   const whole = Math.max(1, frame.to - frame.from);
-  const step = STEPS.find((s) => whole / s <= 8) ?? whole / 8;
+  const step = STEPS.find((s) => whole / s <= most) ?? whole / most;
   const offset = utc ? 0 : new Date(frame.to).getTimezoneOffset() * 60e3;
   const first = Math.ceil((frame.from - offset) / step) * step + offset;
   const ticks: number[] = [];

@@ -28,14 +28,17 @@ interface Props {
 export function Graph(props: Props) {
   const [shown, setShown] = useState<GridSeries[]>(props.series);
   const [focus, setFocus] = useState<number | null>(null);
-  const drawn = useMemo(() => shown.slice(0, MOST_DRAWN), [shown]);
+  // The legend chooses among new series only after they were drawn once.
+  const [first] = shown;
+  const chosen = first && props.series[first.index] !== first ? props.series : shown;
+  const drawn = useMemo(() => chosen.slice(0, MOST_DRAWN), [chosen]);
   return (
     <div class="graph">
       <Plot {...props} drawn={drawn} focus={focus} />
       <p class="hint">
-        {shown.length > drawn.length && (
+        {chosen.length > drawn.length && (
           <strong>
-            Drawn are {count(drawn.length)} of {count(shown.length)} series, in the order of the legend: sort or filter it to
+            Drawn are {count(drawn.length)} of {count(chosen.length)} series, in the order of the legend: sort or filter it to
             see others.{' '}
           </strong>
         )}

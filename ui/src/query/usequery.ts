@@ -24,6 +24,7 @@ export interface Shown {
 export function useQuery(panel: Panel, given: { step: number; gathering: boolean; round: number; ready: boolean }): Shown & { stop: () => void } {
   const [shown, setShown] = useState<Shown>({ busy: false });
   const abort = useRef<AbortController>(undefined);
+  const remembered = useRef('');
   const { step, gathering, round, ready } = given;
   // Everything that the question depends on, and nothing else.
   const key = JSON.stringify([
@@ -51,7 +52,9 @@ export function useQuery(panel: Panel, given: { step: number; gathering: boolean
       }
       const grid = panel.tab === 'graph' ? question.grid : undefined;
       const answer = await askQuery(question.path, question.params, grid, control.signal, headers);
-      remember(panel.expr);
+      // Asking again by itself is not asking again.
+      if (remembered.current !== panel.expr) remember(panel.expr);
+      remembered.current = panel.expr;
       setShown({ ...about, answer });
     };
     run().catch(failed);
