@@ -268,17 +268,38 @@ class Start(unittest.TestCase):
                 self.assertIsNone(pod.process.poll(), pod.words())
                 self.ended(pod)
 
-    def test_a_bucket_in_s3(self):
+    def s3(self):
+        """The address of an S3 server with the bucket "thanos"."""
         program = os.environ.get("EPIMETHEUS_S3_BIN", helm.REPO / "target/debug/s3kit")
         if not pathlib.Path(program).exists():
             self.skipTest(f"SKIPPED: no S3 server at {program}; a folder stood for the bucket")
-        server = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--bucket", "thanos", "--access-key", "test", "--secret-key", "testtest"], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(server.kill)
-        endpoint = re.search(r"127\.0\.0\.1:\d+", server.stdout.readline()).group()
-        config = f"type: S3\nconfig: {{bucket: thanos, endpoint: '{endpoint}', access_key: test, secret_key: testtest, insecure: true}}"
+        server = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--bucket", "thanos", "--access-key", "minio", "--secret-key", "minio123"],
+                                  stdout=subprocess.PIPE, text=True)
+
+        def end():
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+        self.addCleanup(end)
+        return re.search(r"127\.0\.0\.1:\d+", server.stdout.readline()).group()
+
+    def test_a_bucket_in_s3(self):
+        config = f"type: S3\nconfig: {{bucket: thanos, endpoint: '{self.s3()}', access_key: minio, secret_key: minio123, insecure: true}}"
         for name in ("server", "storegateway", "compactor", "bucketweb", "ruler"):
             with self.subTest(name):
                 self.component(name, helm.overlay(STORES, {"objstoreConfig": config}))
+
+    def test_the_demo_makes_its_buckets(self):
+        if not shutil.which("curl"):
+            self.skipTest("SKIPPED: curl is not installed")
+        address = self.s3()
+        values = {"minio": {"enabled": True, "auth": {"rootUser": "minio", "rootPassword": "minio123"}, "defaultBuckets": "one-more, thanos"}}
+        job = next(o for o in helm.render(values).find("Job") if "buckets" in o["metadata"]["name"])
+        script = helm.pod_of(job)["spec"]["containers"][0]["args"][0].replace("thanos-minio:9000", address)
+        for password, code in (("minio123", 0), ("minio123", 0), ("wrong-word", 1)):
+            done = subprocess.run(["sh", "-ec", script], env={**os.environ, "USER_NAME": "minio", "PASSWORD": password}, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, code, done.stdout + done.stderr)
 
 
 class Foreign(Start):
