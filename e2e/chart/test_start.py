@@ -97,7 +97,7 @@ class Pod:
             text = re.sub(rf"(?<![\w/]){re.escape(path)}(?=[/\s\"']|$)", str(place), text)
         text = re.sub(r"(?<![\w/])/(data|conf)(?=[/\s\"']|$)", rf"{self.folder}/\1", text)
         for port, local in ports.items():
-            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{local}")
+            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{local}").replace(f"localhost:{port}", f"localhost:{local}")
         for name, address in services.items():
             text = re.sub(rf"dnssrv\+_\w+\._tcp\.{name}\.[\w.-]+", address, text)
             text = re.sub(rf"//{name}(\.[\w.-]+)?:\d+", f"//{address}", text)
@@ -255,6 +255,20 @@ class Start(unittest.TestCase):
         with urllib.request.urlopen(f"{base}/stores", timeout=10) as r:
             stores = json.load(r)["data"]
         self.assertEqual(sum(len(s) for s in stores.values()), 2, stores)
+        # What `helm test` runs, and the load of the demo.
+        script = helm.pod_of(rendered.find("Pod", "thanos-test"))["spec"]["containers"][0]["args"][0]
+        job = helm.render(helm.overlay(values, {"demo": {"load": {"enabled": True, "duration": 2, "concurrency": 3}}})).find("Job", "thanos-load")
+        load = helm.pod_of(job)["spec"]["containers"][0]
+        addresses = {f"thanos-{n}:9090": f"127.0.0.1:{p.ports['http']}" for n, p in zip(("server", "storegateway", "query"), pods)}
+        if shutil.which("curl"):
+            for text, env in ((script, {}), (load["args"][0], {e["name"]: e["value"] for e in load["env"]})):
+                lines = [line for line in text.splitlines() if not re.search(r"thanos-(compactor|bucketweb|query-frontend)", line)]
+                text = "\n".join(lines)
+                for name, address in addresses.items():
+                    text = text.replace(name, address)
+                done = subprocess.run(["sh", "-ec", text], env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, r"^\s*\d+ 200\n$", "every query of the load is answered")
         for pod in reversed(pods):
             self.ended(pod)
 
