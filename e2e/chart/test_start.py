@@ -280,7 +280,7 @@ class Start(unittest.TestCase):
                 pod = self.from_chart(helm.overlay(STORES, {"objstoreConfig": config}), name, wait=False)
                 time.sleep(4)
                 self.assertIsNone(pod.process.poll(), pod.words())
-                self.ended(pod)
+                pod.stop()
 
     def s3(self):
         """The address of an S3 server with the bucket "thanos"."""
