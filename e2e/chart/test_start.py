@@ -56,6 +56,15 @@ def missing_role(args):
     return None
 
 
+def missing_program(name):
+    """Why the binary does not answer to the name of another program, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder) / name
+        link.symlink_to(BINARY)
+        text = subprocess.run([link, "--version"], capture_output=True, text=True, timeout=60).stdout
+    return None if text.startswith(name) else f"called so it answers as {text.split()[0] if text else 'nobody'}"
+
+
 class Pod:
     """A container as a process, in a folder of its own."""
 
@@ -84,6 +93,10 @@ class Pod:
         self.env = {"POD_NAME": "pod-0", "OBJSTORE_CONFIG": f"type: FILESYSTEM\nconfig: {{directory: {self.folder}/bucket}}", **os.environ}
         for e in container.get("env", []):
             self.env[e["name"]] = e.get("value", "pod-0")
+        self.program = BINARY
+        if "binary" in container:  # the image has links by these names
+            self.program = self.folder / container["binary"]
+            self.program.symlink_to(BINARY)
         self.args = []
         for argument in container["args"]:
             argument = re.sub(r"\$\((\w+)\)", lambda m: self.env[m.group(1)], argument)
@@ -104,8 +117,7 @@ class Pod:
         return text
 
     def start(self):
-        binary = [BINARY]
-        self.process = subprocess.Popen(binary + self.args, cwd=self.folder, env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen([self.program, *self.args], cwd=self.folder, env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
 
     def words(self):
         return (self.folder / "log").read_text()[-3000:]
@@ -140,10 +152,9 @@ class Start(unittest.TestCase):
 
     def run_pod(self, container, volumes, files=None, services=None, not_ready=None, wait=True):
         """Starts it and asks its probes."""
-        if container.get("binary") == "prometheus":
-            container = {**container, "args": ["server", *container["args"]]}
-        if why := missing_role(container["args"]):
-            words = f"NOT IN THIS BINARY: {container['args'][0]}: {why}"
+        why = missing_program(container["binary"]) if "binary" in container else missing_role(container["args"])
+        if why:
+            words = f"NOT IN THIS BINARY: {container.get('binary', container['args'][0])}: {why}"
             if os.environ.get("EPIMETHEUS_ALL_ROLES"):
                 self.fail(words)
             self.skipTest(words)
