@@ -17,6 +17,7 @@ from changes import BASE, CHANGES, ON_PURPOSE, OURS  # noqa: E402
 from diff import change  # noqa: E402
 
 BASE_OURS = helm.overlay(BASE, OURS)
+OWN = helm.load_yaml((helm.CHART / "values.yaml").read_text())
 
 # Another value for a key, by its name; by its default otherwise.
 OTHER = {
@@ -76,8 +77,7 @@ BESIDE = [
 def current(key, values):
     """What a key is when these values are given to our chart."""
     parts = key.split(".")
-    own = helm.load_yaml((helm.CHART / "values.yaml").read_text())
-    for where, path in ((values, parts), (own, parts), (own["componentDefaults"], parts[1:])):
+    for where, path in ((values, parts), (OWN, parts), (OWN["componentDefaults"], parts[1:])):
         for part in path:
             where = where.get(part) if isinstance(where, dict) else None
         if where is not None:

@@ -56,6 +56,15 @@ def missing_role(args):
     return None
 
 
+def missing_program(name):
+    """Why the binary does not answer to the name of another program, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder) / name
+        link.symlink_to(BINARY)
+        text = subprocess.run([link, "--version"], capture_output=True, text=True, timeout=60).stdout
+    return None if text.startswith(name) else f"called so it answers as {text.split()[0] if text else 'nobody'}"
+
+
 class Pod:
     """A container as a process, in a folder of its own."""
 
@@ -84,6 +93,10 @@ class Pod:
         self.env = {"POD_NAME": "pod-0", "OBJSTORE_CONFIG": f"type: FILESYSTEM\nconfig: {{directory: {self.folder}/bucket}}", **os.environ}
         for e in container.get("env", []):
             self.env[e["name"]] = e.get("value", "pod-0")
+        self.program = BINARY
+        if "binary" in container:  # the image has links by these names
+            self.program = self.folder / container["binary"]
+            self.program.symlink_to(BINARY)
         self.args = []
         for argument in container["args"]:
             argument = re.sub(r"\$\((\w+)\)", lambda m: self.env[m.group(1)], argument)
@@ -97,15 +110,14 @@ class Pod:
             text = re.sub(rf"(?<![\w/]){re.escape(path)}(?=[/\s\"']|$)", str(place), text)
         text = re.sub(r"(?<![\w/])/(data|conf)(?=[/\s\"']|$)", rf"{self.folder}/\1", text)
         for port, local in ports.items():
-            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{local}")
+            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{local}").replace(f"localhost:{port}", f"localhost:{local}")
         for name, address in services.items():
             text = re.sub(rf"dnssrv\+_\w+\._tcp\.{name}\.[\w.-]+", address, text)
             text = re.sub(rf"//{name}(\.[\w.-]+)?:\d+", f"//{address}", text)
         return text
 
     def start(self):
-        binary = [BINARY]
-        self.process = subprocess.Popen(binary + self.args, cwd=self.folder, env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen([self.program, *self.args], cwd=self.folder, env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
 
     def words(self):
         return (self.folder / "log").read_text()[-3000:]
@@ -140,10 +152,9 @@ class Start(unittest.TestCase):
 
     def run_pod(self, container, volumes, files=None, services=None, not_ready=None, wait=True):
         """Starts it and asks its probes."""
-        if container.get("binary") == "prometheus":
-            container = {**container, "args": ["server", *container["args"]]}
-        if why := missing_role(container["args"]):
-            words = f"NOT IN THIS BINARY: {container['args'][0]}: {why}"
+        why = missing_program(container["binary"]) if "binary" in container else missing_role(container["args"])
+        if why:
+            words = f"NOT IN THIS BINARY: {container.get('binary', container['args'][0])}: {why}"
             if os.environ.get("EPIMETHEUS_ALL_ROLES"):
                 self.fail(words)
             self.skipTest(words)
@@ -255,6 +266,20 @@ class Start(unittest.TestCase):
         with urllib.request.urlopen(f"{base}/stores", timeout=10) as r:
             stores = json.load(r)["data"]
         self.assertEqual(sum(len(s) for s in stores.values()), 2, stores)
+        # What `helm test` runs, and the load of the demo.
+        script = helm.pod_of(rendered.find("Pod", "thanos-test"))["spec"]["containers"][0]["args"][0]
+        job = helm.render(helm.overlay(values, {"demo": {"load": {"enabled": True, "duration": 2, "concurrency": 3}}})).find("Job", "thanos-load")
+        load = helm.pod_of(job)["spec"]["containers"][0]
+        addresses = {f"thanos-{n}:9090": f"127.0.0.1:{p.ports['http']}" for n, p in zip(("server", "storegateway", "query"), pods)}
+        if shutil.which("curl"):
+            for text, env in ((script, {}), (load["args"][0], {e["name"]: e["value"] for e in load["env"]})):
+                lines = [line for line in text.splitlines() if not re.search(r"thanos-(compactor|bucketweb|query-frontend)", line)]
+                text = "\n".join(lines)
+                for name, address in addresses.items():
+                    text = text.replace(name, address)
+                done = subprocess.run(["sh", "-ec", text], env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, r"^\s*\d+ 200\n$", "every query of the load is answered")
         for pod in reversed(pods):
             self.ended(pod)
 
@@ -266,19 +291,40 @@ class Start(unittest.TestCase):
                 pod = self.from_chart(helm.overlay(STORES, {"objstoreConfig": config}), name, wait=False)
                 time.sleep(4)
                 self.assertIsNone(pod.process.poll(), pod.words())
-                self.ended(pod)
+                pod.stop()
 
-    def test_a_bucket_in_s3(self):
+    def s3(self):
+        """The address of an S3 server with the bucket "thanos"."""
         program = os.environ.get("EPIMETHEUS_S3_BIN", helm.REPO / "target/debug/s3kit")
         if not pathlib.Path(program).exists():
             self.skipTest(f"SKIPPED: no S3 server at {program}; a folder stood for the bucket")
-        server = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--bucket", "thanos", "--access-key", "test", "--secret-key", "testtest"], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(server.kill)
-        endpoint = re.search(r"127\.0\.0\.1:\d+", server.stdout.readline()).group()
-        config = f"type: S3\nconfig: {{bucket: thanos, endpoint: '{endpoint}', access_key: test, secret_key: testtest, insecure: true}}"
+        server = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--bucket", "thanos", "--access-key", "minio", "--secret-key", "minio123"],
+                                  stdout=subprocess.PIPE, text=True)
+
+        def end():
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+        self.addCleanup(end)
+        return re.search(r"127\.0\.0\.1:\d+", server.stdout.readline()).group()
+
+    def test_a_bucket_in_s3(self):
+        config = f"type: S3\nconfig: {{bucket: thanos, endpoint: '{self.s3()}', access_key: minio, secret_key: minio123, insecure: true}}"
         for name in ("server", "storegateway", "compactor", "bucketweb", "ruler"):
             with self.subTest(name):
                 self.component(name, helm.overlay(STORES, {"objstoreConfig": config}))
+
+    def test_the_demo_makes_its_buckets(self):
+        if not shutil.which("curl"):
+            self.skipTest("SKIPPED: curl is not installed")
+        address = self.s3()
+        values = {"minio": {"enabled": True, "auth": {"rootUser": "minio", "rootPassword": "minio123"}, "defaultBuckets": "one-more, thanos"}}
+        job = next(o for o in helm.render(values).find("Job") if "buckets" in o["metadata"]["name"])
+        script = helm.pod_of(job)["spec"]["containers"][0]["args"][0].replace("thanos-minio:9000", address)
+        for password, code in (("minio123", 0), ("minio123", 0), ("wrong-word", 1)):
+            done = subprocess.run(["sh", "-ec", script], env={**os.environ, "USER_NAME": "minio", "PASSWORD": password}, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, code, done.stdout + done.stderr)
 
 
 class Foreign(Start):

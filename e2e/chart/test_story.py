@@ -62,7 +62,7 @@ class Cluster:
         self.calm, self.step_down = down["stabilizationWindowSeconds"], down["policies"][0]["periodSeconds"]
         self.lock = threading.Lock()
         self.pods, self.endpoints, self.next = [], [], 0
-        self.wanted, self.recommendations, self.last_down, self.cpu, self.sizes = self.low, [], 0.0, {}, [self.low]
+        self.recommendations, self.last_down, self.cpu, self.sizes = [], 0.0, {}, [self.low]
         self.request = None
         self.start(self.low)
 

@@ -107,6 +107,19 @@ class Values(unittest.TestCase):
         self.assertRegex(helm.load_yaml(config)["basic_auth_users"]["who"], r"^\$2[aby]\$")
         self.assertNotIn("secret-word", str(rendered.objects) + rendered.notes)
 
+    def test_secrets_stay_in_secrets(self):
+        values = helm.overlay(STORES, {
+            "objstoreConfig": "type: S3\nconfig: {secret_key: seeded-1}", "auth": {"basicAuthUsers": {"who": "seeded-2"}},
+            "https": {"enabled": True, "key": "seeded-3", "cert": "c"}, "minio": {"enabled": True, "auth": {"rootPassword": "seeded-4"}},
+            "demo": {"grafana": {"enabled": True, "adminPassword": "seeded-5"}},
+            "ruler": {"alertmanagers": [], "alertmanagersConfig": {"alertmanagers": [{"http_config": {"basic_auth": {"password": "seeded-6"}}}]}},
+        })
+        rendered = helm.render(values)
+        self.assertNotIn("seeded", rendered.notes)
+        for o in rendered.objects:
+            if o["kind"] != "Secret":
+                self.assertNotIn("seeded", str(o), f"{o['kind']}/{o['metadata']['name']}")
+
     def test_lint(self):
         for name in ("default", "seed", "production", "demo"):
             report = helm.lint(str(helm.CHART), helm.values_file(name), strict=True)

@@ -109,7 +109,7 @@ spec:
           containerPort: {{ int $port }}
           protocol: TCP
         {{- end }}
-      {{- include "epi.probe" (dict "root" $root "name" "startupProbe" "probe" $c.startupProbe "custom" $c.customStartupProbe "path" "/-/ready") | indent 6 }}
+      {{- include "epi.probe" (dict "root" $root "name" "startupProbe" "probe" $c.startupProbe "custom" $c.customStartupProbe "path" "/-/healthy") | indent 6 }}
       {{- include "epi.probe" (dict "root" $root "name" "readinessProbe" "probe" $c.readinessProbe "custom" $c.customReadinessProbe "path" "/-/ready") | indent 6 }}
       {{- include "epi.probe" (dict "root" $root "name" "livenessProbe" "probe" $c.livenessProbe "custom" $c.customLivenessProbe "path" "/-/healthy") | indent 6 }}
       {{- if $c.lifecycleHooks }}
@@ -144,7 +144,8 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* A probe, or nothing. A port that asks for passwords is only knocked at. */}}
+{{/* A probe, or nothing. A port that asks for passwords is only knocked at. A start is over when the process serves: what takes
+     long then, such as replaying a log or waiting for a bucket, is for the readiness probe and no reason to kill it. */}}
 {{- define "epi.probe" -}}
 {{- if .custom }}
 {{ .name }}:

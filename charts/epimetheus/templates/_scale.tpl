@@ -3,7 +3,7 @@
 {{- define "epi.hpa" -}}
 {{- $root := .root -}}{{- $c := .c -}}{{- $a := $c.autoscaling -}}
 {{- if $a.enabled }}
-{{- if eq $c.key "compactor" }}{{ fail "compactor.autoscaling: one compactor works on a bucket; leave it off" }}{{ end }}
+{{- if eq $c.key "compactor" }}{{ fail "compactor.autoscaling: the chart runs one compactor; leave it off" }}{{ end }}
 {{- if not (or $a.targetCPU $a.targetMemory $a.targetPodMetrics) }}
 {{- fail (printf "%s.autoscaling.enabled needs targetCPU, targetMemory or targetPodMetrics" $c.key) }}
 {{- end }}

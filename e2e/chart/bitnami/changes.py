@@ -62,6 +62,7 @@ BASE = {
 OURS = {
     "server": {"enabled": False},
     "image": {"registry": "docker.io", "repository": "bitnami/thanos", "tag": "0.39.2-debian-12-r2"},
+    "query": {"readinessProbe": {"periodSeconds": 10}},
     "componentDefaults": {
         "automountServiceAccountToken": True,
         "podManagementPolicy": "OrderedReady",

@@ -24,7 +24,6 @@ RULES = [
     (r"minio\.console\.enabled", NOTHING, "the demo's S3 store has no console"),
     (r"minio\..*", MAPPED, "the S3 store of the demo, another program under the same names of objects and keys"),
     (r"(query|queryFrontend)\.rbac\.(create|rules)", MAPPED, "a Role of the component with these rules"),
-    (r"(bucketweb|queryFrontend|query)\.service\.headless\..*", SAME, ""),
     (r"query\.service\.headless\.annotations", NOTHING, "the querier's HTTP Service has no headless twin"),
     (r"metrics\.prometheusRule\.default\..*", MAPPED, "alerts of our own under the same names, one PrometheusRule for all; only for components that run"),
     (r"metrics\.prometheusRule\.runbookUrl", MAPPED, "put before the alert's name; empty by default"),
