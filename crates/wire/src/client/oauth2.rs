@@ -102,9 +102,9 @@ impl Tokens {
         Ok(header)
     }
 
-    async fn ask(&self, secret: &str, in_header: bool) -> Result<Answer, ClientError> {
+    /// What is posted. A function of its own, for a serializer must not be held while waiting.
+    fn form(&self, secret: &str, in_header: bool) -> String {
         let settings = &self.settings;
-        let failed = |what: String| ClientError::Failed(format!("oauth2: {what}"));
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !settings.scopes.is_empty() {
@@ -117,7 +117,13 @@ impl Tokens {
             form.append_pair("client_id", &settings.client_id);
             form.append_pair("client_secret", secret);
         }
-        let body = form.finish();
+        form.finish()
+    }
+
+    async fn ask(&self, secret: &str, in_header: bool) -> Result<Answer, ClientError> {
+        let settings = &self.settings;
+        let failed = |what: String| ClientError::Failed(format!("oauth2: {what}"));
+        let body = self.form(secret, in_header);
         let mut request: Request = self.client.request(Method::POST, &settings.token_url)?;
         let headers = request.headers_mut();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
