@@ -64,6 +64,10 @@ pub const QUERIES: &[(&str, (f64, i64, i64))] = &[
         r#"(day_of_week(bottomk by (le, job) (0, job_info))) <= on (instance) ((rate(requests_total{job=~"",instance="web-2:9100"}[15s])) unless ignoring (code, code) (round({__name__=~".*_total"}, scalar(latency_seconds_bucket))))"#,
         (840.0, 25, 300),
     ),
+    (
+        r#"histogram_quantile(0.5, sum by (le) (rate(latency_seconds_bucket{job!="db"}[10m]))) % on (job) group_left max by (job) (histogram_quantile(0.9, sum by (le) (rate(latency_seconds_bucket{job!="db"}[10m]))))"#,
+        (8766.525, 0, 0),
+    ),
     (r#"sort(sort_desc(queue_length))"#, (4410.0, 7, 300)),
     (
         r#"(acosh(sum by (version) (rate((temperature)[10m:1m])) == bool max by (version) (temperature{version=~"1\\.[23]"}))) and on () (increase(temperature[15s]))"#,

@@ -230,9 +230,9 @@ impl Annotations {
             .entry((level, text))
             .and_modify(|said| {
                 // One text is shown once, where it was said last: operands come before what uses
-                // them, from left to right.
+                // them, from left to right. Only forced buckets are added to those said first.
                 let order = |s: Span| (s.end, std::cmp::Reverse(s.start));
-                if order(span) > order(said.span) {
+                if (order(span) > order(said.span)) != forced.is_some() {
                     said.span = span;
                 }
                 said.forced = match (said.forced, forced) {
