@@ -435,7 +435,8 @@ async fn tools_show_and_rewrite() {
         let text = output(
             Command::new("promtool")
                 .args(["tsdb", "analyze"])
-                .arg(&scratch),
+                .arg(&bucket)
+                .arg(name),
         );
         assert!(text.contains(name), "{text}");
     }
