@@ -163,12 +163,13 @@ async fn compactors_divide_one_s3_bucket() {
             process.wait_for("/-/ready").await;
             running.push(process);
         }
-        // Three times eight hours, and the newest two.
+        // Twice eight hours; of the third eight the end is not known to have passed, for blocks end with
+        // their last sample.
         let done = || {
             let keys = s3.keys_under("");
             let marked = |id: &str| s3.get(&format!("{id}/deletion-mark.json")).is_some();
             let metas = keys.iter().filter_map(|k| k.strip_suffix("/meta.json"));
-            metas.filter(|id| !marked(id)).count() == 4
+            metas.filter(|id| !marked(id)).count() == 7
         };
         let end = Instant::now() + Duration::from_secs(120);
         while !done() {
@@ -195,7 +196,7 @@ async fn compactors_divide_one_s3_bucket() {
                 *parents.entry(parent["ulid"].to_string()).or_default() += 1;
             }
         }
-        assert_eq!(parents.len(), 12, "every block went into another");
+        assert_eq!(parents.len(), 8, "every block went into another");
         assert!(parents.values().all(|n| *n == 1), "once: {parents:?}");
     }
 }
@@ -312,7 +313,7 @@ async fn a_backup_is_restored() {
     replicate(&first_config, &second_config);
     compactor.wait_for("/-/ready").await;
     let end = Instant::now() + Duration::from_secs(120);
-    while metas(&first).len() != 4 {
+    while metas(&first).len() != 7 {
         assert!(Instant::now() < end, "{}", compactor.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -434,7 +435,8 @@ async fn tools_show_and_rewrite() {
         let text = output(
             Command::new("promtool")
                 .args(["tsdb", "analyze"])
-                .arg(&scratch),
+                .arg(&bucket)
+                .arg(name),
         );
         assert!(text.contains(name), "{text}");
     }
