@@ -105,19 +105,7 @@ impl Tokens {
     async fn ask(&self, secret: &str, in_header: bool) -> Result<Answer, ClientError> {
         let settings = &self.settings;
         let failed = |what: String| ClientError::Failed(format!("oauth2: {what}"));
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        if !settings.scopes.is_empty() {
-            form.append_pair("scope", &settings.scopes.join(" "));
-        }
-        for (name, value) in &settings.endpoint_params {
-            form.append_pair(name, value);
-        }
-        if !in_header {
-            form.append_pair("client_id", &settings.client_id);
-            form.append_pair("client_secret", secret);
-        }
-        let body = form.finish();
+        let body = self.form(secret, in_header);
         let mut request: Request = self.client.request(Method::POST, &settings.token_url)?;
         let headers = request.headers_mut();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -148,5 +136,22 @@ impl Tokens {
             return Err(failed("server response missing access_token".to_owned()));
         }
         Ok(answer)
+    }
+
+    fn form(&self, secret: &str, in_header: bool) -> String {
+        let settings = &self.settings;
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if !settings.scopes.is_empty() {
+            form.append_pair("scope", &settings.scopes.join(" "));
+        }
+        for (name, value) in &settings.endpoint_params {
+            form.append_pair(name, value);
+        }
+        if !in_header {
+            form.append_pair("client_id", &settings.client_id);
+            form.append_pair("client_secret", secret);
+        }
+        form.finish()
     }
 }
