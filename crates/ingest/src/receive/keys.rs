@@ -73,7 +73,6 @@ impl Keys {
 
     fn shard(&self, key: Key) -> &RwLock<Shard> {
         // The bits that the map does not begin with; below 16, as there are shards.
-        #[expect(clippy::indexing_slicing, reason = "the remainder of 16 of 16 shards")]
         &self.shards[(key >> 96) as usize % SHARDS]
     }
 

@@ -102,24 +102,6 @@ impl Tokens {
         Ok(header)
     }
 
-    /// What is posted. A function of its own, for a serializer must not be held while waiting.
-    fn form(&self, secret: &str, in_header: bool) -> String {
-        let settings = &self.settings;
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        if !settings.scopes.is_empty() {
-            form.append_pair("scope", &settings.scopes.join(" "));
-        }
-        for (name, value) in &settings.endpoint_params {
-            form.append_pair(name, value);
-        }
-        if !in_header {
-            form.append_pair("client_id", &settings.client_id);
-            form.append_pair("client_secret", secret);
-        }
-        form.finish()
-    }
-
     async fn ask(&self, secret: &str, in_header: bool) -> Result<Answer, ClientError> {
         let settings = &self.settings;
         let failed = |what: String| ClientError::Failed(format!("oauth2: {what}"));
@@ -154,5 +136,22 @@ impl Tokens {
             return Err(failed("server response missing access_token".to_owned()));
         }
         Ok(answer)
+    }
+
+    fn form(&self, secret: &str, in_header: bool) -> String {
+        let settings = &self.settings;
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if !settings.scopes.is_empty() {
+            form.append_pair("scope", &settings.scopes.join(" "));
+        }
+        for (name, value) in &settings.endpoint_params {
+            form.append_pair(name, value);
+        }
+        if !in_header {
+            form.append_pair("client_id", &settings.client_id);
+            form.append_pair("client_secret", secret);
+        }
+        form.finish()
     }
 }
