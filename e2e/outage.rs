@@ -124,6 +124,11 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
         blocks(&store).await >= 2.0
     })
     .await;
+    wait("the querier to see them", 30, async || {
+        let stores = query.process.get("/api/v1/stores", &[]).await;
+        stores["data"]["store"][0]["maxTime"].as_i64().unwrap_or(0) > 0
+    })
+    .await;
 
     // What nobody has asked for yet is in no cache.
     let mut names = [

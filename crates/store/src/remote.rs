@@ -227,7 +227,12 @@ pub(crate) async fn within<T>(
     most: Option<Duration>,
     answer: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, SourceError> {
-    let left = scope.remaining();
+    // Where a part may be missing, a store is left behind a little before the query's end, so that the
+    // answer of the others is still one in time.
+    let left = scope.remaining().map(|left| match scope.partial_response {
+        PartialResponse::Warn => left - (left / 10).min(Duration::from_secs(1)),
+        PartialResponse::Abort => left,
+    });
     let limit = [left, most]
         .into_iter()
         .flatten()
@@ -245,7 +250,13 @@ pub(crate) async fn within<T>(
                     Ok(()) => from_status(&e),
                 }
             }),
-            Err(_) if left == Some(limit) => Err(model::Stopped::Deadline.into()),
+            Err(_) if left == Some(limit) => Err(match scope.partial_response {
+                PartialResponse::Abort => model::Stopped::Deadline.into(),
+                PartialResponse::Warn => {
+                    let message = "failed to receive any data before the query's time was nearly over";
+                    SourceError::new(Kind::Unavailable, message)
+                }
+            }),
             Err(_) => {
                 let message = format!("failed to receive any data in {limit:?}; see --store.response-timeout");
                 Err(SourceError::new(Kind::Unavailable, message))

@@ -579,22 +579,28 @@ fn a_slow_store_does_not_hold_a_query() {
             ("good".into(), Arc::clone(&good)),
         ]
     };
-    let ask = |proxy: &Proxy, timeout: Duration| {
-        let scope = Arc::new(Scope::new(TimeRange::ALL, Budget::unlimited()).with_timeout(timeout));
-        let view = proxy.open(scope).unwrap();
+    let ask_as = |proxy: &Proxy, timeout: Duration, partial: PartialResponse| {
+        let mut scope = Scope::new(TimeRange::ALL, Budget::unlimited()).with_timeout(timeout);
+        scope.partial_response = partial;
+        let view = proxy.open(Arc::new(scope)).unwrap();
         suite::batches(view.select(Select::new(
             vec![Matcher::equal("__name__", "up")],
             TimeRange::ALL,
         )))
     };
+    let ask = |proxy: &Proxy, timeout| ask_as(proxy, timeout, PartialResponse::Warn);
     // Past its deadline the query ends, whatever the store does.
     let proxy = Proxy::new(children(hangs), RUNTIME.handle().clone());
     let start = Instant::now();
-    assert_eq!(
-        ask(&proxy, Duration::from_millis(300)).unwrap_err().kind,
-        Kind::Timeout
-    );
+    let strict = ask_as(&proxy, Duration::from_millis(300), PartialResponse::Abort);
+    assert_eq!(strict.unwrap_err().kind, Kind::Timeout);
     assert!(start.elapsed() < Duration::from_secs(2));
+    // Where a part may be missing, the others answer before that.
+    let batches = ask(&proxy, Duration::from_secs(3)).unwrap();
+    assert_eq!(batches.iter().map(|b| b.len()).sum::<usize>(), 3);
+    let warning = batches.iter().flat_map(|b| &b.warnings).next().unwrap();
+    assert!(warning.starts_with("slow: "), "{warning}");
+    assert!(start.elapsed() < Duration::from_secs(5));
     // With a limit for each message the others answer, and the slow one is named.
     let impatient = RUNTIME.block_on(async {
         let channel = Channel::new("127.0.0.1:1", &ChannelSettings::default()).unwrap();
