@@ -804,7 +804,6 @@ async fn a_ruler_is_a_store_and_ships() {
     let rules = |text: &str| std::fs::write(dir.join("rules.yml"), text).unwrap();
     let good = "groups:\n- {name: g, interval: 1s, limit: 5, rules: [{record: 'time:now', expr: vector(time()), labels: {team: a}}, {alert: Always, expr: 'time:is > 0'}]}\n";
     rules(good);
-    // Its own querier answers what it records itself: the second group reads the first's series.
     let ruler_port = free_port();
     let ruler_grpc = free_port();
     let querier_args = |grpc: u16| {

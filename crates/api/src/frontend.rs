@@ -392,8 +392,8 @@ impl Logged {
             "" => wire::server::user_of(&parts.headers).unwrap_or_default(),
             name => text(name),
         };
-        let orgs = options.org_headers.iter().map(|name| text(name));
-        let org = orgs.into_iter().find(|org| !org.is_empty());
+        let mut orgs = options.org_headers.iter().map(|name| text(name));
+        let org = orgs.find(|org| !org.is_empty());
         Some(Self {
             method: parts.method.clone(),
             host: text("host"),

@@ -15,7 +15,7 @@ use wire::client::{ClientOptions, HttpClient, HttpSettings};
 
 use super::peers::{self, FileSd, HttpConfig};
 use crate::addresses::{Lookups, Sources};
-use crate::kingpin::{FlagError, Typed};
+use crate::kingpin::Typed;
 use crate::outpost::listed;
 
 /// An entry of `--query.config`.
@@ -114,7 +114,7 @@ impl Settings {
             "GET" => false,
             other => {
                 let message = format!("enum value must be one of GET,POST, got {other:?}");
-                return Err(FlagError::from(typed.error("query.http-method", message)).into());
+                return Err(typed.error("query.http-method", message).into());
             }
         };
         Ok(Self {
