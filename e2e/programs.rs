@@ -103,12 +103,28 @@ fn each_name_takes_its_own_command_line() {
 async fn a_server_under_the_name_of_prometheus_and_tools_that_ask_it() {
     let dir = links();
     let dir = dir.path();
-    std::fs::write(dir.join("p.yml"), "scrape_configs: []\n").unwrap();
+    std::fs::write(dir.join("p.yml"), "global: {query_log_file: q.log}\n").unwrap();
+    std::fs::create_dir(dir.join("data")).unwrap();
+    let left = "[{\"query\":\"left_by_a_crash\",\"timestamp_sec\":1}\0\0,\0";
+    std::fs::write(dir.join("data/queries.active"), left).unwrap();
     let port = free_port();
     let listen = format!("--web.listen-address=127.0.0.1:{port}");
     let args = ["--config.file=p.yml", "--storage.tsdb.path=data", &listen];
     let mut server = Process::start(dir.join("prometheus"), dir, port, args);
     server.wait_for("/-/ready").await;
+    // What ran at a crash is said, and what runs now is logged.
+    let log = server.log();
+    assert!(
+        log.contains("These queries didn't finish in the last run"),
+        "{log}"
+    );
+    assert!(log.contains("left_by_a_crash"), "{log}");
+    server.query("1 + 1", 60.0).await;
+    let line = std::fs::read_to_string(dir.join("q.log")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+    assert_eq!(line["msg"], "promql query logged");
+    assert_eq!(line["params"]["query"], "1 + 1");
+    assert_eq!(line["params"]["start"], "1970-01-01T00:01:00.000Z");
     let (promtool, url) = (dir.join("promtool"), server.url(""));
     for what in ["healthy", "ready"] {
         let out = run(

@@ -153,7 +153,8 @@ impl Config {
 }
 
 fn read<T: DeserializeOwned>(yaml: &str) -> Result<T, Error> {
-    serde_saphyr::from_str(yaml).map_err(|e| Error::Config(e.to_string()))
+    let options = serde_saphyr::options! { emit_comments: false };
+    serde_saphyr::from_str_with_options(yaml, options).map_err(|e| Error::Config(e.to_string()))
 }
 
 fn inner<T: DeserializeOwned + Default>(yaml: &str) -> Result<T, Error> {

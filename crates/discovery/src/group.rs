@@ -51,7 +51,7 @@ pub(crate) fn from_yaml(document: &str) -> Result<Vec<Static>, String> {
     let mut budget = Budget::default();
     budget.max_events = document.len().saturating_add(64);
     budget.max_nodes = budget.max_events;
-    let options = serde_saphyr::options! { budget: Some(budget) };
+    let options = serde_saphyr::options! { budget: Some(budget), emit_comments: false };
     let list: Option<Vec<Option<Static>>> =
         serde_saphyr::from_str_with_options(document, options).map_err(|e| e.to_string())?;
     no_nulls(list)

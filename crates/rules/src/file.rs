@@ -241,7 +241,8 @@ pub(crate) fn from_yaml<T: de::DeserializeOwned + Default>(text: &str) -> Result
     budget.max_events = text.len().saturating_mul(4).saturating_add(1 << 16);
     budget.max_nodes = budget.max_events;
     budget.max_total_scalar_bytes = budget.max_events;
-    let options = serde_saphyr::options! { with_snippet: false, budget: Some(budget) };
+    let options =
+        serde_saphyr::options! { with_snippet: false, emit_comments: false, budget: Some(budget) };
     serde_saphyr::from_str_with_options::<Option<T>>(text, options)
         .map(Option::unwrap_or_default)
         .map_err(|e| {

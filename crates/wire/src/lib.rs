@@ -41,6 +41,6 @@ pub mod server;
 
 /// Reads YAML of which only some keys are of interest.
 pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! { with_snippet: false, emit_comments: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())
 }

@@ -167,7 +167,8 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 /// Reads strict YAML. Nothing of the text itself stands in an error but keys: values may be
 /// secrets.
 fn parse<T: DeserializeOwned + Default>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    // A page of comments is no attack: they are not kept.
+    let options = serde_saphyr::options! { with_snippet: false, emit_comments: false };
     serde_saphyr::from_str_with_options::<Option<T>>(text, options)
         .map(Option::unwrap_or_default)
         .map_err(|error| {

@@ -233,3 +233,12 @@ fn corpus() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn a_page_of_comments_is_no_attack() {
+    let comments = "      # said at length\n".repeat(500);
+    let text =
+        format!("scrape_configs:\n  - job_name: a\n{comments}    static_configs: []\n{comments}");
+    let config = Config::parse(Path::new("p.yml"), &text).unwrap();
+    assert_eq!(config.scrape_configs[0].job_name, "a");
+}

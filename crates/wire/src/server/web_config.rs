@@ -97,8 +97,9 @@ impl WebConfig {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, Wrong> {
-        let file: Option<File> =
-            serde_saphyr::from_str(text).map_err(|e| Wrong::Here(e.to_string()))?;
+        let options = serde_saphyr::options! { emit_comments: false };
+        let file: Option<File> = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|e| Wrong::Here(e.to_string()))?;
         let file = file.unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut files = vec![path.to_owned()];

@@ -68,7 +68,7 @@ fn survives<K: Primary>(whole: Value) {
             Err(error) => refused.push(format!("{error}: {damaged}")),
         }
     }
-    assert!(targets > 20, "{targets} targets");
+    assert!(targets >= 10, "{targets} targets");
     assert!(refused.iter().all(|r| r.contains("null")), "{refused:#?}");
 }
 
