@@ -44,6 +44,9 @@ pub struct Job {
     pub output: Ulid,
 }
 
+/// Is told of progress: a job, and bytes.
+pub type Tell = Arc<dyn Fn(&Job, u64) + Send + Sync>;
+
 /// What jobs need.
 #[derive(Clone)]
 pub struct Workshop {
@@ -56,7 +59,7 @@ pub struct Workshop {
     /// Ends jobs.
     pub stop: Cancel,
     /// Told how many bytes of input a job has read through.
-    pub progress: Arc<dyn Fn(&Job, u64) + Send + Sync>,
+    pub progress: Tell,
 }
 
 /// A block that is in the bucket but for its `meta.json`.

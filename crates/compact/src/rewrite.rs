@@ -122,7 +122,8 @@ impl Plan {
         for same in self.kept.chunk_by(|a, b| a.0 == b.0) {
             let mut chunks: Vec<MergedChunk> = Vec::new();
             for (_, id, deleted) in same {
-                (ordinals.clear(), metas.clear());
+                ordinals.clear();
+                metas.clear();
                 reader.decode(*id, &[], TimeRange::ALL, &mut ordinals, &mut metas)?;
                 for at in &metas {
                     chunks.extend(left(block, at, *id, deleted)?);

@@ -6,7 +6,7 @@ mod bench;
 mod dump;
 mod histogram;
 mod list;
-pub mod progress;
+pub(crate) mod progress;
 mod rules;
 mod show;
 mod verify;

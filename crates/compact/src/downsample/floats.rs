@@ -7,6 +7,9 @@ use model::{Encoding, Millis, TimeRange};
 
 use super::{Opened, windows};
 
+/// Makes one value of the values of a window.
+type Fold = fn(&[f64]) -> f64;
+
 /// A counter that goes on across resets.
 #[derive(Default)]
 struct Running {
@@ -98,7 +101,7 @@ pub(super) fn combine(
 ) -> Result<Option<EncodedChunk>, ChunkError> {
     let mut out = Out::default();
     let mut all = Columns::default();
-    let fold: [(Aggregate, usize, fn(&[f64]) -> f64); 4] = [
+    let fold: [(Aggregate, usize, Fold); 4] = [
         (Aggregate::Count, COUNT, |v| v.iter().sum()),
         (Aggregate::Sum, SUM, |v| v.iter().sum()),
         (Aggregate::Min, MIN, |v| {

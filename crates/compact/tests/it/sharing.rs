@@ -64,7 +64,7 @@ fn several_divide_the_work() {
             let served = bench.served().await;
             assert_eq!(
                 served.len(),
-                2 * 2,
+                2 * 4,
                 "three times eight hours and the newest two, for each tenant"
             );
 
