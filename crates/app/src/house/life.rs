@@ -116,7 +116,6 @@ pub struct Reload {
 
 impl Reload {
     /// Reloads `current` into all the others.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the house")]
     pub fn new(
         current: Arc<Current>,
         targets: Arc<Targets>,

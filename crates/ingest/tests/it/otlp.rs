@@ -86,7 +86,7 @@ fn explicit() -> Vec<u8> {
             fixed(out, 4, 6);
             put::key(out, 5, 1);
             out.extend_from_slice(&9.5f64.to_le_bytes());
-            let counts = [1u64, 2, 3].map(|n| f64::from_bits(n));
+            let counts = [1u64, 2, 3].map(f64::from_bits);
             put::packed_doubles(out, 6, &counts);
             put::packed_doubles(out, 7, &[0.5, 1.0]);
         });

@@ -82,8 +82,8 @@ pub enum Item<'a> {
 }
 
 /// Shows `visit` everything in `body`, in order.
-pub fn read<'a, E: From<ParseError>>(
-    body: &'a [u8],
+pub fn read<E: From<ParseError>>(
+    body: &[u8],
     histograms: Histograms,
     mut visit: impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
