@@ -49,7 +49,7 @@ enum Place {
     Redis {
         address: String,
         login: Login,
-        tls: Option<TlsSettings>,
+        tls: Option<Box<TlsSettings>>,
         options: RemoteOptions,
     },
 }
@@ -279,13 +279,15 @@ fn redis(config: RedisConfig) -> Result<Place, String> {
             password: config.password,
             db: config.db,
         }),
-        tls: config.tls_enabled.then(|| TlsSettings {
-            ca_file: tls.ca_file,
-            cert_file: tls.cert_file,
-            key_file: tls.key_file,
-            server_name: tls.server_name,
-            insecure_skip_verify: tls.insecure_skip_verify,
-            ..TlsSettings::default()
+        tls: config.tls_enabled.then(|| {
+            Box::new(TlsSettings {
+                ca_file: tls.ca_file,
+                cert_file: tls.cert_file,
+                key_file: tls.key_file,
+                server_name: tls.server_name,
+                insecure_skip_verify: tls.insecure_skip_verify,
+                ..TlsSettings::default()
+            })
         }),
         options,
     })

@@ -128,7 +128,7 @@ impl ChunkReader {
         for part in aggregate::parts(bytes.unwrap_or_default()) {
             let part = part.map_err(|e| {
                 let what = format!("block {}: a downsampled chunk: {e}", self.ulid);
-                SourceError::from(BlockError::Corrupt(what.into()))
+                SourceError::from(BlockError::Corrupt(what))
             })?;
             if self.aggregates & part.aggregate as u8 != 0 {
                 batch.chunks.push(ChunkRef {
