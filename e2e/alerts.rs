@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::process::{Process, available, free_port};
 
-const ALERTMANAGER: &str = "prometheus-alertmanager";
+/// The program.
+pub const ALERTMANAGER: &str = "prometheus-alertmanager";
 
-fn alertmanager(dir: &Path, port: u16) -> Process {
+/// A real Alertmanager without a cluster.
+pub fn alertmanager(dir: &Path, port: u16) -> Process {
     let config = dir.join("alertmanager.yml");
     std::fs::write(
         &config,

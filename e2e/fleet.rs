@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::process::{Process, available, free_port, node_exporter};
 
 /// A real Thanos: `EPIMETHEUS_THANOS`, or `thanos` on `PATH`.
-fn thanos() -> Option<PathBuf> {
+pub fn thanos() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("EPIMETHEUS_THANOS").map(PathBuf::from) {
         return path.is_file().then_some(path);
     }
@@ -20,17 +20,21 @@ fn thanos() -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-fn ours() -> PathBuf {
+/// Our own program.
+pub fn ours() -> PathBuf {
     env!("CARGO_BIN_EXE_epimetheus").into()
 }
 
 /// A role of ours or of Thanos': the flags are the same.
-struct Role {
-    process: Process,
-    grpc: u16,
+pub struct Role {
+    /// The process.
+    pub process: Process,
+    /// Where it serves gRPC.
+    pub grpc: u16,
 }
 
-async fn role(program: &Path, dir: &Path, name: &str, args: &[String]) -> Role {
+/// Starts a role on free ports and waits until it is ready.
+pub async fn role(program: &Path, dir: &Path, name: &str, args: &[String]) -> Role {
     let (http, grpc) = (free_port(), free_port());
     let mut all = vec![
         name.to_owned(),
@@ -123,7 +127,8 @@ fn sorted(result: &Value) -> Vec<Value> {
     series
 }
 
-async fn wait(what: &str, seconds: u64, mut done: impl AsyncFnMut() -> bool) {
+/// Waits until `done`.
+pub async fn wait(what: &str, seconds: u64, mut done: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(seconds);
     while !done().await {
         assert!(Instant::now() < end, "{what}: waited for {seconds} s");

@@ -86,6 +86,11 @@ impl Process {
         Self::start(env!("CARGO_BIN_EXE_epimetheus"), dir, port, all)
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     /// The URL of `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
@@ -194,7 +199,8 @@ impl Process {
         self.wait();
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, by name.
+    pub fn signal(&self, signal: &str) {
         if let Some(child) = &self.child {
             let _ = Command::new("kill")
                 .arg(format!("-{signal}"))

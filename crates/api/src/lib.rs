@@ -35,6 +35,7 @@ use promql::Evaluator;
 pub mod client;
 mod encode;
 mod error;
+pub mod frontend;
 mod json;
 mod params;
 pub mod ready;
@@ -111,6 +112,11 @@ pub trait Lifecycle: Send + Sync {
     /// Reads the configuration again; the error says what is wrong with it.
     fn reload(&self) -> BoxFuture<'static, Result<(), String>>;
 
+    /// Whether the process may be ended over HTTP, too.
+    fn may_quit(&self) -> bool {
+        true
+    }
+
     /// Begins the shutdown.
     fn quit(&self);
 }
@@ -148,6 +154,11 @@ impl Default for Options {
             gathering: None,
         }
     }
+}
+
+/// Health and metrics, for a process whose other answers are not its own.
+pub fn health(options: Options) -> Router {
+    web::health(Arc::new(options))
 }
 
 /// Everything a process answers over HTTP, from the root; see `wire::server::prefix::mount` for

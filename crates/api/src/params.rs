@@ -172,7 +172,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// `name=value&...`; pairs that cannot be read are left out, the first one is told.
-fn pairs(text: &[u8], out: &mut Vec<(String, String)>, broken: &mut Option<String>) {
+pub(crate) fn pairs(text: &[u8], out: &mut Vec<(String, String)>, broken: &mut Option<String>) {
     for pair in text.split(|&b| b == b'&').filter(|p| !p.is_empty()) {
         let mut fail = |why: String| {
             broken.get_or_insert(why);

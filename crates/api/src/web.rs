@@ -24,6 +24,15 @@ pub(crate) fn router(options: Web) -> Router {
         .with_state(options)
 }
 
+/// Health and metrics alone.
+pub(crate) fn health(options: Web) -> Router {
+    Router::new()
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(options)
+}
+
 async fn healthy() -> &'static str {
     "Epimetheus is Healthy.\n"
 }
@@ -77,6 +86,9 @@ async fn quit(State(web): State<Web>, method: Method) -> Response {
         return refusal;
     }
     if let Some(lifecycle) = &web.lifecycle {
+        if !lifecycle.may_quit() {
+            return StatusCode::NOT_FOUND.into_response();
+        }
         lifecycle.quit();
     }
     "Requesting termination... Goodbye!".into_response()

@@ -6,17 +6,12 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::kingpin::{Flag, Typed, register};
-use crate::roles::{all_in_one, query, server, sidecar, store};
+use crate::roles::{all_in_one, query, query_frontend, rule, server, sidecar, store};
 use crate::tools;
 
 /// Roles and tools that stand in the plan, but not in this version.
 const PLANNED: &[(&str, &str)] = &[
-    (
-        "query-frontend",
-        "Split, cache and retry in front of a querier",
-    ),
     ("compact", "Compact, downsample, retain and clean a bucket"),
-    ("rule", "Evaluate rules against queriers"),
     ("receive", "Take remote write and OTLP"),
 ];
 
@@ -52,6 +47,16 @@ pub fn command() -> Command {
             "query",
             "PromQL over many stores, with Thanos' flags",
             query::FLAGS,
+        ))
+        .subcommand(role(
+            "query-frontend",
+            "A proxy in front of a querier that limits and retries, with Thanos' flags",
+            query_frontend::FLAGS,
+        ))
+        .subcommand(role(
+            "rule",
+            "Recording and alerting rules over queriers, with Thanos' flags",
+            rule::FLAGS,
         ))
         .subcommand(tools::command());
     for (name, about) in PLANNED {
@@ -93,6 +98,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("sidecar", m)) => sidecar::run(&Typed::new(m, sidecar::FLAGS)),
         Some(("store", m)) => store::run(&Typed::new(m, store::FLAGS)),
         Some(("query", m)) => query::run(&Typed::new(m, query::FLAGS)),
+        Some(("query-frontend", m)) => query_frontend::run(&Typed::new(m, query_frontend::FLAGS)),
+        Some(("rule", m)) => rule::run(&Typed::new(m, rule::FLAGS)),
         Some(("tools", m)) => tools::dispatch(m),
         Some((name, _)) => Ok(not_in_this_version(name)),
         None => Ok(ExitCode::from(2)),
@@ -137,7 +144,13 @@ mod tests {
         let query = "--query.replica-label=replica --query.replica-label=prometheus_replica --store.sd-files=/conf/sd/servicediscovery.yml --endpoint=dnssrv+_grpc._tcp.sidecars.ns.svc.cluster.local --endpoint-group=storegateway:10901 --grpc-client-tls-secure --grpc-client-tls-skip-verify --grpc-client-tls-cert=/c --grpc-client-tls-key=/k --grpc-client-tls-ca=/ca --grpc-client-server-name=x --alert.query-url=http://q:9090 --query.auto-downsampling --web.external-prefix=. --query.timeout=5m --query.lookback-delta=15m --query.max-concurrent=20 --rule=dnssrv+_grpc._tcp.rule.ns.svc --store=a:1 --no-query.partial-response";
         let store = "--data-dir=/data --objstore.config-file=/conf/objstore.yml --index-cache.config-file=/conf/cache/config.yml --store.caching-bucket.config-file=/conf/cache/bucket-cache.yml --min-time=-6w --max-time=-2d --ignore-deletion-marks-delay=24h --store.grpc.series-max-concurrency=20 --selector.relabel-config=-";
         let sidecar = "--prometheus.url=http://localhost:9090/ --prometheus.http-client-file=/etc/x --objstore.config-file=/y --tsdb.path=/prometheus --shipper.meta-file-name=t.json --shipper.ignore-unequal-block-size --tracing.config-file=/t --min-time=-2h --prometheus.ready_timeout=10m --prometheus.get_config_interval=30s --prometheus.get_config_timeout=30s";
-        for (role, own) in [("query", query), ("store", store), ("sidecar", sidecar)] {
+        let rule = "--data-dir=/thanos/data --eval-interval=15s --tsdb.retention=24h --rule-query-offset=1m --rule-concurrent-evaluation=4 --for-outage-tolerance=1h --for-grace-period=10m --resend-delay=1m --enable-feature=promql-experimental-functions --label=thanos_ruler_replica=\"x\" --alert.label-drop=thanos_ruler_replica --rule-file=/etc/thanos/rules/*/*.yaml --query=dnssrv+_http._tcp.query.ns.svc --alertmanagers.url=dns+http://am:9093 --alertmanagers.config-file=/a --remote-write.config-file=/r --objstore.config-file=/o --tracing.config-file=/t --alert.relabel-config-file=/x --web.external-prefix=/ruler --web.route-prefix=/ --alert.query-url=http://q --query.config-file=/q --no-tsdb.wal-compression";
+        for (role, own) in [
+            ("query", query),
+            ("store", store),
+            ("sidecar", sidecar),
+            ("rule", rule),
+        ] {
             let typed = ["epimetheus", role];
             let typed = typed
                 .into_iter()
@@ -146,6 +159,11 @@ mod tests {
             if let Err(e) = command().try_get_matches_from(typed) {
                 panic!("{role}: {e}");
             }
+        }
+        let frontend = "query-frontend --log.level=info --log.format=logfmt --http-address=0.0.0.0:10902 --http.config=/h --query-frontend.downstream-url=http://query:9090 --query-frontend.downstream-tripper-config-file=/t --query-range.response-cache-config-file=/c --labels.response-cache-config-file=/l --query-frontend.compress-responses --query-range.split-interval=24h --labels.split-interval=24h --query-range.max-retries-per-request=10 --query-frontend.log-queries-longer-than=10s --cache-compression-type=snappy --query-frontend.vertical-shards=4";
+        let typed = std::iter::once("epimetheus").chain(frontend.split(' '));
+        if let Err(e) = command().try_get_matches_from(typed) {
+            panic!("query-frontend: {e}");
         }
         let error = command().try_get_matches_from(["epimetheus", "query", "--endpiont=x"]);
         assert!(error.unwrap_err().to_string().contains("--endpoint"));

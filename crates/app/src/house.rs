@@ -356,7 +356,7 @@ const RELIEVED: Duration = Duration::from_secs(60);
 
 /// Counts the head's memory in the one budget, so that queries get what it leaves. A head that has
 /// too much takes nothing until it has less again, for which it is written into a block early.
-async fn count_head(db: Arc<tsdb::Db>, memory: Memory) {
+pub(crate) async fn count_head(db: Arc<tsdb::Db>, memory: Memory) {
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let Ok(mut held) = memory.total.reserve("head", 0) else {

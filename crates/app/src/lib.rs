@@ -5,6 +5,7 @@
 //!
 //! Useful for: finding out which rooms a role opens. Not useful for: anything a room does.
 
+pub mod addresses;
 pub mod cli;
 pub mod config;
 pub mod flags;

@@ -23,8 +23,8 @@ pub struct Settings {
     pub role: &'static str,
     /// HTTP.
     pub http: wire::server::Settings,
-    /// gRPC.
-    pub grpc: wire::grpc::Settings,
+    /// gRPC; none for a role that serves HTTP alone.
+    pub grpc: Option<wire::grpc::Settings>,
     /// Memory budgets.
     pub memory: Memory,
     /// Where routes stand.
@@ -95,33 +95,15 @@ pub fn moment(typed: &Typed<'_>, flag: &str) -> Result<bucket::catalog::Bound, F
 impl Settings {
     /// As the flags say.
     pub fn from_flags(typed: &Typed<'_>, role: &'static str) -> Result<Self> {
-        let tls = match (
-            path(typed, "grpc-server-tls-cert"),
-            path(typed, "grpc-server-tls-key"),
-        ) {
-            (Some(cert), Some(key)) => Some(TlsFiles {
-                cert,
-                key,
-                client_ca: path(typed, "grpc-server-tls-client-ca"),
-                min_version: typed.required("grpc-server-tls-min-version")?.to_owned(),
-                ciphers: listed(typed, "grpc-server-tls-ciphers"),
-                curves: listed(typed, "grpc-server-tls-curves"),
-            }),
-            (None, None) => {
-                if typed
-                    .text("grpc-server-tls-client-ca")
-                    .is_some_and(|t| !t.is_empty())
-                {
-                    let message = "when a client CA is used a server key and certificate must also be provided";
-                    return Err(typed.error("grpc-server-tls-client-ca", message).into());
-                }
-                None
-            }
-            _ => {
-                let message = "both server key and certificate must be provided";
-                return Err(typed.error("grpc-server-tls-cert", message).into());
-            }
-        };
+        let grpc = Some(grpc(typed)?);
+        Ok(Self {
+            grpc,
+            ..Self::without_grpc(typed, role)?
+        })
+    }
+
+    /// As the flags of a role say that serves HTTP alone.
+    pub fn without_grpc(typed: &Typed<'_>, role: &'static str) -> Result<Self> {
         let slashed = |text: Option<&str>| {
             let text = text.unwrap_or_default().trim_matches('/');
             if text.is_empty() {
@@ -147,12 +129,7 @@ impl Settings {
                 grace: span(typed.duration("http-grace-period")?),
                 ..wire::server::Settings::default()
             },
-            grpc: wire::grpc::Settings {
-                listen: typed.required("grpc-address")?.to_owned(),
-                tls,
-                max_connection_age: span(typed.duration("grpc-server-max-connection-age")?),
-                grace: span(typed.duration("grpc-grace-period")?),
-            },
+            grpc: None,
             memory: Memory::from_flags(typed)?,
             route_prefix,
             external_prefix,
@@ -160,6 +137,44 @@ impl Settings {
             flags: typed.all().into_iter().collect(),
         })
     }
+}
+
+/// gRPC, as the flags say.
+fn grpc(typed: &Typed<'_>) -> Result<wire::grpc::Settings> {
+    let tls = match (
+        path(typed, "grpc-server-tls-cert"),
+        path(typed, "grpc-server-tls-key"),
+    ) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert,
+            key,
+            client_ca: path(typed, "grpc-server-tls-client-ca"),
+            min_version: typed.required("grpc-server-tls-min-version")?.to_owned(),
+            ciphers: listed(typed, "grpc-server-tls-ciphers"),
+            curves: listed(typed, "grpc-server-tls-curves"),
+        }),
+        (None, None) => {
+            if typed
+                .text("grpc-server-tls-client-ca")
+                .is_some_and(|t| !t.is_empty())
+            {
+                let message =
+                    "when a client CA is used a server key and certificate must also be provided";
+                return Err(typed.error("grpc-server-tls-client-ca", message).into());
+            }
+            None
+        }
+        _ => {
+            let message = "both server key and certificate must be provided";
+            return Err(typed.error("grpc-server-tls-cert", message).into());
+        }
+    };
+    Ok(wire::grpc::Settings {
+        listen: typed.required("grpc-address")?.to_owned(),
+        tls,
+        max_connection_age: span(typed.duration("grpc-server-max-connection-age")?),
+        grace: span(typed.duration("grpc-grace-period")?),
+    })
 }
 
 /// The opened house: addresses are bound, nothing is answered yet.
@@ -172,12 +187,12 @@ pub struct Outpost {
     /// Ends what runs in the background.
     pub stop: Cancel,
     http: wire::server::Server,
-    grpc: wire::grpc::Server,
+    grpc: Option<wire::grpc::Server>,
     started: Millis,
 }
 
 impl Outpost {
-    /// Binds both addresses.
+    /// Binds the addresses.
     pub async fn open(settings: Settings) -> Result<Self> {
         let registry = Registry::new();
         metrics::process(&registry)?;
@@ -190,10 +205,13 @@ impl Outpost {
             "",
         )?;
         let http = wire::server::Server::bind(settings.http.clone(), &registry).await?;
-        let grpc = wire::grpc::Server::bind(settings.grpc.clone(), &registry).await?;
+        let grpc = match settings.grpc.clone() {
+            Some(grpc) => Some(wire::grpc::Server::bind(grpc, &registry).await?),
+            None => None,
+        };
         tracing::info!(
             http = %http.addresses().first().map(|a| a.to_string()).unwrap_or_default(),
-            grpc = %grpc.address(),
+            grpc = %grpc.as_ref().map(|g| g.address().to_string()).unwrap_or_default(),
             "listening"
         );
         Ok(Self {
@@ -247,34 +265,54 @@ impl Outpost {
         }
     }
 
-    /// Serves until it is told to stop. `opened` finishes when there is something to answer.
+    /// Serves the API until it is told to stop. `opened` finishes when there is something to
+    /// answer.
     pub async fn serve(
         self,
         options: api::Options,
         routes: Routes,
         opened: impl Future<Output = Result<()>>,
     ) -> Result<ExitCode> {
-        let life = self.life.clone();
         let app = wire::server::prefix::mount(api::router(options), &self.settings.route_prefix);
+        self.serve_app(app, routes, opened).await
+    }
+
+    /// Serves what `app` answers, likewise.
+    pub async fn serve_app(
+        self,
+        app: axum::Router,
+        routes: Routes,
+        opened: impl Future<Output = Result<()>>,
+    ) -> Result<ExitCode> {
+        let life = self.life.clone();
         let http = tokio::spawn(self.http.serve(app, life.draining()));
-        let health = self.grpc.health();
-        health.set(false).await;
-        let grpc = tokio::spawn(self.grpc.serve(routes, life.draining()));
+        let health = self.grpc.as_ref().map(wire::grpc::Server::health);
+        let tell = async |serves: bool| {
+            if let Some(health) = &health {
+                health.set(serves).await;
+            }
+        };
+        tell(false).await;
+        let grpc = self
+            .grpc
+            .map(|grpc| tokio::spawn(grpc.serve(routes, life.draining())));
         let opened = tokio::select! {
             opened = opened => opened,
             () = life.told_to_stop() => Ok(()),
         };
         if opened.is_ok() {
             life.ready.set(State::Ready);
-            health.set(true).await;
+            tell(true).await;
             tracing::info!(role = self.settings.role, "ready to answer");
             life.told_to_stop().await;
         }
         life.ready.set(State::Stopping);
-        health.set(false).await;
+        tell(false).await;
         self.stop.cancel();
         life.drain();
-        grpc.await.context("the gRPC server")??;
+        if let Some(grpc) = grpc {
+            grpc.await.context("the gRPC server")??;
+        }
         http.await.context("the HTTP server")??;
         opened?;
         tracing::info!("See you next time!");

@@ -2,6 +2,8 @@
 
 pub mod all_in_one;
 pub mod query;
+pub mod query_frontend;
+pub mod rule;
 pub mod server;
 pub mod sidecar;
 pub mod store;

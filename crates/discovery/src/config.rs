@@ -38,7 +38,6 @@ impl Discovery {
     pub fn unsupported(&self) -> Vec<&'static str> {
         let mut keys = Vec::new();
         let mut add = |key, used: bool| keys.extend(used.then_some(key));
-        add("dns_sd_configs", !self.dns_sd_configs.is_empty());
         add(
             "kubernetes_sd_configs",
             !self.kubernetes_sd_configs.is_empty(),

@@ -14,6 +14,8 @@ pub(crate) struct Counters {
     pub(crate) file_scans: Summary,
     pub(crate) file_mtime: Family<metrics::FloatGauge, 1>,
     pub(crate) http_failures: Counter,
+    pub(crate) dns_lookups: Counter,
+    pub(crate) dns_failures: Counter,
     pub(crate) refresh_failures: Family<Counter, 1>,
     pub(crate) refreshes: Family<Summary, 1>,
 }
@@ -81,6 +83,14 @@ impl Counters {
             http_failures: registry.counter(
                 "prometheus_sd_http_failures_total",
                 "Number of HTTP service discovery refresh failures.",
+            )?,
+            dns_lookups: registry.counter(
+                "prometheus_sd_dns_lookups_total",
+                "The number of DNS-SD lookups.",
+            )?,
+            dns_failures: registry.counter(
+                "prometheus_sd_dns_lookup_failures_total",
+                "The number of DNS-SD lookup failures.",
             )?,
             refresh_failures: registry.counters(
                 "prometheus_sd_refresh_failures_total",

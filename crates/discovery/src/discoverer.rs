@@ -1,5 +1,6 @@
 //! Discoverers: what runs for one section of the configuration.
 
+mod dns;
 mod file;
 mod glob;
 mod http;
@@ -30,6 +31,7 @@ pub(crate) enum Spec {
     Static(Vec<config::Static>),
     File(config::File),
     Http(Box<config::Http>),
+    Dns(config::Dns),
 }
 
 impl Spec {
@@ -39,6 +41,7 @@ impl Spec {
         if !discovery.static_configs.is_empty() {
             all.push(Spec::Static(discovery.static_configs.clone()));
         }
+        all.extend(discovery.dns_sd_configs.iter().cloned().map(Spec::Dns));
         all.extend(discovery.file_sd_configs.iter().cloned().map(Spec::File));
         all.extend(
             discovery
@@ -71,6 +74,7 @@ pub(crate) fn open(spec: &Spec, counters: &Counters) -> Result<Opened, Error> {
             });
         }
         Spec::File(config) => Box::new(file::Files::new(config.clone(), counters.clone())),
+        Spec::Dns(config) => Box::new(dns::Names::new(config, counters.clone())),
         Spec::Http(config) => Box::new(http::Server::new(config, counters.clone())?),
     };
     Ok(Opened {

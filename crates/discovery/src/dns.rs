@@ -51,6 +51,27 @@ impl Dns {
         Ok(found.map_err(failed)?.into_iter().collect())
     }
 
+    /// The records of a name, of one of the types `SRV`, `A`, `AAAA`, `MX` and `NS`: none if the
+    /// name, or such a record of it, does not exist. A name that is not whole is looked for below
+    /// the system's search domains, too.
+    pub(crate) async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, String> {
+        match self.resolver().await?.lookup(name, kind).await {
+            Ok(answer) => Ok(answer.answers().iter().map(|r| r.data.clone()).collect()),
+            Err(e) if e.is_no_records_found() => Ok(Vec::new()),
+            Err(e) => Err(format!("could not resolve {name:?}: {e}")),
+        }
+    }
+
+    async fn resolver(&self) -> Result<&TokioResolver, String> {
+        let made = self.resolver.get_or_try_init(|| async {
+            let mut builder = TokioResolver::builder_tokio().map_err(|e| e.to_string())?;
+            // Whoever asks again wants to know again.
+            builder.options_mut().cache_size = 0;
+            builder.build().map_err(|e| e.to_string())
+        });
+        made.await
+    }
+
     /// Addresses of `host:port`; those of version 6 only where there are no others, unless both
     /// are wanted.
     async fn addresses(&self, host: &str, one_family: bool) -> Result<BTreeSet<String>, String> {
@@ -71,19 +92,9 @@ impl Dns {
             Some((name, port)) => (name, Some(port)),
             None => (name, None),
         };
-        let resolver = self
-            .resolver
-            .get_or_try_init(|| async {
-                let builder = TokioResolver::builder_tokio().map_err(|e| e.to_string())?;
-                builder.build().map_err(|e| e.to_string())
-            })
-            .await?;
-        let answer = resolver
-            .lookup(name, RecordType::SRV)
-            .await
-            .map_err(|e| e.to_string())?;
+        let answer = self.resolver().await?.lookup(name, RecordType::SRV).await;
         let mut found = BTreeSet::new();
-        for record in answer.answers() {
+        for record in answer.map_err(|e| e.to_string())?.answers() {
             let RData::SRV(service) = &record.data else {
                 continue;
             };
@@ -102,8 +113,69 @@ impl Dns {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_resolver::config::{
+        ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig,
+    };
+    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+    use tokio::net::UdpSocket;
+
     use super::*;
+
+    /// A name server that knows records by name and type, as bytes, and its client.
+    pub(crate) async fn server(known: Vec<(&'static str, u16, Vec<u8>)>) -> Dns {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                // Behind the head of 12 bytes: the name, in pieces, and the type.
+                let (mut name, mut at) = (String::new(), 12);
+                while buffer[at] != 0 {
+                    let piece = &buffer[at + 1..at + 1 + usize::from(buffer[at])];
+                    name.push_str(std::str::from_utf8(piece).unwrap());
+                    name.push('.');
+                    at += 1 + piece.len();
+                }
+                let question = &buffer[12..at + 5];
+                let kind = u16::from_be_bytes([buffer[at + 1], buffer[at + 2]]);
+                assert!(length >= at + 5);
+                let of_name = known.iter().filter(|(n, ..)| name == format!("{n}."));
+                let exists = of_name.clone().next().is_some();
+                let found: Vec<_> = of_name.filter(|(_, k, _)| *k == kind).collect();
+                let mut answer = buffer[..2].to_vec();
+                answer.extend([
+                    0x81,
+                    if exists { 0x80 } else { 0x83 },
+                    0,
+                    1,
+                    0,
+                    found.len() as u8,
+                ]);
+                answer.extend([0, 0, 0, 0]);
+                answer.extend_from_slice(question);
+                for (_, kind, data) in found {
+                    answer.extend([0xc0, 12]);
+                    answer.extend(kind.to_be_bytes());
+                    answer.extend([0, 1, 0, 0, 0, 60]);
+                    answer.extend((data.len() as u16).to_be_bytes());
+                    answer.extend_from_slice(data);
+                }
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        });
+        let mut connection = ConnectionConfig::new(ProtocolConfig::Udp);
+        connection.port = port;
+        let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let provider = TokioRuntimeProvider::default();
+        let resolver = TokioResolver::builder_with_config(config, provider).build();
+        Dns {
+            resolver: OnceCell::new_with(Some(resolver.unwrap())),
+        }
+    }
 
     #[tokio::test]
     async fn addresses_of_every_kind() {

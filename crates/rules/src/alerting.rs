@@ -43,6 +43,8 @@ struct Active {
     state: State,
     active_at: Millis,
     fired_at: Millis,
+    /// Since when it fired before a restart, if it is about to do so again.
+    fired_before: Option<Millis>,
     resolved_at: Option<Millis>,
     last_sent_at: Option<Millis>,
     valid_until: Millis,
@@ -138,6 +140,7 @@ impl AlertingRule {
                         state: State::Pending,
                         active_at: ts,
                         fired_at: 0,
+                        fired_before: None,
                         resolved_at: None,
                         last_sent_at: None,
                         valid_until: 0,
@@ -189,7 +192,8 @@ impl AlertingRule {
             active += 1;
             if alert.state == State::Pending && ts - alert.active_at >= hold {
                 alert.state = State::Firing;
-                alert.fired_at = ts;
+                // Whoever was told of it before a restart shall not take it for another.
+                alert.fired_at = alert.fired_before.take().unwrap_or(ts);
             }
             true
         });
@@ -294,10 +298,10 @@ impl AlertingRule {
     pub(crate) fn take_due(
         &mut self,
         shared: &Shared,
-        ts: Millis,
+        turn: &Turn,
         resend_delay: Millis,
-        interval: Millis,
     ) -> Vec<Alert> {
+        let (ts, interval) = (turn.ts, turn.interval);
         let generator_url = format!("{}{}", shared.external_url, shared.link.of(&self.query));
         let mut alerts = Vec::new();
         for (labels, alert) in &mut self.active {
@@ -330,8 +334,9 @@ impl AlertingRule {
         &mut self,
         shared: &Shared,
         history: &History,
-        ts: Millis,
+        turn: &Turn,
     ) -> Result<(), String> {
+        let ts = turn.ts;
         self.restored = true;
         let (hold, grace) = (self.hold, history.grace_period);
         // A short `for` is soon over again.
@@ -368,11 +373,12 @@ impl AlertingRule {
             let Some(alert) = self.known_as(labels, &shared.external_labels) else {
                 continue;
             };
-            let down_at = (seen * 1000.0) as Millis;
+            let down_at = (seen * 1000.0).round() as Millis;
             let active_at = (recorded.value * 1000.0) as Millis;
             let remaining = hold - (down_at - active_at);
             alert.active_at = if remaining <= 0 {
-                // It fired before; the next evaluation sees that.
+                // The next evaluation sees that.
+                alert.fired_before = Some(turn.fired_at(down_at, active_at, hold));
                 active_at
             } else if remaining < grace {
                 ts + grace - hold

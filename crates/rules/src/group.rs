@@ -115,11 +115,22 @@ impl Group {
         }
     }
 
+    fn turn(&self, ts: Millis) -> Turn {
+        Turn {
+            ts,
+            interval: self.interval,
+            offset: self.offset,
+            limit: self.limit,
+            partial_response: self.partial_response,
+        }
+    }
+
     /// Restores alerts from what was recorded before a restart.
     pub(crate) async fn restore(&mut self, shared: &Shared, history: &History, ts: Millis) {
+        let turn = self.turn(ts);
         for rule in &mut self.rules {
             if let Kind::Alerting(rule) = &mut rule.kind
-                && let Err(error) = rule.restore(shared, history, ts).await
+                && let Err(error) = rule.restore(shared, history, &turn).await
             {
                 tracing::error!(
                     file = %self.file, group = %self.name, alert = %rule.name, %error,
@@ -137,13 +148,7 @@ impl Group {
             means,
             file: &self.file,
             group: &self.name,
-            interval: self.interval,
-            turn: Turn {
-                ts,
-                offset: self.offset,
-                limit: self.limit,
-                partial_response: self.partial_response,
-            },
+            turn: self.turn(ts),
         };
         let mut samples = 0;
         match means.beside {
@@ -212,7 +217,6 @@ struct Visit<'a> {
     means: &'a Means<'a>,
     file: &'a str,
     group: &'a str,
-    interval: Millis,
     turn: Turn,
 }
 
@@ -280,8 +284,7 @@ impl Visit<'_> {
         rule.health = RuleHealth::Good;
         rule.last_error.clear();
         if let Kind::Alerting(kind) = &mut rule.kind {
-            let ts = self.turn.ts;
-            let due = kind.take_due(means.shared, ts, means.resend_delay, self.interval);
+            let due = kind.take_due(means.shared, &self.turn, means.resend_delay);
             if !due.is_empty() {
                 means.notify.notify(due);
             }

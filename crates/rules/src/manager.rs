@@ -337,8 +337,10 @@ async fn run(
         };
         (key, group.interval, group.partial_response, tick)
     };
+    let rules = group.lock().await.rules.len();
     let metrics = works.metrics.of(&label(&key.0, &key.1), strategy);
     metrics.interval.set(interval as f64 / 1000.0);
+    metrics.rules.set(rules as i64);
     let hash = Group::hash(&key.0, &key.1);
     let mut evaluated = 0;
     loop {
@@ -391,7 +393,6 @@ async fn iterate(
         metrics,
         beside: works.beside.as_ref(),
     };
-    metrics.rules.set(group.rules.len() as i64);
     group.evaluate(&means, tick).await;
     let key = (Arc::clone(&group.file), Arc::clone(&group.name));
     works.seen.write().insert(key, group.status());

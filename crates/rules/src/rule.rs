@@ -32,6 +32,8 @@ pub struct Shared {
 pub(crate) struct Turn {
     /// The tick, ms.
     pub(crate) ts: Millis,
+    /// Distance of ticks, ms.
+    pub(crate) interval: Millis,
     /// How far back the rules look, ms.
     pub(crate) offset: Millis,
     /// Most series of a rule; 0: any number.
@@ -40,6 +42,15 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// When an alert began to fire before a restart: `recorded` is a sample that its group wrote
+    /// then, `active_at` since when the alert was active, in whole seconds. The group that wrote
+    /// may have had other ticks than this one.
+    pub(crate) fn fired_at(&self, recorded: Millis, active_at: Millis, hold: Millis) -> Millis {
+        let (tick, interval) = (recorded + self.offset, self.interval.max(1));
+        let first_from = |at: Millis| tick - (tick - at).div_euclid(interval) * interval;
+        first_from(first_from(active_at) + hold)
+    }
+
     pub(crate) fn options(&self) -> QueryOptions {
         QueryOptions {
             partial_response: self.partial_response,

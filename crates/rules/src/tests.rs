@@ -117,6 +117,28 @@ fn engine(sink: &Arc<MemorySink>) -> Arc<Engine> {
     ))
 }
 
+fn options(sink: &Arc<MemorySink>) -> Options {
+    Options {
+        evaluator: engine(sink),
+        sink: Arc::clone(sink) as Arc<dyn Sink>,
+        notify: Arc::new(Silence),
+        owner: Arc::new(model::owner::Everything),
+        clock: Arc::new(WallClock),
+        external_url: String::new(),
+        link: Link::default(),
+        history: History {
+            evaluator: engine(sink),
+            outage_tolerance: 3_600_000,
+            grace_period: 600_000,
+            ignored_labels: Vec::new(),
+        },
+        resend_delay: 60_000,
+        beside: None,
+        by_strategy: false,
+        read: ReadOptions::default(),
+    }
+}
+
 fn group(rules: &str) -> Group {
     let text = format!("groups:\n- name: g\n  rules:\n{rules}");
     let read = file::parse(Path::new("r.yml"), &text, ReadOptions::default()).unwrap();
@@ -281,6 +303,40 @@ async fn a_restart_restores_how_long_alerts_were_pending() {
 }
 
 #[tokio::test]
+async fn an_alert_that_fired_before_a_restart_goes_on_from_when_it_began() {
+    let minute = 60_000;
+    let rules = "  - {alert: High, expr: x > 1, for: 5m}\n";
+    let house = House::new();
+    let x = [("__name__", "x"), ("job", "a")];
+    let mut before = group(rules);
+    before.skip_restore();
+    let mut starts = Vec::new();
+    for i in 0..=10 {
+        house.put(&x, i * minute + 400, 2.0).await;
+        for alert in house.evaluate(&mut before, i * minute + 400).await {
+            starts.push(alert.starts_at);
+        }
+    }
+    let mut after = group(rules);
+    for i in 13..=15 {
+        house.put(&x, i * minute + 400, 2.0).await;
+        for alert in house.evaluate(&mut after, i * minute + 400).await {
+            starts.push(alert.starts_at);
+        }
+        if i == 14 {
+            let history = house.history(60 * minute, 0);
+            after
+                .restore(&house.shared, &history, i * minute + 400)
+                .await;
+        }
+    }
+    assert!(
+        starts.len() > 2 && starts.iter().all(|at| *at == 5 * minute + 400),
+        "{starts:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_was_recorded_elsewhere_has_labels_that_the_alert_has_not() {
     let minute = 60_000;
     let house = House::new();
@@ -409,29 +465,7 @@ async fn ticks_are_spread_and_a_reload_neither_doubles_nor_loses_one() {
         std::fs::write(&path, text).unwrap();
     };
     write("");
-    let manager = Manager::new(
-        &Registry::new(),
-        Options {
-            evaluator: engine(&sink),
-            sink: Arc::clone(&sink) as Arc<dyn Sink>,
-            notify: Arc::new(Silence),
-            owner: Arc::new(model::owner::Everything),
-            clock: Arc::new(WallClock),
-            external_url: String::new(),
-            link: Link::default(),
-            history: History {
-                evaluator: engine(&sink),
-                outage_tolerance: 3_600_000,
-                grace_period: 600_000,
-                ignored_labels: Vec::new(),
-            },
-            resend_delay: 60_000,
-            beside: None,
-            by_strategy: false,
-            read: ReadOptions::default(),
-        },
-    )
-    .unwrap();
+    let manager = Manager::new(&Registry::new(), options(&sink)).unwrap();
     let update = Update {
         files: vec![path.clone()],
         interval: 60_000,
@@ -456,6 +490,83 @@ async fn ticks_are_spread_and_a_reload_neither_doubles_nor_loses_one() {
         assert_eq!(pair[1].ts.rem_euclid(50), phase);
     }
     assert_eq!(samples[0].ts, (samples[0].value * 1000.0).round() as Millis);
+}
+
+/// Takes its time.
+struct Slow(Arc<Engine>);
+
+impl promql::Evaluator for Slow {
+    fn instant(
+        &self,
+        query: promql::InstantQuery,
+    ) -> model::BoxFuture<'static, Result<promql::QueryResult, promql::QueryError>> {
+        let answer = self.0.instant(query);
+        Box::pin(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(130)).await;
+            answer.await
+        })
+    }
+
+    fn range(
+        &self,
+        query: promql::RangeQuery,
+    ) -> model::BoxFuture<'static, Result<promql::QueryResult, promql::QueryError>> {
+        self.0.range(query)
+    }
+}
+
+#[tokio::test]
+async fn ticks_that_a_slow_query_misses_are_counted() {
+    let sink = Arc::new(MemorySink::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.yml");
+    let text = "groups: [{name: g, interval: 50ms, rules: [{record: t, expr: time()}]}]";
+    std::fs::write(&path, text).unwrap();
+    let registry = Registry::new();
+    let options = options(&sink);
+    let manager = Manager::new(
+        &registry,
+        Options {
+            evaluator: Arc::new(Slow(engine(&sink))),
+            ..options
+        },
+    )
+    .unwrap();
+    let update = Update {
+        files: vec![path],
+        interval: 60_000,
+        ..Update::default()
+    };
+    manager.update(&update).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    manager.stop().await;
+    let number = |name: &str| {
+        let families = registry.gather();
+        let family = families.iter().find(|f| *f.desc.name == *name).unwrap();
+        match family.metrics[0].value {
+            ::metrics::Value::Number(n) => n as i64,
+            _ => panic!("{name} is no number"),
+        }
+    };
+    let ticks: Vec<Millis> = sink
+        .samples(&Labels::from_pairs([("__name__", "t")]))
+        .iter()
+        .map(|s| s.ts)
+        .collect();
+    assert!(
+        ticks.len() >= 3 && ticks.windows(2).all(|pair| pair[0] < pair[1]),
+        "{ticks:?}"
+    );
+    let missed = number("prometheus_rule_group_iterations_missed_total");
+    let all = number("prometheus_rule_group_iterations_total");
+    let begun = number("prometheus_rule_evaluations_total");
+    // Each tick since the first was either begun or counted as missed.
+    assert_eq!(all, begun + missed);
+    let between = (ticks[ticks.len() - 1] - ticks[0]) / 50 + 1;
+    assert!(
+        missed >= between - ticks.len() as i64 && missed > 0,
+        "{missed} of {between}"
+    );
 }
 
 #[test]

@@ -14,11 +14,12 @@ mod inputs;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use model::source::Projection;
 use model::{
     Answer, BoxFuture, Capabilities, Extent, LabelSelect, Matcher, Order, Rows, Scope, Select,
-    Source, SourceError, Str, TimeRange, View,
+    SeriesBatch, Source, SourceError, Str, TimeRange, View,
 };
 use tokio::runtime::Handle;
 
@@ -113,6 +114,32 @@ impl ProxyView {
         self.children.iter().filter(may).collect()
     }
 
+    /// The rows of the only child that is asked: as they are, but for the end that a failure makes.
+    fn alone(&self, only: &Child, select: Select) -> Rows {
+        let rows = match only.view.select(select) {
+            Rows::Stream(rows) => rows,
+            at_hand @ Rows::Cursors(_) => return at_hand,
+        };
+        let (name, scope) = (Arc::clone(&only.name), Arc::clone(&self.scope));
+        let state = Some((rows, name, scope));
+        Rows::Stream(Box::pin(futures_util::stream::unfold(
+            state,
+            |state| async {
+                let (mut rows, name, scope) = state?;
+                Some(match rows.next().await? {
+                    Ok(batch) => (Ok(batch), Some((rows, name, scope))),
+                    Err(e) => {
+                        let said = failure::tolerate(&scope, &name, e).map(|warning| SeriesBatch {
+                            warnings: vec![warning],
+                            ..SeriesBatch::default()
+                        });
+                        (said, None)
+                    }
+                })
+            },
+        )))
+    }
+
     fn labels<'a>(
         &'a self,
         select: LabelSelect,
@@ -123,7 +150,16 @@ impl ProxyView {
     ) -> BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>> {
         let children = self.concerned(select.range, &select.matchers);
         if let ([only], true) = (children.as_slice(), self.warnings.is_empty()) {
-            return ask(&*only.view, select);
+            let (name, scope) = (Arc::clone(&only.name), Arc::clone(&self.scope));
+            let answer = ask(&*only.view, select);
+            return Box::pin(async move {
+                answer.await.or_else(|e| {
+                    Ok(Answer {
+                        value: Vec::new(),
+                        warnings: vec![failure::tolerate(&scope, &name, e)?],
+                    })
+                })
+            });
         }
         let answers: Vec<_> = children
             .iter()
@@ -163,7 +199,7 @@ impl View for ProxyView {
         let children = self.concerned(select.range, &select.matchers);
         match (children.as_slice(), self.warnings.as_slice()) {
             ([], []) => return Rows::empty(),
-            ([only], []) => return only.view.select(select),
+            ([only], []) => return self.alone(only, select),
             _ => {}
         }
         let instant = select.hints.step == 0 && select.hints.range <= 5 * 60_000;

@@ -37,6 +37,7 @@ mod tests;
 mod tls;
 pub mod web_config;
 
+pub use auth::user_of;
 pub use cors::Cors;
 pub(crate) use tls::grpc_tls;
 pub use web_config::WebConfig;

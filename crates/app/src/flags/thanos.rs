@@ -1,6 +1,6 @@
 //! The flag tables of Thanos' roles. Names and defaults are Thanos'.
 
-use crate::kingpin::{Flag, many, optional, switch, switch_on, value};
+use crate::kingpin::{Flag, many, many_or, optional, switch, switch_on, value};
 
 const NO_GO: &str = "there is no Go runtime; see --memory.limit";
 const NO_TRACING: &str = "tracing is not in this version";
@@ -617,4 +617,267 @@ pub const SIDECAR: &[Flag] = &[
         "30s",
         "How often to look for blocks to ship.",
     ),
+];
+
+/// `rule`.
+pub const RULE: &[Flag] = &[
+    many(
+        "label",
+        "Labels to be applied to all generated metrics (repeated), as name=\"value\". Similar to external labels for Prometheus, used to identify ruler and its blocks as unique source.",
+    ),
+    value("data-dir", "data/", "Data directory: the database of what is recorded."),
+    many_or(
+        "rule-file",
+        "rules/",
+        "Rule files that should be used by rule manager. Can be in glob format (repeated). Note that rules are not automatically detected, use SIGHUP or do HTTP POST /-/reload to re-read them.",
+    ),
+    value(
+        "resend-delay",
+        "1m",
+        "Minimum amount of time to wait before resending an alert to Alertmanager.",
+    ),
+    value("eval-interval", "1m", "The default evaluation interval to use."),
+    value(
+        "rule-query-offset",
+        "0s",
+        "The default rule group query_offset duration to use.",
+    ),
+    value(
+        "for-outage-tolerance",
+        "1h",
+        "Max time to tolerate an outage for restoring \"for\" state of an alert.",
+    ),
+    value(
+        "for-grace-period",
+        "10m",
+        "Minimum duration between alert and restored \"for\" state. This is maintained only for alerts with configured \"for\" time greater than grace period.",
+    ),
+    many(
+        "restore-ignored-label",
+        "Label names to be ignored when restoring alerts from the remote storage. This is only used in stateless mode.",
+    )
+    .accepted("alerts are restored from the own database; there is no stateless mode in this version"),
+    value(
+        "rule-concurrent-evaluation",
+        "1",
+        "How many independent rules can be evaluated concurrently. 1: the rules of a group follow each other.",
+    ),
+    many(
+        "query",
+        "Addresses of statically configured query API servers (repeatable). They may be prefixed with 'dns+', 'dnssrv+' or 'dnssrvnoa+' to detect query API servers through respective DNS lookups.",
+    ),
+    value(
+        "query.config",
+        "",
+        "YAML that contains query API servers configuration. It takes the place of --query and --query.sd-files.",
+    ),
+    value(
+        "query.config-file",
+        "",
+        "Path to YAML file that contains query API servers configuration. It takes the place of --query and --query.sd-files.",
+    ),
+    many(
+        "query.sd-files",
+        "Path to file that contains addresses of query API servers. The path can be a glob pattern (repeatable).",
+    ),
+    value(
+        "query.sd-interval",
+        "5m",
+        "Refresh interval to re-read file SD files. (used as a fallback)",
+    ),
+    value("query.sd-dns-interval", "30s", "Interval between DNS resolutions."),
+    value("query.sd-dns-resolver", "miekgdns", "Resolver to use.")
+        .accepted("the resolver is built in"),
+    value(
+        "query.http-method",
+        "POST",
+        "HTTP method to use when sending queries: GET or POST.",
+    ),
+    value(
+        "query.default-step",
+        "1s",
+        "Default range query step to use. This is only used in stateless Ruler and alert state restoration.",
+    )
+    .accepted("the state of alerts is restored with instant queries"),
+    switch(
+        "query.only-prometheus-params",
+        "Disable adding Thanos parameters (e.g dedup, partial_response) when querying metrics. Some non-Thanos systems have strict API validation.",
+    ),
+    switch(
+        "query.enable-x-functions",
+        "Whether rules may use extended rate functions (xrate, xincrease and xdelta), which the queriers must know.",
+    ),
+    many(
+        "grpc-query-endpoint",
+        "Addresses of Thanos gRPC query API servers (repeatable). Refused in this version: use --query.",
+    ),
+    many(
+        "alertmanagers.url",
+        "Alertmanager replica URLs to push firing alerts (repeatable). The scheme may be prefixed with 'dns+', 'dnssrv+' or 'dnssrvnoa+' to detect Alertmanager IPs through respective DNS lookups. The port defaults to 9093 or the SRV record's value. The URL path is used as a prefix for the regular Alertmanager API path.",
+    ),
+    value(
+        "alertmanagers.config",
+        "",
+        "YAML that contains alerting configuration. It takes the place of --alertmanagers.url and --alertmanagers.send-timeout.",
+    ),
+    value(
+        "alertmanagers.config-file",
+        "",
+        "Path to YAML file that contains alerting configuration. It takes the place of --alertmanagers.url and --alertmanagers.send-timeout.",
+    ),
+    value(
+        "alertmanagers.send-timeout",
+        "10s",
+        "Timeout for sending alerts to Alertmanager.",
+    ),
+    value(
+        "alertmanagers.sd-dns-interval",
+        "30s",
+        "Interval between DNS resolutions of Alertmanager hosts.",
+    ),
+    value(
+        "alert.query-url",
+        "",
+        "The external Thanos Query URL that would be set in all alerts 'Source' field.",
+    ),
+    many(
+        "alert.label-drop",
+        "Labels by name to drop before sending to alertmanager. This allows alert to be deduplicated on replica label (repeated).",
+    ),
+    value(
+        "alert.relabel-config",
+        "",
+        "YAML that contains alert relabelling configuration.",
+    ),
+    value(
+        "alert.relabel-config-file",
+        "",
+        "Path to YAML file that contains alert relabelling configuration.",
+    ),
+    value(
+        "alert.query-template",
+        "/graph?g0.expr={{.Expr}}&g0.tab=1",
+        "Template to use in alerts source field. {{.Expr}} is the only action it may have.",
+    ),
+    value(
+        "remote-write.config",
+        "",
+        "YAML config for the remote-write configurations, that make the ruler stateless. Refused in this version, unless it is empty.",
+    ),
+    value(
+        "remote-write.config-file",
+        "",
+        "Path to YAML config for the remote-write configurations, that make the ruler stateless. Refused in this version, unless it is empty.",
+    ),
+    value("tsdb.block-duration", "2h", "Block duration for TSDB block."),
+    value("tsdb.retention", "48h", "Block retention time on local disk."),
+    switch(
+        "tsdb.no-lockfile",
+        "Do not create lockfile in TSDB data directory.",
+    ),
+    switch_on("tsdb.wal-compression", "Compress the tsdb WAL."),
+    switch_on(
+        "tsdb.enable-native-histograms",
+        "Deprecated: the ingestion of native histograms is always enabled.",
+    )
+    .accepted(ALWAYS),
+    switch(
+        "shipper.upload-compacted",
+        "If true shipper will try to upload compacted blocks as well. Useful for migration purposes.",
+    ),
+    value(
+        "shipper.meta-file-name",
+        "thanos.shipper.json",
+        "The file to store shipper metadata in.",
+    ),
+    value(
+        "shipper.upload-concurrency",
+        "0",
+        "Number of goroutines to use when uploading block files to object storage.",
+    )
+    .accepted("chosen by the uploader"),
+    switch(
+        "shipper.ignore-unequal-block-size",
+        "Ignore that blocks are of different sizes.",
+    )
+    .accepted("the ruler's own blocks are of one size"),
+    switch(
+        "shipper.allow-out-of-order-uploads",
+        "Upload later blocks although an earlier one cannot be.",
+    )
+    .accepted("every block is tried"),
+    switch("shipper.skip-corrupted-blocks", "Skip corrupted blocks.")
+        .accepted("corrupted blocks are always set aside and named"),
+    value(
+        "shipper.sync-interval",
+        "30s",
+        "How often to look for blocks to ship.",
+    ),
+    value(
+        "hash-func",
+        "",
+        "Specify which hash function to use when calculating the hashes of produced files.",
+    )
+    .accepted("hashes are not written"),
+    many(
+        "enable-feature",
+        "Comma separated feature names to enable: promql-experimental-functions.",
+    ),
+    value("web.route-prefix", "", "Prefix for API and UI endpoints."),
+];
+
+const NO_SPLIT: &str = "queries are not split in this version";
+const NO_CACHE: &str = "answers are not cached in this version";
+
+/// `query-frontend`.
+pub const QUERY_FRONTEND: &[Flag] = &[
+    value("http-address", "0.0.0.0:10902", "Listen host:port for HTTP endpoints."),
+    value("http-grace-period", "2m", "Time to wait after an interrupt received for HTTP Server."),
+    value("http.config", "", "Path to the configuration file that can enable TLS or authentication for all HTTP endpoints."),
+    value("tracing.config", "", "Tracing configuration in YAML.").accepted(NO_TRACING),
+    value("tracing.config-file", "", "Path to YAML file with tracing configuration.").accepted(NO_TRACING),
+    value("request.logging-config", "", "YAML that configures request logging.").accepted(NO_REQUEST_LOG),
+    value("request.logging-config-file", "", "Path to YAML that configures request logging.").accepted(NO_REQUEST_LOG),
+    switch("enable-auto-gomemlimit", "Set Go's memory limit.").accepted(NO_GO),
+    value("auto-gomemlimit.ratio", "0.9", "Share of the memory limit for Go's runtime.").accepted(NO_GO),
+    value("debug.name", "", "Name to add to log lines.").accepted("log lines carry no name"),
+    switch("web.disable-cors", "Whether to take CORS headers out of answers."),
+    value("query-frontend.downstream-url", "http://localhost:9090", "URL of downstream Prometheus Query compatible API."),
+    value("query-frontend.downstream-tripper-config", "", "YAML that contains downstream tripper configuration: tls_config and response_header_timeout are obeyed."),
+    value("query-frontend.downstream-tripper-config-file", "", "Path to YAML file that contains downstream tripper configuration: tls_config and response_header_timeout are obeyed."),
+    switch_on("query-range.align-range-with-step", "Mutate incoming queries to align their start and end with their step for better cache-ability. Note: Grafana dashboards do that by default."),
+    switch_on("query-range.request-downsampled", "Make additional query for downsampled data in case of empty or incomplete response to range request.").accepted("the querier is asked once"),
+    value("query-range.split-interval", "24h", "Split query range requests by an interval and execute in parallel.").accepted(NO_SPLIT),
+    value("query-range.min-split-interval", "0", "Split query range requests above this interval in query-range.horizontal-shards requests of equal range.").accepted(NO_SPLIT),
+    value("query-range.max-split-interval", "0", "Split query range below this interval in query-range.horizontal-shards.").accepted(NO_SPLIT),
+    value("query-range.horizontal-shards", "0", "Split queries in this many requests when query duration is below query-range.max-split-interval.").accepted(NO_SPLIT),
+    value("query-range.max-retries-per-request", "5", "Maximum number of tries for a single query range request; beyond this, the downstream error is returned."),
+    value("query.max-retries-per-request", "5", "Maximum number of tries for a single instant query request; beyond this, the downstream error is returned."),
+    value("query-range.max-query-length", "0", "Limit the query time range (end - start time) in the query-frontend, 0 disables it."),
+    value("query-range.max-query-parallelism", "14", "Maximum number of query range requests will be scheduled in parallel by the Frontend.").accepted(NO_SPLIT),
+    value("query-range.response-cache-max-freshness", "1m", "Most recent allowed cacheable result for query range requests.").accepted(NO_CACHE),
+    switch_on("query-range.partial-response", "Enable partial response for queries if no partial_response param is specified."),
+    value("query-range.response-cache-config", "", "YAML that contains response cache configuration.").accepted(NO_CACHE),
+    value("query-range.response-cache-config-file", "", "Path to YAML file that contains response cache configuration.").accepted(NO_CACHE),
+    value("labels.split-interval", "24h", "Split labels requests by an interval and execute in parallel.").accepted(NO_SPLIT),
+    value("labels.max-retries-per-request", "5", "Maximum number of tries for a single label/series API request; beyond this, the downstream error is returned."),
+    value("labels.max-query-parallelism", "14", "Maximum number of labels requests will be scheduled in parallel by the Frontend.").accepted(NO_SPLIT),
+    value("labels.response-cache-max-freshness", "1m", "Most recent allowed cacheable result for labels requests.").accepted(NO_CACHE),
+    switch_on("labels.partial-response", "Enable partial response for labels requests if no partial_response param is specified."),
+    value("labels.default-time-range", "24h", "The default metadata time range duration for retrieving labels through Labels and Series API when the range parameters are not specified."),
+    value("labels.response-cache-config", "", "YAML that contains response cache configuration.").accepted(NO_CACHE),
+    value("labels.response-cache-config-file", "", "Path to YAML file that contains response cache configuration.").accepted(NO_CACHE),
+    value("cache-compression-type", "", "Use compression in results cache.").accepted(NO_CACHE),
+    switch("query-frontend.compress-responses", "Compress HTTP responses.").accepted("answers are compressed for whoever takes that"),
+    value("query-frontend.log-queries-longer-than", "0", "Log queries that are slower than the specified duration. Set to 0 to disable. Set to < 0 to enable on all queries."),
+    switch("query-frontend.force-query-stats", "Asks for statistics with every query, and logs every query."),
+    value("query-frontend.slow-query-logs-user-header", "", "Set the value of the field remote_user in the slow query logs to the value of the given HTTP header. Falls back to reading the user from the basic auth header."),
+    many("query-frontend.org-id-header", "Request header names used to identify the source of slow queries (repeated flag). The first that is there stands in the field org_id of the slow query log; 'anonymous' without one."),
+    many("query-frontend.forward-header", "List of headers forwarded by the query-frontend to downstream queriers.").accepted("all headers of a request are forwarded"),
+    value("query-frontend.tenant-header", "THANOS-TENANT", "HTTP header to determine tenant; it goes on as THANOS-TENANT."),
+    value("query-frontend.default-tenant-id", "default-tenant", "Default tenant ID to use if tenant header is not present.").accepted("the querier has a default of its own"),
+    value("query-frontend.tenant-certificate-field", "", "Use TLS client's certificate field to determine tenant for requests.").accepted("tenants come from the header in this version"),
+    value("query-frontend.vertical-shards", "0", "Number of shards to use when distributing shardable PromQL queries.").accepted(NO_SPLIT),
+    switch("query-frontend.enable-x-functions", "Enable experimental x-functions in query-frontend.").accepted("expressions are the querier's affair"),
+    many("enable-feature", "Comma separated feature names to enable.").accepted("expressions are the querier's affair"),
 ];

@@ -25,6 +25,12 @@ impl Hold {
     pub fn question(self) -> tsdb::Hold {
         Arc::new(move |ulid| self.0.get().is_none_or(|shipper| shipper.holds(ulid)))
     }
+
+    /// From now on `shipper` knows.
+    pub fn ask(&self, shipper: &Arc<Shipper>) {
+        // Filled once.
+        let _ = self.0.set(Arc::clone(shipper));
+    }
 }
 
 /// Shipper, catalog and gateway over one bucket.
@@ -67,8 +73,7 @@ impl Part {
             },
             registry,
         )?);
-        // Filled once, by this line.
-        let _ = hold.0.set(Arc::clone(&shipper));
+        hold.ask(&shipper);
         let catalog = Arc::new(Catalog::new(
             Arc::clone(&opened),
             CatalogOptions {

@@ -121,6 +121,43 @@ fn a_lone_child_is_passed_through() {
     );
 }
 
+#[test]
+fn a_lone_child_that_fails_is_said_too() {
+    for (strategy, answers) in [
+        (PartialResponse::Warn, true),
+        (PartialResponse::Abort, false),
+    ] {
+        let bad = Arc::new(Bad {
+            at_open: false,
+            kind: Kind::Unavailable,
+        });
+        let alone = proxy(vec![("bad", bad)]);
+        let mut scope = Scope::new(TimeRange::ALL, Budget::unlimited());
+        scope.partial_response = strategy;
+        let view = alone.open(Arc::new(scope)).unwrap();
+        let name = vec![Matcher::equal("__name__", "up")];
+        let batches = suite::batches(view.select(Select::new(name, TimeRange::ALL)));
+        let names = futures::executor::block_on(view.label_names(model::LabelSelect {
+            matchers: vec![],
+            range: TimeRange::ALL,
+            limit: 0,
+        }));
+        match (batches, names) {
+            (Ok(batches), Ok(names)) => {
+                assert!(answers);
+                let warnings: Vec<&Str> = batches.iter().flat_map(|b| &b.warnings).collect();
+                assert_eq!(*warnings, [&Str::from("bad: the disk is gone")]);
+                assert_eq!(*names.warnings, [Str::from("bad: the disk is gone")]);
+            }
+            (Err(e), Err(_)) => {
+                assert!(!answers);
+                assert_eq!(e.message, "bad: the disk is gone");
+            }
+            _ => panic!("series and labels differ"),
+        }
+    }
+}
+
 /// A child that fails when it is opened, or at its first batch.
 struct Bad {
     at_open: bool,

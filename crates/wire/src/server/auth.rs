@@ -98,6 +98,11 @@ impl Gate {
     }
 }
 
+/// The user that a Basic authorization names, whether the password is right or not.
+pub fn user_of(headers: &HeaderMap) -> Option<String> {
+    credentials(headers).map(|(user, _)| user)
+}
+
 /// User and password of a Basic authorization.
 fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
