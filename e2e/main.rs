@@ -5,8 +5,10 @@
 mod alerts;
 mod bucket;
 mod compare;
+mod continuity;
 mod crash;
 mod differential;
+mod evaluated;
 mod exporter;
 mod fleet;
 mod frontend;
