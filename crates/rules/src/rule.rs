@@ -48,7 +48,14 @@ impl Turn {
     pub(crate) fn fired_at(&self, recorded: Millis, active_at: Millis, hold: Millis) -> Millis {
         let (tick, interval) = (recorded + self.offset, self.interval.max(1));
         let first_from = |at: Millis| tick - (tick - at).div_euclid(interval) * interval;
-        first_from(first_from(active_at) + hold)
+        // Of several ticks in that second the last: who was told an earlier start keeps it.
+        let last = first_from(active_at + 1000) - interval;
+        let active = if last < active_at {
+            first_from(active_at)
+        } else {
+            last
+        };
+        first_from(active + hold)
     }
 
     pub(crate) fn options(&self) -> QueryOptions {
