@@ -161,7 +161,7 @@ class Story(test_start.Start):
         def ask():
             while not over.is_set():
                 if quiet.is_set():
-                    time.sleep(0.3)  # somebody still looks at a dashboard
+                    time.sleep(1.5)  # somebody still looks at a dashboard
                 connection = http.client.HTTPConnection("127.0.0.1", cluster.pick(), timeout=30)
                 try:
                     connection.request("GET", "/api/v1" + path)
