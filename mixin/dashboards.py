@@ -54,7 +54,7 @@ DASHBOARDS = [
                 (f"max(thanos_query_concurrent_gate_queries_max{{{JOB}}})", "most"),
             ]),
             ("Stores", "none", [(f"sum by (store_type) (thanos_store_nodes_grpc_connections{{{JOB}}})", "{{store_type}}")]),
-            ("Look-ups that fail", "reqps", [(rate("", "pod", '__name__=~"thanos_query_(store_apis|endpoints)_dns_failures_total", ' + JOB), "{{pod}}")]),
+            ("Look-ups that fail", "reqps", [(rate(f"thanos_query_{what}_dns_failures_total", "pod"), "{{pod}}") for what in ("store_apis", "endpoints")]),
         ]),
         ("What makes it grow", [
             ("CPU of what was asked for", "percentunit", [(
@@ -67,7 +67,8 @@ DASHBOARDS = [
         ("What it scrapes", [
             ("Targets", "none", [(f"sum by (scrape_job) (prometheus_target_scrape_pool_targets{{{JOB}}})", "{{scrape_job}}")]),
             ("Samples", "wps", [(rate("prometheus_tsdb_head_samples_appended_total", "pod"), "{{pod}}")]),
-            ("Rejected", "wps", [(rate("", "pod", '__name__=~"prometheus_target_scrapes_sample_(duplicate_timestamp|out_of_order|out_of_bounds)_total", ' + JOB), "{{pod}}")]),
+            ("Rejected", "wps", [(rate(f"prometheus_target_scrapes_sample_{why}_total", "pod"), "{{pod}} " + why)
+                                 for why in ("duplicate_timestamp", "out_of_order", "out_of_bounds")]),
         ]),
         ("What it keeps", [
             ("Series", "none", [(f"prometheus_tsdb_head_series{{{JOB}}}", "{{pod}}")]),
@@ -92,7 +93,8 @@ DASHBOARDS = [
         ]),
         ("Store gateway", [
             ("Blocks", "none", [(f"thanos_bucket_store_blocks_loaded{{{JOB}}}", "{{pod}}")]),
-            ("Waiting at the gate (0.99)", "s", [(quantile(0.99, "", "job", '__name__=~"thanos_bucket_store_series_gate(_queries)?_duration_seconds_bucket", ' + JOB), "{{job}}")]),
+            ("Waiting at the gate (0.99)", "s", [
+                (quantile(0.99, f"thanos_bucket_store_series_{gate}_duration_seconds_bucket", "job"), "{{job}}") for gate in ("gate", "gate_queries")]),
             ("Bytes fetched", "Bps", [(rate("epimetheus_bucket_store_fetched_bytes_total", "pod"), "{{pod}}")]),
         ]),
         ("Compactor", [

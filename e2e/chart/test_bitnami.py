@@ -60,6 +60,7 @@ BESIDE = [
     (r"(\w+)\.grpc\.server\.tls\.(enabled|existingSecret)", {"%.grpc.server.tls": {"enabled": True, "existingSecret": {"name": "n"}}}),
     (r"(\w+)\.grpc\.client\.tls\.(?!enabled|existingSecret).*", {"%.grpc.client.tls": {"enabled": True, "cert": "c", "key": "k", "ca": "a"}}),
     (r"(\w+)\.grpc\.client\.tls\.(enabled|existingSecret)", {"%.grpc.client.tls": {"enabled": True, "existingSecret": {"name": "n"}}}),
+    (r"query\.enabled", {"queryFrontend.enabled": False}),
     (r"https\..*", {"https": {"enabled": True, "cert": "c", "key": "k", "ca": "a", "clientAuthType": "x"}}),
     (r"metrics\..*", {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True, "groups": [{"name": "given", "rules": []}], "default": {"create": True}}},
                       "query.dnsDiscovery": {"sidecarsService": "s", "sidecarsNamespace": "n"}}),

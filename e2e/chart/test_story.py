@@ -6,7 +6,7 @@ and addresses that are forgotten only a while after a pod was asked to stop. Its
 becomes three and one again; every answer is compared with what the server itself says.
 
 The container's limit of CPU is not enforced, and CPU is counted against a request that suits the machine: what is shown is that the formula,
-the readiness and the drain lose no query, not how fast a querier is. EPIMETHEUS_STORY sets the number of queries (1500 otherwise).
+the readiness and the drain lose no query, not how fast a querier is. EPIMETHEUS_STORY sets the number of queries (600 otherwise).
 """
 
 import http.client
@@ -21,7 +21,7 @@ import urllib.request
 import helm
 import test_start
 
-QUERIES = int(os.environ.get("EPIMETHEUS_STORY", "1500"))
+QUERIES = int(os.environ.get("EPIMETHEUS_STORY", "600"))
 SPEED = 30
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -161,7 +161,7 @@ class Story(test_start.Start):
         def ask():
             while not over.is_set():
                 if quiet.is_set():
-                    time.sleep(0.3)  # somebody still looks at a dashboard
+                    time.sleep(1.5)  # somebody still looks at a dashboard
                 connection = http.client.HTTPConnection("127.0.0.1", cluster.pick(), timeout=30)
                 try:
                     connection.request("GET", "/api/v1" + path)
