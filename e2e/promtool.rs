@@ -21,6 +21,9 @@ struct Promtool {
     old: bool,
 }
 
+/// Runs a program: its exit status and what it printed.
+type Run<'a> = dyn Fn(&[&str]) -> (Option<i32>, String) + 'a;
+
 fn promtools(test: &str) -> Vec<Promtool> {
     let newer = std::env::var("EPIMETHEUS_PROMTOOL3").unwrap_or_else(|_| "promtool3".into());
     let mut found = Vec::new();
@@ -282,7 +285,7 @@ fn an_import_makes_promtools_blocks() {
         let input = input.to_str().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         let call = |out: &'static str| ["create-blocks-from", "openmetrics", input, out];
-        let run_in = |out: &Path, run: &dyn Fn(&[&str]) -> (Option<i32>, String)| {
+        let run_in = |out: &Path, run: &Run<'_>| {
             let mut call = call("").to_vec();
             call[3] = out.to_str().unwrap();
             run(&call)
@@ -341,7 +344,7 @@ async fn rules_of_the_past_are_promtools() {
         format!("--start={}", START / 1000 + 600),
         format!("--end={}", START / 1000 + 4 * 3600),
     );
-    let make = |out: &Path, run: &dyn Fn(&[&str]) -> (Option<i32>, String)| {
+    let make = |out: &Path, run: &Run<'_>| {
         let out = format!("--output-dir={}", out.display());
         let rules = rules.to_str().unwrap();
         let (code, _) = run(&[

@@ -111,7 +111,10 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let registry = Registry::new();
     metrics::process(&registry)?;
     let version = env!("CARGO_PKG_VERSION");
-    metrics::build_info(&registry, "epimetheus", version, REVISION, "", "")?;
+    // Dashboards and alerts look for Prometheus'.
+    for program in ["prometheus", "epimetheus"] {
+        metrics::build_info(&registry, program, version, REVISION, "", "")?;
+    }
     let current = Arc::new(Current::load(
         settings.config,
         settings.allow_unsupported,

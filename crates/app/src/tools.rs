@@ -17,7 +17,7 @@ use crate::cli::{not_in_this_version, planned};
 
 /// `tools` and everything below it.
 pub fn command() -> Command {
-    let mut tools = Command::new("tools")
+    Command::new("tools")
         .about("Tools: what promtool and 'thanos tools' do")
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -41,11 +41,8 @@ pub fn command() -> Command {
         )
         .subcommand(debug::command())
         .subcommand(tsdb::command())
-        .subcommand(bucket::command());
-    for (name, about) in [("push", "Push metrics")] {
-        tools = tools.subcommand(planned(name, about));
-    }
-    tools
+        .subcommand(bucket::command())
+        .subcommand(planned("push", "Push metrics"))
 }
 
 /// Runs what was typed behind `tools`.

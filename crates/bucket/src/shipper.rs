@@ -240,10 +240,16 @@ impl Shipper {
                     }
                     self.meters.upload_failures.inc();
                     compacted_left += usize::from(block.meta.compaction.level > 1);
+                    let of_the_block = matches!(e, Error::Corrupt { .. } | Error::Refused(_));
                     report
                         .failed
                         .push((block.ulid().to_string(), e.to_string()));
-                    continue;
+                    if of_the_block {
+                        continue;
+                    }
+                    // What the bucket refused now it would refuse the next one, too; and blocks
+                    // arrive in the order of their time.
+                    break;
                 }
             }
             self.shipped.write().insert(block.ulid());

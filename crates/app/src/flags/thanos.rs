@@ -486,10 +486,10 @@ pub const STORE: &[Flag] = &[
     value("debug.series-batch-size", "10000", "Series in a batch.").accepted("fixed"),
     value("debug.estimated-max-series-size", "65536", "Estimated bytes of a series.").accepted("fixed"),
     value("debug.estimated-max-chunk-size", "16000", "Estimated bytes of a chunk.").accepted("fixed"),
-    switch("web.disable", "Disable Block Viewer UI.").accepted("the page is part of the API"),
+    switch("web.disable", "Disable Block Viewer UI."),
     value("bucket-web-label", "", "External block label to use as group title in the bucket web UI.").accepted("the page has no groups"),
     value("matcher-cache-size", "0", "Max number of cached matchers items.").accepted("matchers are compiled once a query"),
-    switch("disable-admin-operations", "Disable UI/API admin operations like marking blocks for deletion and no compaction.").accepted("there are no admin operations in this version"),
+    switch("disable-admin-operations", "Disable UI/API admin operations like marking blocks for deletion and no compaction."),
 ];
 
 /// `sidecar`.

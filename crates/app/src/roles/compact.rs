@@ -129,7 +129,11 @@ async fn live(
     let catalog = Arc::new(catalog);
     let current: Arc<Mutex<Option<Arc<Compactor>>>> = Arc::default();
 
-    let mut app = api::router(outpost.options());
+    let mut shown = outpost.options();
+    if conduct.pages {
+        shown.more_pages = vec!["blocks", "loaded"];
+    }
+    let mut app = api::router(shown);
     if conduct.pages {
         let compactor = Arc::clone(&current);
         app = app.merge(blocks::router(Blocks {

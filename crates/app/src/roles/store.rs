@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use model::time::span;
 
+use crate::blocks::{self, Blocks};
 use crate::kingpin::{Flag, FlagError, Typed};
 use crate::outpost::{Outpost, Settings, content, moment};
 use crate::{flags::thanos, limits, logging};
@@ -110,8 +111,13 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         ..ServeOptions::default()
     };
     super::warn_without_effect(typed);
+    let pages = (!typed.switch("web.disable"))
+        .then(|| typed.switch("disable-admin-operations"))
+        .map(|closed| !closed);
     let tiers = (index_cache, caching_bucket);
-    crate::runtime::run(live(settings, config, catalog, gateway, tiers, serve))
+    crate::runtime::run(live(
+        settings, config, catalog, gateway, tiers, serve, pages,
+    ))
 }
 
 async fn live(
@@ -121,7 +127,9 @@ async fn live(
     mut gateway: GatewayOptions,
     (index_cache, caching_bucket): (Option<TierConfig>, Option<TierConfig>),
     serve: ServeOptions,
+    pages: Option<bool>,
 ) -> Result<ExitCode> {
+    let prefix = settings.route_prefix.clone();
     let outpost = Outpost::open(settings).await?;
     let (registry, ready) = (outpost.registry.clone(), outpost.life.ready.clone());
     let open = |tier: Option<TierConfig>, name: &str| match tier {
@@ -131,7 +139,7 @@ async fn live(
     gateway.index_tier = open(index_cache, "index-cache")?;
     gateway.chunk_tier = open(caching_bucket, "caching-bucket")?;
     let bucket = bucket::open(&config, &registry)?;
-    let catalog = Arc::new(Catalog::new(bucket, catalog, &registry)?);
+    let catalog = Arc::new(Catalog::new(Arc::clone(&bucket), catalog, &registry)?);
     let gateway = Gateway::new(Arc::clone(&catalog), gateway, Handle::current(), &registry)?;
     let serve = ServeOptions {
         memory: Arc::clone(&outpost.memory().queries),
@@ -142,7 +150,20 @@ async fn live(
     };
     let serve = Serve::new(Arc::new(gateway), serve, Handle::current(), &registry)?;
     let routes = serve.routes();
-    let options = outpost.options();
+    let mut options = outpost.options();
+    let shown = pages.map(|admin| {
+        options.more_pages = vec!["loaded"];
+        blocks::router(Blocks {
+            bucket,
+            label: String::new(),
+            global: Arc::clone(&catalog),
+            loaded: Some(Arc::clone(&catalog)),
+            plan: None,
+            admin,
+        })
+    });
+    let app = api::router(options).merge(shown.unwrap_or_default());
+    let app = wire::server::prefix::mount(app, &prefix);
     let stop = outpost.stop.clone();
     let opened = async move {
         // A bucket that is away is waited for: there is nothing to answer without it.
@@ -163,5 +184,5 @@ async fn live(
         tokio::spawn(async move { catalog.run(stop).await });
         Ok(())
     };
-    outpost.serve(options, routes, opened).await
+    outpost.serve_app(app, routes, opened).await
 }

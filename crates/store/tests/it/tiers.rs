@@ -78,7 +78,7 @@ fn all(source: &dyn Source) -> usize {
     let view = source.open(Arc::clone(&scope)).unwrap();
     let select = Select::new(vec![Matcher::equal("__name__", "a")], TimeRange::ALL);
     let rows = suite::collect(view.select(select), &scope, TimeRange::ALL).unwrap();
-    rows.iter().map(|(_, samples)| samples.len()).sum()
+    rows.values().map(|samples| samples.len()).sum()
 }
 
 #[test]

@@ -70,7 +70,9 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             plan: None,
             admin,
         });
-        let app = api::router(outpost.options()).merge(blocks);
+        let mut options = outpost.options();
+        options.more_pages = vec!["blocks"];
+        let app = api::router(options).merge(blocks);
         let app = wire::server::prefix::mount(app, &prefix);
         let stop = outpost.stop.clone();
         tokio::spawn(async move {

@@ -28,7 +28,7 @@ async fn ask(matches: &ArgMatches, path: &str) -> Result<String, String> {
         None => HttpSettings::default(),
         Some(file) => {
             let read = std::fs::read_to_string(file).map_err(|e| e.to_string());
-            let parsed = read.and_then(|t| serde_saphyr::from_str(&t).map_err(|e| e.to_string()));
+            let parsed = read.and_then(|t| wire::yaml(&t));
             parsed.map_err(|e| format!("failed to load HTTP config file {file}: {e}"))?
         }
     };

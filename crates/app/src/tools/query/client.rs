@@ -56,7 +56,7 @@ impl Client {
                 let text = std::fs::read_to_string(file).map_err(|e| {
                     Failure::Plain(format!("failed to load HTTP config file: open {file}: {e}"))
                 })?;
-                serde_saphyr::from_str(&text)
+                wire::yaml(&text)
                     .map_err(|e| Failure::Plain(format!("failed to load HTTP config file: {e}")))?
             }
         };

@@ -103,8 +103,8 @@ pub fn run(m: &ArgMatches) -> Result<ExitCode> {
     for file in files {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("rule importer parse error: open {file}"))?;
-        let parsed: File = serde_saphyr::from_str(&text)
-            .map_err(|e| anyhow!("rule importer parse error: {file}: {e}"))?;
+        let parsed: File =
+            wire::yaml(&text).map_err(|e| anyhow!("rule importer parse error: {file}: {e}"))?;
         groups.extend(parsed.groups.into_iter().map(|g| (file.clone(), g)));
     }
     let client = Client::new(m)?;
@@ -258,8 +258,7 @@ impl Client {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
                     .with_context(|| format!("failed to load HTTP config file: open {file}"))?;
-                serde_saphyr::from_str(&text)
-                    .map_err(|e| anyhow!("failed to load HTTP config file: {e}"))?
+                wire::yaml(&text).map_err(|e| anyhow!("failed to load HTTP config file: {e}"))?
             }
         };
         // Only the first caller of a process sets it.
