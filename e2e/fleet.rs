@@ -229,21 +229,31 @@ async fn a_pair_of_prometheus_is_answered_from_sidecars_and_then_from_the_bucket
     tokio::time::sleep(Duration::from_secs(5)).await;
     a.start().await;
 
-    // Until both have shipped.
-    let metas = || {
-        s3.keys_under("")
-            .into_iter()
-            .filter(|k| k.ends_with("/meta.json"))
-            .count()
+    // Until both have shipped what they had since.
+    let back = model::time::Clock::now(&model::time::WallClock);
+    let shipped = |replica: &str| {
+        let metas = s3.keys_under("").into_iter();
+        let metas = metas.filter(|k| k.ends_with("/meta.json"));
+        let metas = metas.filter_map(|k| serde_json::from_slice::<Value>(&s3.get(&k)?).ok());
+        metas
+            .filter(|m| m["thanos"]["labels"]["replica"] == replica)
+            .filter_map(|m| m["maxTime"].as_i64())
+            .max()
+            .unwrap_or(0)
     };
-    wait("blocks in the bucket", 240, async || metas() >= 6).await;
-    let newest = async || {
+    let common = || shipped("a").min(shipped("b"));
+    wait("blocks of both in the bucket", 240, async || {
+        common() > back + 25_000
+    })
+    .await;
+    let newest = common();
+    let seen = async || {
         let stores = leaf.process.get("/api/v1/stores", &[]).await;
         stores["data"]["store"][0]["maxTime"].as_i64().unwrap_or(0)
     };
-    wait("the store to see them", 60, async || newest().await > 0).await;
-    // A moment that all blocks hold, a block's length before the newest.
-    let time = (newest().await - 25_000) as f64 / 1000.0;
+    wait("the store to see them", 60, async || seen().await >= newest).await;
+    // A moment that blocks of both hold.
+    let time = (newest - 1) as f64 / 1000.0;
     let before = answers(&leaf.process, time).await;
     assert!(before.iter().all(|a| !a.is_empty()), "{before:?}");
     assert_eq!(
