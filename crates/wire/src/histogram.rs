@@ -204,7 +204,7 @@ mod tests {
             zero_threshold: 0.5,
             zero_count: 1,
             count: 10,
-            sum: -0.0,
+            sum: -2.5,
             positive: IntBuckets {
                 spans: spans.clone(),
                 deltas: vec![5, -3, 0],
@@ -260,5 +260,17 @@ mod tests {
                 let _ = read(&bytes[..end]);
             }
         }
+    }
+
+    /// Both libraries take it for a field that is not there.
+    #[test]
+    fn the_sign_of_a_zero_survives() {
+        let value = Histogram::Int(IntHistogram {
+            sum: -0.0,
+            ..IntHistogram::default()
+        });
+        let mut bytes = Vec::new();
+        write(&mut bytes, 0, 0, &value);
+        assert!(read(&bytes).unwrap().value.same(&value));
     }
 }
