@@ -220,7 +220,7 @@ impl Shipper {
             self.meters.corrupted.inc();
             report.failed.push((name, reason));
         }
-        let mut compacted_left = 0;
+        let (mut compacted_left, mut away) = (0, false);
         let mut overlaps = overlap::Overlaps::default();
         for block in &found.blocks {
             if self.shipped.read().contains(&block.ulid()) {
@@ -240,16 +240,19 @@ impl Shipper {
                     }
                     self.meters.upload_failures.inc();
                     compacted_left += usize::from(block.meta.compaction.level > 1);
-                    let of_the_block = matches!(e, Error::Corrupt { .. } | Error::Refused(_));
+                    away = matches!(
+                        e,
+                        Error::Unavailable { .. } | Error::Denied { .. } | Error::Timeout { .. }
+                    );
                     report
                         .failed
                         .push((block.ulid().to_string(), e.to_string()));
-                    if of_the_block {
-                        continue;
+                    // It would not take the next one either; and blocks arrive in the order of
+                    // their time.
+                    if away {
+                        break;
                     }
-                    // What the bucket refused now it would refuse the next one, too; and blocks
-                    // arrive in the order of their time.
-                    break;
+                    continue;
                 }
             }
             self.shipped.write().insert(block.ulid());
@@ -258,7 +261,7 @@ impl Shipper {
         if self.options.upload_compacted {
             self.meters
                 .compacted_done
-                .set(i64::from(compacted_left == 0));
+                .set(i64::from(compacted_left == 0 && !away));
         }
         self.save(&found.names)?;
         Ok(report)
