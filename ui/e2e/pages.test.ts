@@ -23,8 +23,17 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     expect(await page.locator('.alert-rule', { hasText: 'NoOrders' }).count()).toBe(0);
     // The expression leads to the query page.
     await page.locator('.expr-link').click();
-    await page.locator('.u-over').waitFor();
+    await page.waitForURL(/g0\.expr=/);
     expect(new URL(page.url()).searchParams.get('g0.expr')).toBe('up == 0');
+    // There is nothing to draw until the target has been down for a step of the graph.
+    const drawn = async () => {
+      await page.reload();
+      return page
+        .locator('.u-over')
+        .waitFor({ timeout: 3_000 })
+        .then(() => true, () => false);
+    };
+    await expect.poll(drawn, { timeout: 30_000 }).toBe(true);
   });
 
   test('rules, with the error of the one that fails', async () => {
@@ -60,7 +69,8 @@ inBrowser('the pages', ({ world, visit, leave }) => {
   test('blocks in the bucket on a line of time', async () => {
     const page = await visit(`${world.allInOne}/bucket`);
     const blocks = page.locator('.lane .block');
-    await expect.poll(() => blocks.count(), { timeout: 15_000 }).toBeGreaterThan(10);
+    // The bucket is listed now and then.
+    await expect.poll(() => blocks.count(), { timeout: 60_000 }).toBeGreaterThan(10);
     await blocks.nth(2).click();
     const details = page.locator('.block-details');
     await details.locator('dt', { hasText: 'Samples' }).waitFor();
@@ -77,7 +87,7 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     // A bucket without blocks says when the first one comes.
     await page.goto(`${world.prefixed}/bucket`);
     await page.getByText('The first block is cut and shipped in about').waitFor();
-  });
+  }, 90_000);
 
   test('light, dark and as the system has it', async () => {
     const page = await visit(`${world.allInOne}/status`, { dark: true });
