@@ -32,6 +32,8 @@ pub struct Web {
     pub admin: bool,
     /// The title of the page.
     pub title: String,
+    /// How many may listen to notifications.
+    pub listeners: usize,
 }
 
 impl Web {
@@ -61,6 +63,7 @@ impl Web {
             lifecycle: typed.switch("web.enable-lifecycle"),
             admin: typed.switch("web.enable-admin-api"),
             title: typed.required("web.page-title")?.to_owned(),
+            listeners: typed.number("web.max-notifications-subscribers")?,
             server: wire::server::Settings {
                 listen,
                 web_config: path(typed, "web.config.file"),
@@ -294,7 +297,8 @@ impl Queries {
                 "use-start-timestamps" => start_timestamps = true,
                 name if features.enable(name) => {}
                 // Those that other rooms ask for.
-                "created-timestamp-zero-ingestion"
+                "auto-reload-config"
+                | "created-timestamp-zero-ingestion"
                 | "st-storage"
                 | "metadata-wal-records"
                 | "otlp-native-delta-ingestion" => {}
