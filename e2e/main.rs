@@ -16,6 +16,7 @@ mod exporter;
 mod fleet;
 mod frontend;
 mod fuzz;
+mod grafana;
 mod kubernetes;
 mod limits;
 mod outage;
