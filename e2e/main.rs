@@ -20,6 +20,7 @@ mod grafana;
 mod kubernetes;
 mod limits;
 mod outage;
+mod outside;
 mod process;
 mod programs;
 mod promtool;
