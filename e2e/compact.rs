@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::peers::thanos;
 use crate::process::{Process, available, free_port};
 
 const HOUR: i64 = 3600;
@@ -203,9 +204,9 @@ async fn compactors_divide_one_s3_bucket() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_blocks_are_those_that_thanos_makes() {
-    if !available("thanos", "the_blocks_are_those_that_thanos_makes") {
+    let Some(thanos) = thanos("the_blocks_are_those_that_thanos_makes") else {
         return;
-    }
+    };
     let dir = tempfile::tempdir().unwrap();
     let blocks = blocks(dir.path(), 100);
     let (ours, our_config) = filesystem(dir.path(), "ours");
@@ -217,7 +218,7 @@ async fn the_blocks_are_those_that_thanos_makes() {
         dir.path(),
         &our_config,
     );
-    compact(Path::new("thanos"), dir.path(), &their_config);
+    compact(&thanos, dir.path(), &their_config);
     // Everything but names and times of making; of files the bytes.
     let shape = |folder: &Path| -> BTreeSet<String> {
         let of = |(name, meta): (String, Value)| {
@@ -246,7 +247,7 @@ async fn the_blocks_are_those_that_thanos_makes() {
     );
 
     // Thanos finds nothing wrong with them, and sees none of our other objects.
-    let mut verify = Command::new("thanos");
+    let mut verify = Command::new(&thanos);
     verify.args([
         "tools",
         "bucket",
@@ -261,15 +262,15 @@ async fn the_blocks_are_those_that_thanos_makes() {
         out.status.success() && !log.contains("level=warn") && !log.contains("level=error"),
         "{log}"
     );
-    let list = |program: &str| {
+    let list = |program: &Path| {
         let mut ls = Command::new(program);
         ls.args(["tools", "bucket", "ls", "--exclude-delete"]);
         let text = output(ls.arg(format!("--objstore.config-file={our_config}")));
         text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let names: BTreeSet<String> = metas(&ours).into_keys().collect();
-    assert_eq!(list("thanos"), names);
-    assert_eq!(list(env!("CARGO_BIN_EXE_epimetheus")), names);
+    assert_eq!(list(&thanos), names);
+    assert_eq!(list(Path::new(env!("CARGO_BIN_EXE_epimetheus"))), names);
 }
 
 /// What docs/backup.md says.

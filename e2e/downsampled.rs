@@ -13,6 +13,8 @@ use model::{Encoding, Labels, Millis, TimeRange};
 use serde_json::Value;
 use ulid::Ulid;
 
+use crate::fleet::{ours, role, wait};
+use crate::peers::thanos;
 use crate::process::{Process, free_port};
 
 const M5: Millis = 300_000;
@@ -67,7 +69,7 @@ fn write(bucket: &Path, n: u64, resolution: Millis, all: &[(Labels, Samples)]) {
     let last = all[0].1[all[0].1.len() - 1].0;
     let mut meta = Meta::new(
         Ulid::from_parts(START as u64, n.into()),
-        TimeRange::new(START, last),
+        TimeRange::new(all[0].1[0].0, last),
     );
     meta.thanos = Some(Thanos {
         version: 1,
@@ -251,4 +253,127 @@ async fn a_coarse_resolution_answers_what_it_can() {
         .await;
     assert_eq!(bad["errorType"], "bad_data", "{bad}");
     assert!(query.stop() && store.stop());
+}
+
+/// One bucket downsampled by ours and one by a real Thanos: both stores read both, and both queriers
+/// say the same of them at every resolution.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_either_downsamples_both_read() {
+    let Some(thanos) = thanos("what_either_downsamples_both_read") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    // Long enough for both resolutions.
+    const STEPS: i64 = 12 * 24 * 30;
+    let start = START - 20 * 24 * HOUR;
+    let labels = |name: &str, s: &str| Labels::from_pairs([("__name__", name), ("s", s)]);
+    let mut all = Vec::new();
+    for (k, s) in ["a", "b"].into_iter().enumerate() {
+        let at = |i: i64| start + i * 120_000;
+        let value = |i: i64| ((i * 37 + k as i64 * 11) % 101) as f64;
+        let gauge: Samples = (0..STEPS).map(|i| (at(i), value(i))).collect();
+        let counter = (0..STEPS).map(|i| (at(i), ((i + k as i64) % 997) as f64 * 3.0));
+        all.push((labels("gauge", s), gauge));
+        all.push((labels("requests_total", s), counter.collect()));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut querying = Vec::new();
+    let mut stores = Vec::new();
+    for (program, whose) in [(ours(), "ours"), (thanos.clone(), "thanos")] {
+        let bucket = dir.join(whose);
+        std::fs::create_dir(&bucket).unwrap();
+        write(&bucket, 1, 0, &all);
+        let yaml = format!(
+            "--objstore.config=type: FILESYSTEM\nconfig: {{directory: '{}'}}\n",
+            bucket.display()
+        );
+        let compacted = std::process::Command::new(&program)
+            .args(["compact", "--consistency-delay=0s"])
+            .arg("--http-address=127.0.0.1:0")
+            .arg(format!(
+                "--data-dir={}",
+                dir.join(format!("c-{whose}")).display()
+            ))
+            .arg(&yaml)
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&compacted.stderr).into_owned();
+        assert!(compacted.status.success(), "{whose}: {log}");
+        for (store, reads) in [(ours(), "our"), (thanos.clone(), "Thanos'")] {
+            let args = [
+                yaml.clone(),
+                format!(
+                    "--data-dir={}",
+                    dir.join(format!("s-{}", free_port())).display()
+                ),
+            ];
+            let store = role(&store, dir, "store", &args).await;
+            for (querier, asks) in [(ours(), "our"), (thanos.clone(), "Thanos'")] {
+                let args = [format!("--endpoint=127.0.0.1:{}", store.grpc)];
+                let querier = role(&querier, dir, "query", &args).await;
+                wait("a querier to know its store", 30, async || {
+                    let stores = querier.process.get("/api/v1/stores", &[]).await;
+                    stores["data"]["store"].is_array()
+                })
+                .await;
+                let what = format!("{asks} querier, {reads} store, downsampled by {whose}");
+                querying.push((what, querier));
+            }
+            stores.push(store);
+        }
+    }
+    let seconds = |ms: Millis| (ms as f64 / 1000.0).to_string();
+    let (from, to) = (
+        seconds(start + 5 * 24 * HOUR - 1),
+        seconds(start + 11 * 24 * HOUR - 1),
+    );
+    let mut wrong = Vec::new();
+    for (resolution, ranges) in [("0s", "30m"), ("5m", "2h"), ("1h", "6h")] {
+        for query in [
+            "gauge",
+            "sum(gauge)",
+            "min(gauge)",
+            "max by (s) (gauge)",
+            "count(gauge)",
+            "avg_over_time(gauge[R])",
+            "sum_over_time(gauge[R])",
+            "count_over_time(gauge[R])",
+            "min_over_time(gauge[R])",
+            "max_over_time(gauge[R])",
+            "sum(rate(requests_total[R]))",
+            "increase(requests_total[R])",
+            "requests_total",
+        ] {
+            let query = query.replace('R', ranges);
+            let params = [
+                ("query", query.as_str()),
+                ("start", from.as_str()),
+                ("end", to.as_str()),
+                ("step", "21600"),
+                ("max_source_resolution", resolution),
+            ];
+            let mut first: Option<Value> = None;
+            for (what, querier) in &querying {
+                // There Thanos counts the windows that it sees, and not the samples in them.
+                if query.starts_with("count_over_time") && what.starts_with("Thanos'") {
+                    continue;
+                }
+                let answer = querier.process.get("/api/v1/query_range", &params).await;
+                assert_eq!(answer["status"], "success", "{what}: {query}: {answer}");
+                let data = answer["data"].clone();
+                assert!(!data["result"][0].is_null(), "{what}: {query}: {answer}");
+                match &first {
+                    None => first = Some(data),
+                    Some(first) => {
+                        let same = crate::compare::equal(&query, first, &data);
+                        if let Err(e) = same {
+                            wrong.push(format!("{what} at {resolution}: {query}: {e}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

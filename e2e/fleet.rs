@@ -7,18 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::peers::thanos;
 use crate::process::{Process, available, free_port, node_exporter};
 
-/// A real Thanos: `EPIMETHEUS_THANOS`, or `thanos` on `PATH`.
-pub fn thanos() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("EPIMETHEUS_THANOS").map(PathBuf::from) {
-        return path.is_file().then_some(path);
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join("thanos"))
-        .find(|p| p.is_file())
-}
+mod mixed;
 
 /// Our own program.
 pub fn ours() -> PathBuf {
@@ -114,7 +106,11 @@ impl Replica {
         ];
         if ships {
             args.push(objstore.to_owned());
-            args.push("--shipper.sync-interval=1s".to_owned());
+            args.push(match program == ours() {
+                true => "--shipper.sync-interval=1s".to_owned(),
+                // Thanos looks at the start, and then every 30 s. What ours shipped is not its own.
+                false => "--shipper.meta-file-name=theirs.json".to_owned(),
+            });
         }
         role(program, &self.dir, "sidecar", &args).await
     }
@@ -145,9 +141,17 @@ const QUESTIONS: [&str; 5] = [
 ];
 
 async fn answers(querier: &Process, time: f64) -> Vec<Vec<Value>> {
+    answers_of(querier, time, "true").await
+}
+
+async fn answers_of(querier: &Process, time: f64, dedup: &str) -> Vec<Vec<Value>> {
+    let time = time.to_string();
     let mut all = Vec::new();
     for question in QUESTIONS {
-        all.push(sorted(&querier.query(question, time).await));
+        let params = [("query", question), ("time", &time), ("dedup", dedup)];
+        let answer = querier.get("/api/v1/query", &params).await;
+        assert_eq!(answer["status"], "success", "{question}: {answer}");
+        all.push(sorted(&answer["data"]["result"]));
     }
     all
 }
@@ -262,42 +266,18 @@ async fn a_pair_of_prometheus_is_answered_from_sidecars_and_then_from_the_bucket
         "a querier over a querier"
     );
 
-    if let Some(thanos) = thanos() {
-        let theirs = querier(&thanos, dir, &[beside_a.grpc, beside_b.grpc, bucket.grpc]).await;
-        wait("their querier to know ours", 30, async || {
-            let stores = theirs.process.get("/api/v1/stores", &[]).await;
-            stores["data"]["sidecar"].as_array().map(Vec::len) == Some(2)
-                && stores["data"]["store"].is_array()
-        })
-        .await;
-        assert_eq!(
-            answers(&theirs.process, time).await,
-            before,
-            "Thanos' querier over our sidecars and store"
-        );
-        let their_store = store(&thanos, dir, &objstore).await;
-        let their_sidecar = b.sidecar(&thanos, &objstore, false).await;
-        let over_theirs = querier(
-            &ours(),
+    if let Some(thanos) = thanos(NAME) {
+        let fleet = mixed::Fleet {
+            thanos: &thanos,
             dir,
-            &[beside_a.grpc, their_sidecar.grpc, their_store.grpc],
-        )
-        .await;
-        assert_eq!(
-            answers(&over_theirs.process, time).await,
-            before,
-            "our querier over Thanos' sidecar and store"
-        );
-        let over_their_querier = querier(&ours(), dir, &[theirs.grpc]).await;
-        assert_eq!(
-            answers(&over_their_querier.process, time).await,
-            before,
-            "our querier over Thanos' querier"
-        );
-    } else {
-        println!(
-            "SKIPPED {NAME}: the part with a real thanos, which is neither on PATH nor in EPIMETHEUS_THANOS"
-        );
+            objstore: &objstore,
+            one: &b,
+            sidecars: [&beside_a, &beside_b],
+            store: &bucket,
+            querier: &leaf,
+            time,
+        };
+        fleet.each_role_stands_in(&before).await;
     }
 
     // The local data is gone; only the bucket is left.

@@ -1,7 +1,8 @@
-//! Asking others: an [`Evaluator`] over the HTTP API of queriers.
+//! Asking others: an [`Evaluator`] over the HTTP API of queriers, and over Thanos' Query service.
 //!
-//! Queriers of a [`Queriers`] are asked in random order, one after the other, until one answers.
-//! What Thanos adds to the API is sent along, unless only Prometheus' own parameters are wanted.
+//! Queriers of a [`Queriers`] are asked in random order, one after the other, until one answers:
+//! first those over HTTP, then those over gRPC. What Thanos adds to the HTTP API is sent along,
+//! unless only Prometheus' own parameters are wanted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +17,18 @@ use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value
 use serde::Deserialize;
 use wire::client::{HttpClient, Method};
 
+use histogram::Native;
+
 /// An answer may have this many bytes.
 const MOST_BYTES: usize = 512 << 20;
+
+mod grpc;
+mod histogram;
+
+pub use grpc::GrpcQueriers;
+
+/// Addresses as they are known at each question.
+pub type Addresses = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// A group of queriers that are asked in the same way.
 #[derive(Clone)]
@@ -25,7 +36,7 @@ pub struct Querier {
     /// How they are asked.
     pub client: HttpClient,
     /// Their URLs as they are known now, without a slash at the end.
-    pub urls: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub urls: Addresses,
 }
 
 /// How queriers are asked.
@@ -49,12 +60,13 @@ impl Default for QueriersOptions {
     }
 }
 
-/// Answers expressions by asking queriers over HTTP.
+/// Answers expressions by asking queriers.
 #[derive(Clone)]
 pub struct Queriers(Arc<Inner>);
 
 struct Inner {
     queriers: Vec<Querier>,
+    grpc: GrpcQueriers,
     options: QueriersOptions,
     /// Where the next order begins.
     dice: AtomicU64,
@@ -90,6 +102,8 @@ struct Sample {
     metric: BTreeMap<String, String>,
     #[serde(default)]
     value: Option<(f64, String)>,
+    #[serde(default)]
+    histogram: Option<(f64, Native)>,
 }
 
 #[derive(Deserialize)]
@@ -98,50 +112,98 @@ struct Series {
     #[serde(default)]
     values: Vec<(f64, String)>,
     #[serde(default)]
-    histograms: Vec<serde::de::IgnoredAny>,
+    histograms: Vec<(f64, Native)>,
+}
+
+/// A question of either kind.
+enum Question {
+    Instant(InstantQuery),
+    Range(RangeQuery),
+}
+
+impl Question {
+    fn options(&self) -> &QueryOptions {
+        match self {
+            Self::Instant(query) => &query.options,
+            Self::Range(query) => &query.options,
+        }
+    }
+
+    /// Where it is asked over HTTP, and its parameters.
+    fn over_http(&self) -> (&'static str, Vec<(&'static str, String)>) {
+        match self {
+            Self::Instant(query) => (
+                "/api/v1/query",
+                vec![
+                    ("query", query.expr.to_string()),
+                    ("time", seconds(query.ts)),
+                ],
+            ),
+            Self::Range(query) => (
+                "/api/v1/query_range",
+                vec![
+                    ("query", query.expr.to_string()),
+                    ("start", seconds(query.start)),
+                    ("end", seconds(query.end)),
+                    ("step", seconds(query.step)),
+                ],
+            ),
+        }
+    }
 }
 
 impl Queriers {
-    /// Asks these queriers.
-    pub fn new(queriers: Vec<Querier>, options: QueriersOptions) -> Self {
+    /// Asks these queriers: those over HTTP before those over gRPC.
+    pub fn new(queriers: Vec<Querier>, grpc: GrpcQueriers, options: QueriersOptions) -> Self {
         Self(Arc::new(Inner {
             queriers,
+            grpc,
             options,
             dice: AtomicU64::new(WallClock.now().unsigned_abs()),
         }))
     }
 
-    /// Whether any of them says that it is ready.
+    /// Whether any of them says that it is ready; over gRPC, whether it answers.
     pub async fn any_is_ready(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(5);
         for (client, url) in self.0.in_any_order() {
             let Ok(request) = client.get(&format!("{url}/-/ready")) else {
                 continue;
             };
-            let asked = tokio::time::timeout(Duration::from_secs(5), client.send(request)).await;
+            let asked = tokio::time::timeout(PATIENCE, client.send(request)).await;
             if matches!(asked, Ok(Ok(answer)) if answer.status().is_success()) {
+                return true;
+            }
+        }
+        for address in self.0.grpc.addresses() {
+            let query = InstantQuery {
+                expr: "1".into(),
+                ts: WallClock.now(),
+                options: QueryOptions {
+                    timeout: Some(PATIENCE),
+                    ..QueryOptions::default()
+                },
+            };
+            let asked = tokio::time::timeout(PATIENCE, self.0.grpc.instant(&address, &query)).await;
+            if matches!(asked, Ok(Ok(_))) {
                 return true;
             }
         }
         false
     }
 
-    fn ask(
-        &self,
-        path: &'static str,
-        params: Vec<(&'static str, String)>,
-        options: QueryOptions,
-    ) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+    fn ask(&self, question: Question) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
+            let options = question.options();
             let limit = options.timeout.unwrap_or(inner.options.timeout);
             let cancelled = options.cancel.cancelled();
-            let asked = inner.ask_any(path, params, &options);
             tokio::select! {
-                answer = tokio::time::timeout(limit, asked) => match answer {
+                answer = tokio::time::timeout(limit, inner.ask_any(&question)) => match answer {
                     Ok(answer) => answer,
-                    Err(_) => Err(QueryError::Timeout("query over HTTP")),
+                    Err(_) => Err(QueryError::Timeout("query of a querier")),
                 },
-                () = cancelled => Err(QueryError::Canceled("query over HTTP")),
+                () = cancelled => Err(QueryError::Canceled("query of a querier")),
             }
         })
     }
@@ -149,21 +211,11 @@ impl Queriers {
 
 impl Evaluator for Queriers {
     fn instant(&self, query: InstantQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
-        let params = vec![
-            ("query", query.expr.to_string()),
-            ("time", seconds(query.ts)),
-        ];
-        self.ask("/api/v1/query", params, query.options)
+        self.ask(Question::Instant(query))
     }
 
     fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
-        let params = vec![
-            ("query", query.expr.to_string()),
-            ("start", seconds(query.start)),
-            ("end", seconds(query.end)),
-            ("step", seconds(query.step)),
-        ];
-        self.ask("/api/v1/query_range", params, query.options)
+        self.ask(Question::Range(query))
     }
 }
 
@@ -178,7 +230,12 @@ impl Inner {
                 }
             }
         }
-        // A step of an LCG is chance enough to spread the load.
+        self.shuffle(&mut all);
+        all
+    }
+
+    /// A step of an LCG is chance enough to spread the load.
+    fn shuffle<T>(&self, all: &mut [T]) {
         for left in (2..=all.len() as u64).rev() {
             let dice = self
                 .dice
@@ -187,23 +244,32 @@ impl Inner {
             // Both are below the length.
             all.swap((mixed % left) as usize, (left - 1) as usize);
         }
-        all
     }
 
-    async fn ask_any(
-        &self,
-        path: &str,
-        params: Vec<(&'static str, String)>,
-        options: &QueryOptions,
-    ) -> Result<QueryResult, QueryError> {
+    async fn ask_any(&self, question: &Question) -> Result<QueryResult, QueryError> {
         let mut failed = None;
+        let mut note = |querier: &str, error: QueryError| {
+            tracing::debug!(querier, %error, "a querier has no answer");
+            failed = Some(error);
+        };
+        let (path, params) = question.over_http();
         for (client, url) in self.in_any_order() {
-            match self.ask_one(client, &url, path, &params, options).await {
+            let asked = self.ask_one(client, &url, path, &params, question.options());
+            match asked.await {
                 Ok(result) => return Ok(result),
-                Err(error) => {
-                    tracing::debug!(querier = %url, %error, "a querier has no answer");
-                    failed = Some(error);
-                }
+                Err(error) => note(&url, error),
+            }
+        }
+        let mut addresses = self.grpc.addresses();
+        self.shuffle(&mut addresses);
+        for address in addresses {
+            let asked = match question {
+                Question::Instant(query) => self.grpc.instant(&address, query).await,
+                Question::Range(query) => self.grpc.range(&address, query).await,
+            };
+            match asked {
+                Ok(result) => return Ok(result),
+                Err(error) => note(&address, error),
             }
         }
         Err(failed.unwrap_or_else(|| {
@@ -297,14 +363,22 @@ fn result(answer: Answer) -> Result<QueryResult, QueryError> {
         Data::Vector(samples) => {
             let mut vector = Vec::with_capacity(samples.len());
             for sample in samples {
-                let Some((ts, value)) = sample.value else {
-                    return Err(histogram());
+                let (ts, value, histogram) = match (sample.value, sample.histogram) {
+                    (Some((ts, value)), _) => (ts, number(&value)?, None),
+                    (None, Some((ts, native))) => {
+                        let whole = native.whole().ok_or_else(not_whole)?;
+                        (ts, 0.0, Some(Arc::new(whole)))
+                    }
+                    (None, None) => {
+                        let text = "a querier answered a series without a value";
+                        return Err(QueryError::Internal(text.to_owned()));
+                    }
                 };
                 vector.push(InstantSample {
                     labels: Labels::from_pairs(sample.metric),
                     ts: millis(ts),
-                    value: number(&value)?,
-                    histogram: None,
+                    value,
+                    histogram,
                 });
             }
             Value::Vector(vector)
@@ -312,9 +386,6 @@ fn result(answer: Answer) -> Result<QueryResult, QueryError> {
         Data::Matrix(all) => {
             let mut matrix = Vec::with_capacity(all.len());
             for series in all {
-                if !series.histograms.is_empty() {
-                    return Err(histogram());
-                }
                 let mut values = Vec::with_capacity(series.values.len());
                 for (_, value) in &series.values {
                     values.push(number(value)?);
@@ -323,7 +394,14 @@ fn result(answer: Answer) -> Result<QueryResult, QueryError> {
                     labels: Labels::from_pairs(series.metric),
                     ts: series.values.iter().map(|(ts, _)| millis(*ts)).collect(),
                     values,
-                    histograms: Vec::new(),
+                    histograms: series
+                        .histograms
+                        .iter()
+                        .map(|(ts, native)| {
+                            let whole = native.whole().ok_or_else(not_whole)?;
+                            Ok((millis(*ts), Arc::new(whole)))
+                        })
+                        .collect::<Result<_, QueryError>>()?,
                 });
             }
             Value::Matrix(matrix)
@@ -338,11 +416,12 @@ fn result(answer: Answer) -> Result<QueryResult, QueryError> {
     })
 }
 
-/// JSON has the bounds of buckets, but not their layout: what is recorded would be another one.
-fn histogram() -> QueryError {
+/// What would be recorded is another histogram.
+fn not_whole() -> QueryError {
     QueryError::Execution(
-        "the answer has native histograms, which cannot be had whole over HTTP; \
-         make it a float, as histogram_quantile, histogram_sum and histogram_count do"
+        "the answer has native histograms with custom bounds, which cannot be had whole over HTTP; \
+         ask over gRPC, or make it a float, as histogram_quantile, histogram_sum and \
+         histogram_count do"
             .to_owned(),
     )
 }
@@ -388,7 +467,7 @@ mod tests {
         assert!(matches!(error, Err(QueryError::Execution(text)) if text == "too much"));
         let error = read(r#"{"status":"error","errorType":"internal","error":"store x is away"}"#);
         assert_eq!(error.unwrap_err().to_string(), "store x is away");
-        let native = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1"}]}]}}"#;
+        let native = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1","sum":"1","buckets":[[0,"1","3","1"]]}]}]}}"#;
         assert!(
             read(native)
                 .unwrap_err()

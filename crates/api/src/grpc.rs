@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
-use model::histogram::{Buckets, CounterReset, FloatHistogram};
 use model::scope::{CancelOnDrop, Gather, PartialResponse};
-use model::{BoxStream, Cancel, Labels, Millis, Str};
+use model::{BoxStream, Cancel, Millis, Str};
 use promql::profile::{Profile, Profiling};
-use promql::value::{InstantSample, QueryOptions, RangeSeries};
-use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};
+use promql::value::QueryOptions;
+use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery};
 use wire::convert;
 use wire::grpc::{
     Code, MAX_MESSAGE, MetadataMap, Request, Response, Status, tenant_of, timeout_of,
 };
-use wire::proto::prometheus::{self as prom, TimeSeries};
+use wire::proto::prometheus::TimeSeries;
 use wire::proto::thanos as pb;
 use wire::proto::thanos::query_server::{Query, QueryServer};
+
+pub(crate) mod series;
 
 /// What the Query service obeys.
 #[derive(Clone)]
@@ -102,6 +103,63 @@ struct Asked<'a> {
     shard: &'a Option<pb::ShardInfo>,
 }
 
+/// What comes back of either call, for whoever asks.
+pub(crate) trait Answered {
+    /// What it says; none if it is of a form that is not known.
+    fn message(self) -> Option<Message>;
+}
+
+/// Both calls have the same fields, and their answers the same forms.
+macro_rules! twins {
+    ($($request:ident, $response:ident, $forms:ident;)*) => {$(
+        impl<'a> From<&'a pb::$request> for Asked<'a> {
+            fn from(asked: &'a pb::$request) -> Self {
+                Self {
+                    query: &asked.query,
+                    timeout: asked.timeout_seconds,
+                    max_resolution: asked.max_resolution_seconds,
+                    lookback: asked.lookback_delta_seconds,
+                    replica_labels: &asked.replica_labels,
+                    stores: &asked.store_matchers,
+                    dedup: asked.enable_dedup,
+                    partial: asked.enable_partial_response,
+                    shard: &asked.shard_info,
+                }
+            }
+        }
+
+        impl From<Message> for pb::$response {
+            fn from(message: Message) -> Self {
+                use pb::$forms::Result as To;
+                let result = Some(match message {
+                    Message::Warning(text) => To::Warnings(text),
+                    Message::One(series) => To::Timeseries(series),
+                    Message::Batch(series) => To::TimeseriesBatch(pb::TimeSeriesBatch { series }),
+                    Message::Statistics(stats) => To::Stats(stats),
+                });
+                Self { result }
+            }
+        }
+
+        impl Answered for pb::$response {
+            fn message(self) -> Option<Message> {
+                use pb::$forms::Result as To;
+                Some(match self.result? {
+                    To::Warnings(text) => Message::Warning(text),
+                    To::Timeseries(series) => Message::One(series),
+                    To::TimeseriesBatch(batch) => Message::Batch(batch.series),
+                    To::Stats(stats) => Message::Statistics(stats),
+                })
+            }
+        }
+    )*};
+}
+
+twins! {
+    QueryRequest, QueryResponse, query_response;
+    QueryRangeRequest, QueryRangeResponse, query_range_response;
+}
+
 fn ms(seconds: i64) -> Option<Millis> {
     seconds.checked_mul(1000)
 }
@@ -121,92 +179,11 @@ fn out_of_range(what: &str) -> Status {
 }
 
 /// The forms that a message of an answer takes.
-enum Message {
+pub(crate) enum Message {
     Warning(String),
     One(TimeSeries),
     Batch(Vec<TimeSeries>),
     Statistics(pb::QueryStats),
-}
-
-fn buckets(from: &Buckets) -> (Vec<prom::BucketSpan>, Vec<f64>) {
-    let spans = from.spans.iter().map(|s| prom::BucketSpan {
-        offset: s.offset,
-        length: s.length,
-    });
-    (spans.collect(), from.counts.clone())
-}
-
-fn histogram(ts: Millis, h: &FloatHistogram) -> prom::Histogram {
-    use prom::histogram::{Count, ResetHint, ZeroCount};
-    let (positive_spans, positive_counts) = buckets(&h.positive);
-    let (negative_spans, negative_counts) = buckets(&h.negative);
-    prom::Histogram {
-        sum: h.sum,
-        schema: h.schema,
-        zero_threshold: h.zero_threshold,
-        negative_spans,
-        negative_counts,
-        positive_spans,
-        positive_counts,
-        reset_hint: (match h.counter_reset {
-            CounterReset::Unknown => ResetHint::Unknown,
-            CounterReset::Reset => ResetHint::Yes,
-            CounterReset::NotReset => ResetHint::No,
-            CounterReset::Gauge => ResetHint::Gauge,
-        }) as i32,
-        timestamp: ts,
-        custom_values: h.custom_values.to_vec(),
-        count: Some(Count::CountFloat(h.count)),
-        zero_count: Some(ZeroCount::ZeroCountFloat(h.zero_count)),
-        ..Default::default()
-    }
-}
-
-fn sample(timestamp: Millis, value: f64) -> prom::Sample {
-    prom::Sample { value, timestamp }
-}
-
-fn of_instant(one: &InstantSample) -> TimeSeries {
-    let (mut samples, mut histograms) = (Vec::new(), Vec::new());
-    match &one.histogram {
-        Some(h) => histograms.push(histogram(one.ts, h)),
-        None => samples.push(sample(one.ts, one.value)),
-    }
-    TimeSeries {
-        labels: convert::to_remote_labels(&one.labels),
-        samples,
-        histograms,
-        ..Default::default()
-    }
-}
-
-fn of_range(series: &RangeSeries) -> TimeSeries {
-    let samples = series.ts.iter().zip(&series.values);
-    TimeSeries {
-        labels: convert::to_remote_labels(&series.labels),
-        samples: samples.map(|(ts, value)| sample(*ts, *value)).collect(),
-        histograms: series
-            .histograms
-            .iter()
-            .map(|(ts, h)| histogram(*ts, h))
-            .collect(),
-        ..Default::default()
-    }
-}
-
-/// The series of a value, one after the other.
-fn series(value: Value) -> Box<dyn Iterator<Item = TimeSeries> + Send> {
-    match value {
-        Value::Scalar(ts, value) => Box::new(std::iter::once(TimeSeries {
-            labels: convert::to_remote_labels(&Labels::default()),
-            samples: vec![sample(ts, value)],
-            ..Default::default()
-        })),
-        // A string is no series; there is no message for it.
-        Value::String(..) => Box::new(std::iter::empty()),
-        Value::Vector(all) => Box::new(all.into_iter().map(|s| of_instant(&s))),
-        Value::Matrix(all) => Box::new(all.into_iter().map(|s| of_range(&s))),
-    }
 }
 
 fn statistics(profile: &Option<Arc<Profile>>) -> pb::QueryStats {
@@ -232,7 +209,7 @@ fn messages(
         profile,
         ..
     } = result;
-    let mut all = series(value);
+    let mut all = series::series(value);
     let most = usize::try_from(batch).unwrap_or(1).min(10_000);
     let series = std::iter::from_fn(move || {
         // Held as long as there is something to send.
@@ -262,22 +239,8 @@ impl Query for QueryApi {
         &self,
         request: Request<pb::QueryRequest>,
     ) -> Result<Response<Self::QueryStream>, Status> {
-        use pb::query_response::Result as To;
         let asked = request.get_ref();
-        let mut options = self.options(
-            Asked {
-                query: &asked.query,
-                timeout: asked.timeout_seconds,
-                max_resolution: asked.max_resolution_seconds,
-                lookback: asked.lookback_delta_seconds,
-                replica_labels: &asked.replica_labels,
-                stores: &asked.store_matchers,
-                dedup: asked.enable_dedup,
-                partial: asked.enable_partial_response,
-                shard: &asked.shard_info,
-            },
-            request.metadata(),
-        )?;
+        let mut options = self.options(asked.into(), request.metadata())?;
         let cancel = Cancel::default();
         let guard = cancel.on_drop();
         options.cancel = cancel;
@@ -288,15 +251,7 @@ impl Query for QueryApi {
         };
         let result = self.evaluator.instant(query).await;
         let result = result.map_err(|e| failed(&e))?;
-        let all = messages(result, asked.response_batch_size, guard).map(|message| {
-            let result = Some(match message {
-                Message::Warning(text) => To::Warnings(text),
-                Message::One(series) => To::Timeseries(series),
-                Message::Batch(series) => To::TimeseriesBatch(pb::TimeSeriesBatch { series }),
-                Message::Statistics(stats) => To::Stats(stats),
-            });
-            Ok(pb::QueryResponse { result })
-        });
+        let all = messages(result, asked.response_batch_size, guard).map(|m| Ok(m.into()));
         Ok(Response::new(Box::pin(stream::iter(all))))
     }
 
@@ -304,22 +259,8 @@ impl Query for QueryApi {
         &self,
         request: Request<pb::QueryRangeRequest>,
     ) -> Result<Response<Self::QueryRangeStream>, Status> {
-        use pb::query_range_response::Result as To;
         let asked = request.get_ref();
-        let mut options = self.options(
-            Asked {
-                query: &asked.query,
-                timeout: asked.timeout_seconds,
-                max_resolution: asked.max_resolution_seconds,
-                lookback: asked.lookback_delta_seconds,
-                replica_labels: &asked.replica_labels,
-                stores: &asked.store_matchers,
-                dedup: asked.enable_dedup,
-                partial: asked.enable_partial_response,
-                shard: &asked.shard_info,
-            },
-            request.metadata(),
-        )?;
+        let mut options = self.options(asked.into(), request.metadata())?;
         let cancel = Cancel::default();
         let guard = cancel.on_drop();
         options.cancel = cancel;
@@ -342,15 +283,7 @@ impl Query for QueryApi {
         };
         let result = self.evaluator.range(query).await;
         let result = result.map_err(|e| failed(&e))?;
-        let all = messages(result, asked.response_batch_size, guard).map(|message| {
-            let result = Some(match message {
-                Message::Warning(text) => To::Warnings(text),
-                Message::One(series) => To::Timeseries(series),
-                Message::Batch(series) => To::TimeseriesBatch(pb::TimeSeriesBatch { series }),
-                Message::Statistics(stats) => To::Stats(stats),
-            });
-            Ok(pb::QueryRangeResponse { result })
-        });
+        let all = messages(result, asked.response_batch_size, guard).map(|m| Ok(m.into()));
         Ok(Response::new(Box::pin(stream::iter(all))))
     }
 }

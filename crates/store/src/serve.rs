@@ -55,6 +55,8 @@ pub struct ServeOptions {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What the services beside it are served from: rules, targets, metadata, exemplars, status.
     pub reports: Option<Arc<dyn Reports>>,
+    /// Whether StoreAPI itself is served; the other services are in any case.
+    pub store: bool,
     /// Whether the Query service is served beside it.
     pub query: bool,
     /// The oldest time that it answers for, ms (`--min-time`).
@@ -72,6 +74,7 @@ impl Default for ServeOptions {
             request_memory: u64::MAX,
             ready: Arc::new(|| true),
             reports: None,
+            store: true,
             query: false,
             range: Arc::new(|| TimeRange::ALL),
         }
@@ -156,8 +159,11 @@ impl Serve {
 
     /// Store, Info, and the services of the reports.
     pub fn routes(&self) -> Routes {
-        let mut routes = Routes::new(self.store()).add_service(self.info());
+        let mut routes = Routes::new(self.info());
         let options = &self.inner.options;
+        if options.store {
+            routes = routes.add_service(self.store());
+        }
         let Some(reports) = &options.reports else {
             return routes;
         };
@@ -514,7 +520,7 @@ impl Info for Server {
         Ok(Response::new(InfoResponse {
             label_sets: sets.into_iter().map(convert::to_label_set).collect(),
             component_type: options.component.clone(),
-            store: Some(info::StoreInfo {
+            store: options.store.then(|| info::StoreInfo {
                 min_time: all.min,
                 max_time: all.max,
                 supports_sharding: extent.capabilities.sharding,

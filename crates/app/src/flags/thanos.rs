@@ -639,8 +639,7 @@ pub const RULE: &[Flag] = &[
     many(
         "restore-ignored-label",
         "Label names to be ignored when restoring alerts from the remote storage. This is only used in stateless mode.",
-    )
-    .accepted("alerts are restored from the own database; there is no stateless mode in this version"),
+    ),
     value(
         "rule-concurrent-evaluation",
         "1",
@@ -693,7 +692,7 @@ pub const RULE: &[Flag] = &[
     ),
     many(
         "grpc-query-endpoint",
-        "Addresses of Thanos gRPC query API servers (repeatable). Refused in this version: use --query.",
+        "Addresses of Thanos gRPC query API servers (repeatable). They may be prefixed with 'dns+', 'dnssrv+' or 'dnssrvnoa+'. They are asked if no server of --query answers; times are whole seconds there.",
     ),
     many(
         "alertmanagers.url",
@@ -746,12 +745,12 @@ pub const RULE: &[Flag] = &[
     value(
         "remote-write.config",
         "",
-        "YAML config for the remote-write configurations, that make the ruler stateless. Refused in this version, unless it is empty.",
+        "YAML config for the remote-write configurations, that specify servers where samples should be sent to (see https://prometheus.io/docs/prometheus/latest/configuration/configuration/#remote_write). This automatically enables stateless mode for the ruler and no series will be answered from its own database.",
     ),
     value(
         "remote-write.config-file",
         "",
-        "Path to YAML config for the remote-write configurations, that make the ruler stateless. Refused in this version, unless it is empty.",
+        "Path to YAML config for the remote-write configurations, that specify servers where samples should be sent to. This automatically enables stateless mode for the ruler.",
     ),
     value("tsdb.block-duration", "2h", "Block duration for TSDB block."),
     value("tsdb.retention", "48h", "Block retention time on local disk."),

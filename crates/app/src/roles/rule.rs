@@ -31,6 +31,7 @@ mod alertmanagers;
 mod files;
 mod peers;
 mod queriers;
+mod remote;
 
 /// The flags of this role.
 pub const FLAGS: &[&[Flag]] = &[
@@ -67,6 +68,9 @@ struct Rule {
     compress: bool,
     bucket: Option<bucket::Config>,
     shipper: ShipperOptions,
+    /// Given, the ruler is stateless: what it records is sent on, and others answer for it.
+    remotes: Option<remote::Remotes>,
+    ignored_labels: Vec<String>,
     serve: ServeOptions,
 }
 
@@ -85,16 +89,18 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             tracing::warn!(feature = %name, "Unknown option for --enable-feature");
         }
     }
-    if peers::content(typed, "remote-write.config")?.is_some() {
-        let message = "remote write is not in this version: leave it out to keep what is recorded in --data-dir, and ship it with --objstore.config";
-        return Err(typed.error("remote-write.config", message).into());
-    }
+    let remotes = remote::Remotes::from_flags(typed)?;
     let bucket = match content(typed, "objstore.config")? {
         None => None,
         Some(text) => {
             Some(bucket::Config::parse(&text).map_err(|e| typed.error("objstore.config", e))?)
         }
     };
+    if bucket.is_some() && remotes.is_some() {
+        tracing::warn!(
+            "--objstore.config has no effect: a ruler that sends on what it records (--remote-write.config) ships no blocks"
+        );
+    }
     if bucket.is_some() && labels.is_empty() {
         let message = "no external labels configured for ruler, uniquely identifying external labels must be configured to ship blocks";
         return Err(typed.error("label", message).into());
@@ -135,14 +141,17 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             interval: span(typed.duration("shipper.sync-interval")?),
             ..ShipperOptions::new(&data_dir, labels.clone())
         },
+        ignored_labels: listed(typed, "restore-ignored-label"),
         serve: ServeOptions {
             component: "rule".to_owned(),
+            store: remotes.is_none(),
             series_limit: typed.number("store.limits.request-series")?,
             sample_limit: typed.number("store.limits.request-samples")?,
             ..ServeOptions::default()
         },
         data_dir,
         labels,
+        remotes,
     };
     super::warn_without_effect(typed);
     crate::runtime::run(live(settings, rule))
@@ -174,6 +183,7 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
 
     let hold = Hold::default();
     let shipper = match &rule.bucket {
+        _ if rule.remotes.is_some() => None,
         None => {
             tracing::info!("no supported bucket was configured, uploads will be disabled");
             None
@@ -188,7 +198,21 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
     let db = open_db(&rule, shipper.is_some().then_some(hold), &registry).await?;
     let local: Arc<dyn Source> = Arc::clone(&db) as Arc<dyn Source>;
 
+    let remotes = match &rule.remotes {
+        None => None,
+        Some(remotes) => Some(
+            remotes
+                .open(&rule.data_dir, &rule.labels, &registry)
+                .await?,
+        ),
+    };
+
     let queriers = rule.queriers.open(&registry, &stop).await?;
+    let history: Arc<dyn Evaluator> = match remotes {
+        // What was recorded before lies in the own database, or where it was sent.
+        None => engine(Arc::clone(&local), &memory)?,
+        Some(_) => Arc::new(queriers.clone()),
+    };
     let evaluator = queriers::Warned::new(Arc::new(queriers.clone()), &registry)?;
     let notifier = Arc::new(Notifier::new(
         &registry,
@@ -211,12 +235,11 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
             clock: Arc::new(WallClock),
             external_url: rule.query_url,
             link: rule.link,
-            // What was recorded before lies in the own database.
             history: History {
-                evaluator: engine(Arc::clone(&local), &memory)?,
+                evaluator: history,
                 outage_tolerance: rule.outage_tolerance,
                 grace_period: rule.grace_period,
-                ignored_labels: Vec::new(),
+                ignored_labels: rule.ignored_labels,
             },
             resend_delay: rule.resend_delay,
             beside: rule.beside,
@@ -247,7 +270,9 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
         targets: None,
         metadata: None,
         exemplars: None,
-        head: Some(Arc::clone(&db) as Arc<dyn HeadReport>),
+        head: remotes
+            .is_none()
+            .then(|| Arc::clone(&db) as Arc<dyn HeadReport>),
         labels: Arc::clone(&external),
     };
     let source = Labelled::new(local, external, runtime.clone());
@@ -284,9 +309,12 @@ async fn live(settings: Settings, rule: Rule) -> Result<ExitCode> {
     };
     let ended = outpost.serve(options, routes, opened).await;
 
-    // No new samples, then what waits for Alertmanagers, then the database.
+    // No new samples, then what waits for Alertmanagers and remotes, then the database.
     manager.stop().await;
     notifier.stop(Duration::from_secs(10)).await;
+    if let Some(remotes) = remotes {
+        remotes.stop().await;
+    }
     counting.abort();
     tokio::task::spawn_blocking(move || db.close()).await??;
     ended

@@ -4,5 +4,7 @@
 
 mod flags;
 mod map;
+#[path = "../../../../e2e/peers.rs"]
+mod peers;
 mod thanos_flags;
 mod wiring;

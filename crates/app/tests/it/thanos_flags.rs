@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use app::kingpin::{Flag, Standing};
+
+use crate::peers;
 
 /// Flags of every Thanos role with HTTP and gRPC (0.39 to 0.43), hidden ones among them.
 const COMMON: &str = "log.level log.format tracing.config tracing.config-file enable-auto-gomemlimit \
@@ -124,20 +126,9 @@ fn every_flag_of_thanos_has_its_standing() {
     );
 }
 
-/// A real Thanos: `EPIMETHEUS_THANOS`, or `thanos` on `PATH`.
-fn thanos() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("EPIMETHEUS_THANOS").map(PathBuf::from) {
-        return path.is_file().then_some(path);
-    }
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("thanos"));
-    found.into_iter().find(|p| p.is_file())
-}
-
 #[test]
 fn what_a_real_thanos_takes_is_taken() {
-    let Some(thanos) = thanos() else {
-        println!("SKIPPED: no thanos on PATH nor in EPIMETHEUS_THANOS");
+    let Some(thanos) = peers::thanos("what_a_real_thanos_takes_is_taken") else {
         return;
     };
     for (role, _, tables) in roles() {
@@ -149,7 +140,12 @@ fn what_a_real_thanos_takes_is_taken() {
             + &String::from_utf8_lossy(&help.stderr);
         let mut seen = 0;
         for line in text.lines() {
-            let line = line.trim_start();
+            // What stands further right is about the flags.
+            let text = line.trim_start();
+            if line.len() - text.len() > 6 {
+                continue;
+            }
+            let line = text;
             let line = line.strip_prefix("-h, ").unwrap_or(line);
             let Some(flag) = line.strip_prefix("--") else {
                 continue;
@@ -161,7 +157,10 @@ fn what_a_real_thanos_takes_is_taken() {
                 continue;
             }
             seen += 1;
-            assert!(known(tables, name).is_some(), "{role}: --{name}");
+            // Switches that are on by default are shown as what turns them off.
+            let plain = name.strip_prefix("no-").unwrap_or(name);
+            let found = known(tables, name).or_else(|| known(tables, plain));
+            assert!(found.is_some(), "{role}: --{name}");
         }
         assert!(seen > 20, "{role}: {seen} flags in {text}");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use api::client::{Querier, Queriers, QueriersOptions};
+use api::client::{GrpcQueriers, Querier, Queriers, QueriersOptions};
 use metrics::{Counter, Registry};
 use model::scope::PartialResponse;
 use model::time::span;
@@ -12,6 +12,7 @@ use model::{BoxFuture, Cancel};
 use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery};
 use serde::Deserialize;
 use wire::client::{ClientOptions, HttpClient, HttpSettings};
+use wire::grpc::ChannelSettings;
 
 use super::peers::{self, FileSd, HttpConfig};
 use crate::addresses::{Lookups, Sources};
@@ -62,6 +63,8 @@ struct Group {
 #[derive(Debug)]
 pub(super) struct Settings {
     groups: Vec<Group>,
+    /// Those that are asked over gRPC, if none over HTTP answers.
+    grpc: Vec<String>,
     options: QueriersOptions,
     dns_interval: Duration,
 }
@@ -69,17 +72,19 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn from_flags(typed: &Typed<'_>) -> Result<Self> {
         let (addresses, files) = (listed(typed, "query"), listed(typed, "query.sd-files"));
-        if !listed(typed, "grpc-query-endpoint").is_empty() {
-            let message = "queries over gRPC are not in this version; use --query";
-            return Err(typed.error("grpc-query-endpoint", message).into());
-        }
+        let mut grpc = listed(typed, "grpc-query-endpoint");
         let config = peers::content(typed, "query.config")?;
-        let flags = !addresses.is_empty() || !files.is_empty();
+        let flags = !addresses.is_empty() || !files.is_empty() || !grpc.is_empty();
         let groups = match config {
             Some(_) if flags => bail!(
                 "--query/--query.sd-files/--grpc-query-endpoint and --query.config* parameters cannot be defined at the same time"
             ),
-            Some(text) => parse(&text).map_err(|e| typed.error("query.config", e))?,
+            Some(text) => {
+                let (groups, endpoints) =
+                    parse(&text).map_err(|e| typed.error("query.config", e))?;
+                grpc = endpoints;
+                groups
+            }
             None if !flags => bail!(
                 "no query configuration parameter was given; give --query or --query.config-file"
             ),
@@ -119,6 +124,7 @@ impl Settings {
         };
         Ok(Self {
             groups,
+            grpc,
             options: QueriersOptions {
                 post,
                 thanos_params: !typed.switch("query.only-prometheus-params"),
@@ -147,7 +153,18 @@ impl Settings {
                 }),
             });
         }
-        Ok(Queriers::new(queriers, self.options))
+        let sources = Sources {
+            written: self.grpc,
+            ..Sources::default()
+        };
+        let known = lookups
+            .follow("grpc-query", sources, registry, stop.clone())
+            .await?;
+        let grpc = GrpcQueriers::new(
+            Arc::new(move || Vec::clone(&known.borrow())),
+            ChannelSettings::default(),
+        );
+        Ok(Queriers::new(queriers, grpc, self.options))
     }
 }
 
@@ -175,17 +192,17 @@ fn group_of(address: &str) -> Result<Group, String> {
     })
 }
 
-/// The groups of `--query.config`.
-fn parse(text: &str) -> Result<Vec<Group>, String> {
+/// The groups of `--query.config`, and the endpoints that are asked over gRPC.
+fn parse(text: &str) -> Result<(Vec<Group>, Vec<String>), String> {
     let entries: Vec<Entry> = wire::yaml(text)?;
-    let mut groups = Vec::new();
+    let (mut groups, mut endpoints) = (Vec::new(), Vec::new());
     for entry in entries {
-        if entry
-            .grpc_config
-            .is_some_and(|g| !g.endpoint_addresses.is_empty())
-        {
-            return Err("grpc_config: queries over gRPC are not in this version".to_owned());
-        }
+        endpoints.extend(
+            entry
+                .grpc_config
+                .into_iter()
+                .flat_map(|g| g.endpoint_addresses),
+        );
         for sources in peers::sources(entry.static_configs, entry.file_sd_configs) {
             groups.push(Group {
                 http: entry.http_config.settings()?,
@@ -195,7 +212,7 @@ fn parse(text: &str) -> Result<Vec<Group>, String> {
             });
         }
     }
-    Ok(groups)
+    Ok((groups, endpoints))
 }
 
 /// Counts and logs the warnings of answers: what they say is missing, a rule cannot tell.
@@ -273,8 +290,8 @@ mod tests {
 
     #[test]
     fn a_file_of_queriers_is_read() {
-        let text = "- http_config: {basic_auth: {username: u, password: p}, transport_config: {max_idle_conns: 3}}\n  static_configs: ['dns+q:9090']\n  scheme: https\n  path_prefix: /thanos\n- file_sd_configs: [{files: [a.json, 'b/*.yml'], refresh_interval: 1m}]\n";
-        let groups = parse(text).unwrap();
+        let text = "- http_config: {basic_auth: {username: u, password: p}, transport_config: {max_idle_conns: 3}}\n  static_configs: ['dns+q:9090']\n  scheme: https\n  path_prefix: /thanos\n- file_sd_configs: [{files: [a.json, 'b/*.yml'], refresh_interval: 1m}]\n- grpc_config: {endpoint_addresses: ['q:10901']}\n";
+        let (groups, grpc) = parse(text).unwrap();
         assert_eq!(groups.len(), 2);
         assert_eq!(
             (groups[0].scheme.as_str(), groups[0].prefix.as_str()),
@@ -284,10 +301,6 @@ mod tests {
         assert_eq!(user.username, "u");
         assert_eq!(groups[1].sources.refresh, "1m");
         assert!(parse("- static_config: [a]").is_err());
-        assert!(
-            parse("- grpc_config: {endpoint_addresses: ['q:10901']}")
-                .unwrap_err()
-                .contains("gRPC")
-        );
+        assert_eq!(grpc, ["q:10901"]);
     }
 }
