@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod alerts;
+mod beside;
 mod bucket;
 mod clusters;
 mod compact;

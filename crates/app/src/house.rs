@@ -140,9 +140,16 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let notices = api::Notices::new(web.listeners, Arc::new(WallClock), &registry)?;
     notices.show(api::notices::STARTING);
     let replay = told::Replay::default();
+    let mut flags = settings.flags;
+    if !settings.agent {
+        let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
+        flags.extend(storage.as_flags(ships_merged));
+        // A text that is no duration tells a sidecar that this is no Prometheus.
+        flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
+    }
     let mut options = api::Options {
         lifecycle: None,
-        flags: settings.flags,
+        flags,
         build: build_info(),
         // These routes never become ready: those that take their place are.
         ready: api::Ready::default(),

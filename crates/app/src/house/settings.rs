@@ -160,6 +160,27 @@ impl Storage {
         })
     }
 
+    /// The flags as they come to be obeyed: for the API, which is where a sidecar looks for the folder
+    /// and the lengths of blocks before it ships anything.
+    pub fn as_flags(&self, ships_merged: bool) -> Vec<(String, String)> {
+        let min = self.min_block;
+        let max = match (self.max_block, ships_merged, self.retention.time) {
+            (Some(max), ..) => max,
+            (None, true, _) => min,
+            (None, false, 0) => 31 * DAY,
+            (None, false, time) => (time / 10).min(31 * DAY).max(min),
+        };
+        let bytes = i64::try_from(self.retention.bytes).unwrap_or(i64::MAX);
+        let flag = |name: &str, value: String| (format!("storage.tsdb.{name}"), value);
+        vec![
+            flag("path", self.dir.display().to_string()),
+            flag("min-block-duration", format_duration(min)),
+            flag("max-block-duration", format_duration(max)),
+            flag("retention.time", format_duration(self.retention.time)),
+            flag("retention.size", Bytes(bytes).to_string()),
+        ]
+    }
+
     /// An agent's: as the flags say, with a head and blocks that are gone soon.
     pub fn of_agent(typed: &Typed<'_>) -> Result<Self> {
         let truncate = typed.duration("storage.agent.wal-truncate-frequency")?;
