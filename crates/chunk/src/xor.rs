@@ -154,6 +154,14 @@ impl Encoder {
         (!self.is_empty()).then_some(f64::from_bits(self.value))
     }
 
+    /// Reads what an append will change: its first bytes and its last. What is read means nothing; it
+    /// is in the cache then.
+    #[inline]
+    pub fn touch(&self) -> u8 {
+        let byte = |at: usize| self.buf.get(at).copied().unwrap_or(0);
+        byte(0) ^ byte(self.len as usize)
+    }
+
     /// Appends a sample. Cut the chunk before it [`is_full`](Self::is_full): a sample beyond that
     /// is dropped.
     #[inline]

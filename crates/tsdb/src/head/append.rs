@@ -426,6 +426,8 @@ impl Head {
             verdicts, order, ..
         } = scratch;
         let mut order = order.iter();
+        // Where the rows end whose chunks have been touched.
+        let mut touched = 0;
         let rows = verdicts.len();
         let rows = (0..rows).map(|row| order.next().map_or(row, |&row| row as usize));
         for row in rows {
@@ -437,9 +439,16 @@ impl Head {
             let (ts, end) = match row.checked_sub(floats) {
                 None => {
                     let (ts, value) = (batch.ts[row], batch.values[row]);
-                    let Some((page, slot)) = held.get(batch.refs[row].id as u32) else {
+                    let id = batch.refs[row].id as u32;
+                    let Some((page, slot)) = held.get(id) else {
                         continue;
                     };
+                    if row >= touched {
+                        touched = row;
+                        let next = batch.refs.iter().skip(row).map(|r| place(r.id as u32));
+                        let same = next.take_while(|at| at.0 == place(id).0);
+                        page.touch(same.inspect(|_| touched += 1).map(|at| at.1));
+                    }
                     let start = match chunking.starts {
                         true => batch.starts.get(row).copied().unwrap_or(0),
                         false => 0,
@@ -522,7 +531,11 @@ impl Head {
                 continue;
             };
             let page = &mut *page.0.lock();
+            let mut new = true;
             for (slots, rows) in runs {
+                if std::mem::take(&mut new) {
+                    page.touch(slots.iter().map(|&slot| usize::from(slot)));
+                }
                 for (&slot, &(ts, value)) in slots.iter().zip(rows) {
                     match page.append_replayed(usize::from(slot), (ts, value), chunking) {
                         None => {
