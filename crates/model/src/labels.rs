@@ -135,7 +135,8 @@ fn push_string(out: &mut Vec<u8>, s: &str) {
 pub struct Iter<'a>(&'a [u8]);
 
 impl<'a> Iter<'a> {
-    fn string(&mut self) -> Option<&'a str> {
+    #[inline]
+    fn bytes(&mut self) -> Option<&'a [u8]> {
         let (&first, rest) = self.0.split_first()?;
         let (len, rest) = if first < 255 {
             (first as usize, rest)
@@ -148,8 +149,18 @@ impl<'a> Iter<'a> {
         };
         let (s, rest) = rest.split_at_checked(len)?;
         self.0 = rest;
-        // The only constructors push whole `str`s, so this never fails.
-        std::str::from_utf8(s).ok()
+        Some(s)
+    }
+
+    #[inline]
+    fn string(&mut self) -> Option<&'a str> {
+        let bytes = self.bytes()?;
+        #[expect(
+            unsafe_code,
+            reason = "the only constructors push whole `str`s; checking again is a tenth of an answer's time"
+        )]
+        // SAFETY: what `push_string` has written is read back at the same borders.
+        Some(unsafe { std::str::from_utf8_unchecked(bytes) })
     }
 }
 
@@ -176,7 +187,10 @@ impl PartialOrd for Labels {
 /// Pair by pair: name, then value, bytewise; a shorter prefix comes first.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        // Names and values in turn.
+        let (mut a, mut b) = (self.iter(), other.iter());
+        let strings = std::iter::from_fn(|| a.bytes());
+        strings.cmp(std::iter::from_fn(|| b.bytes()))
     }
 }
 
