@@ -1,6 +1,6 @@
-//! Answers that are written piece by piece: small ones at once, large ones as a stream whose
-//! pieces are made on the blocking pool, one ahead of the network. A client that stops reading
-//! holds two pieces and no thread.
+//! Answers that are written piece by piece: the first at once, which is all of most answers, the
+//! others on the blocking pool, one ahead of the network. A client that stops reading holds two
+//! pieces and no thread.
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
@@ -13,26 +13,26 @@ pub(crate) trait Encode: Send + 'static {
     /// Appends to `out` until it holds at least `until` bytes or nothing is left; says whether
     /// nothing is left.
     fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool;
-
-    /// Whether all of it is likely to fit into `bytes`. Must be quick.
-    fn is_below(&self, bytes: usize) -> bool;
 }
 
-/// Written where the request is served: a few dozen microseconds.
-const AT_ONCE: usize = 16 << 10;
-/// One piece of a stream, about a fifth of a millisecond of work.
-const PIECE: usize = 64 << 10;
+/// Written where the request is served: about a fifth of a millisecond of work.
+const AT_ONCE: usize = 64 << 10;
+/// Each piece behind it: so much that handing it over costs little beside making it.
+const PIECE: usize = 256 << 10;
+/// Room for a short answer.
+const FIRST: usize = 4 << 10;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A JSON answer with status 200.
 pub(crate) fn respond(mut encoder: impl Encode) -> Response {
-    let body = if encoder.is_below(AT_ONCE) {
-        let mut bytes = Vec::with_capacity(AT_ONCE / 2);
-        while !encoder.fill(&mut bytes, usize::MAX) {}
-        Body::from(bytes)
+    let mut first = Vec::with_capacity(FIRST);
+    let body = if encoder.fill(&mut first, AT_ONCE) {
+        Body::from(first)
     } else {
-        let pieces = futures_util::stream::unfold(Some(piece(Box::new(encoder))), next);
+        let rest = piece(Box::new(encoder));
+        let pieces = futures_util::stream::once(async { Ok(first.into()) })
+            .chain(futures_util::stream::unfold(Some(rest), next));
         // Compression asks once more after the end.
         Body::from_stream(pieces.fuse())
     };

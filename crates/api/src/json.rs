@@ -3,8 +3,8 @@
 //! Numbers are spelled as Prometheus spells them (`util/jsonutil/marshal.go`): times in seconds
 //! with three decimals or none, values as strings in Go's shortest form.
 
+use model::Millis;
 use model::histogram::FloatHistogram;
-use model::{Labels, Millis};
 
 /// A number in an answer that serde writes: a whole one as Go spells it, `4` and not `4.0`.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +63,9 @@ pub(crate) fn strings<S: AsRef<str>>(out: &mut Vec<u8>, texts: &[S]) {
 }
 
 /// `{"name":"value",...}`
-pub(crate) fn labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(crate) fn labels<'a>(out: &mut Vec<u8>, labels: impl IntoIterator<Item = (&'a str, &'a str)>) {
     out.push(b'{');
-    for (i, (name, value)) in labels.iter().enumerate() {
+    for (i, (name, value)) in labels.into_iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -225,6 +225,8 @@ fn respell(out: &mut Vec<u8>, mantissa: &str, exponent: i32) {
 
 #[cfg(test)]
 mod tests {
+    use model::Labels;
+
     use super::*;
 
     fn written(f: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -342,6 +344,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), wild);
         assert_eq!(written(|o| strings::<&str>(o, &[])), "[]");
         let set = Labels::from_pairs([("b", "2"), ("a", "\"")]);
-        assert_eq!(written(|o| labels(o, &set)), r#"{"a":"\"","b":"2"}"#);
+        assert_eq!(written(|o| labels(o, set.iter())), r#"{"a":"\"","b":"2"}"#);
     }
 }

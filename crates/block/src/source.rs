@@ -108,7 +108,10 @@ struct BlockView {
 
 impl View for BlockView {
     fn select(&self, select: Select) -> Rows {
-        let parts = std::thread::available_parallelism().map_or(1, usize::from);
+        // Asking the system reads files.
+        static THREADS: OnceLock<usize> = OnceLock::new();
+        let parts =
+            *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
         Rows::Cursors(cursors(&self.pinned, select, parts.min(MAX_PARTS)))
     }
 

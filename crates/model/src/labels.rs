@@ -174,11 +174,6 @@ impl<'a> EncodedPair<'a> {
 pub struct Iter<'a>(&'a [u8]);
 
 impl<'a> Iter<'a> {
-    fn string(&mut self) -> Option<&'a str> {
-        // The only constructors take whole `str`s, so this never fails.
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-
     #[inline]
     fn bytes(&mut self) -> Option<&'a [u8]> {
         let (&first, rest) = self.0.split_first()?;
@@ -194,6 +189,18 @@ impl<'a> Iter<'a> {
         let (s, rest) = rest.split_at_checked(len)?;
         self.0 = rest;
         Some(s)
+    }
+
+    #[inline]
+    fn string(&mut self) -> Option<&'a str> {
+        let bytes = self.bytes()?;
+        #[expect(
+            unsafe_code,
+            reason = "every constructor takes `str`s or checks; checking again is a tenth of an answer's time"
+        )]
+        // SAFETY: what `push_string` has written, or `Labels::from_encoded` has checked string by
+        // string, is read back at the same borders.
+        Some(unsafe { std::str::from_utf8_unchecked(bytes) })
     }
 }
 
@@ -220,7 +227,10 @@ impl PartialOrd for Labels {
 /// Pair by pair: name, then value, bytewise; a shorter prefix comes first.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        // Names and values in turn.
+        let (mut a, mut b) = (self.iter(), other.iter());
+        let strings = std::iter::from_fn(|| a.bytes());
+        strings.cmp(std::iter::from_fn(|| b.bytes()))
     }
 }
 

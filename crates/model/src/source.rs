@@ -269,6 +269,21 @@ impl Rows {
 pub trait Cursor: Send {
     /// The next batch; none at the end.
     fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError>;
+
+    /// What the next batch will hold at most, if that is found out in a few dozen microseconds: a
+    /// little is read at once by whoever asks, instead of on the CPU pool.
+    fn ahead(&mut self) -> Option<Ahead> {
+        None
+    }
+}
+
+/// What comes next of a [`Cursor`], about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// How many series at most.
+    pub series: usize,
+    /// Bytes to read for them, of index and chunks.
+    pub bytes: usize,
 }
 
 /// How a chunk's bytes are encoded: the encoding byte of a TSDB block.

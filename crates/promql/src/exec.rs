@@ -11,6 +11,7 @@ pub(crate) mod histogram;
 pub(crate) mod index;
 pub(crate) mod info;
 pub(crate) mod join;
+pub(crate) mod lanes;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod operator;

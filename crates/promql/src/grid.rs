@@ -101,32 +101,50 @@ pub(crate) struct Slide {
     pub(crate) lo: usize,
     /// One past the last sample inside.
     pub(crate) hi: usize,
+    /// By how much both moved last.
+    strides: (usize, usize),
 }
 
 impl Slide {
-    /// Moves to the window `(end - range, end]`; ends must not fall.
+    /// Moves to the window `(end - range, end]`; ends must not fall, and the range is positive.
     #[inline(always)]
     pub(crate) fn to(&mut self, ts: &[Millis], end: Millis, range: Millis) {
-        while let Some(&t) = ts.get(self.hi)
-            && t <= end
-        {
-            self.hi += 1;
-        }
+        self.hi = behind(ts, self.hi, end, &mut self.strides.1);
         let start = end.saturating_sub(range);
-        while self.lo < self.hi
-            && let Some(&t) = ts.get(self.lo)
-            && t <= start
-        {
-            self.lo += 1;
-        }
+        self.lo = behind(ts, self.lo, start, &mut self.strides.0).min(self.hi);
     }
 
     /// Starts at the first window by bisection, for long columns and few steps.
     pub(crate) fn starting(ts: &[Millis], end: Millis, range: Millis) -> Self {
         let start = end.saturating_sub(range);
         let lo = ts.partition_point(|&t| t <= start);
-        Self { lo, hi: lo }
+        Self {
+            lo,
+            hi: lo,
+            strides: (0, 0),
+        }
     }
+}
+
+/// The first index from `from` on whose timestamp is later than `limit`. Steps and samples mostly
+/// come at even distances, so it is tried first whether the last `stride` leads there again.
+#[inline(always)]
+fn behind(ts: &[Millis], from: usize, limit: Millis, stride: &mut usize) -> usize {
+    let guess = from + *stride;
+    if guess <= ts.len()
+        && (guess == 0 || guess == from || ts[guess - 1] <= limit)
+        && (guess == ts.len() || ts[guess] > limit)
+    {
+        return guess;
+    }
+    let mut at = from;
+    while let Some(&t) = ts.get(at)
+        && t <= limit
+    {
+        at += 1;
+    }
+    *stride = at - from;
+    at
 }
 
 #[cfg(test)]

@@ -312,12 +312,7 @@ fn metric(out: &mut Vec<u8>, labels: &model::Labels, at: usize) {
         out.push(b',');
     }
     out.extend_from_slice(b"{\"metric\":");
-    json::labels(out, labels);
-}
-
-/// About how many bytes of text a histogram is.
-fn size(h: &model::histogram::FloatHistogram) -> usize {
-    50 + 45 * (h.positive.counts.len() + h.negative.counts.len())
+    json::labels(out, labels.iter());
 }
 
 impl Encode for ResultEncoder {
@@ -333,29 +328,6 @@ impl Encode for ResultEncoder {
         out.push(b'}');
         tail(out, &self.warnings, &self.infos);
         true
-    }
-
-    fn is_below(&self, bytes: usize) -> bool {
-        let mut left = bytes;
-        let mut take = |n: usize| match left.checked_sub(n) {
-            Some(rest) => {
-                left = rest;
-                true
-            }
-            None => false,
-        };
-        match &self.value {
-            Value::Scalar(..) => true,
-            Value::String(_, text) => take(text.len()),
-            Value::Vector(samples) => samples.iter().all(|s| {
-                let more = s.histogram.as_deref().map_or(0, size);
-                take(s.labels.as_bytes().len() + 50 + more)
-            }),
-            Value::Matrix(series) => series.iter().all(|s| {
-                let more: usize = s.histograms.iter().map(|(_, h)| size(h)).sum();
-                take(s.labels.as_bytes().len() + 30 + 25 * s.ts.len() + more)
-            }),
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use model::{
-    Answer, Hints, LabelSelect, Labels, Matcher, Reservation, Rows, Scope, Select, SeriesBatch,
-    SourceError, Str, TimeRange, View,
+    Answer, Cursor, Hints, LabelSelect, Matcher, Reservation, Rows, Scope, Select, SeriesBatch,
+    SourceError, Str, Symbol, Symbols, TimeRange, View,
 };
 
 use super::{Api, gather};
@@ -18,6 +18,8 @@ use crate::json;
 use crate::params::{Params, quoted};
 
 const TRUNCATED: &str = "results truncated due to limit";
+/// So many bytes are read where the request is served: a fraction of a millisecond.
+const AT_ONCE: usize = 192 << 10;
 
 pub(super) async fn label_names(
     State(api): State<Api>,
@@ -80,14 +82,8 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
         });
         found = found.gather(rows, at_most).await?;
     }
-    let (sets, warnings, held) = found.finish(limit).await?;
-    let partial = warnings.clone();
-    let encoder = SeriesEncoder {
-        sets,
-        warnings,
-        at: 0,
-        _held: held,
-    };
+    let encoder = found.finish(limit).await?;
+    let partial = encoder.found.warnings.clone();
     Ok(mark_partial(encode::respond(encoder), &partial))
 }
 
@@ -203,11 +199,65 @@ fn unescape_name(name: String) -> String {
     out
 }
 
+/// Label sets as symbols of the request: no set is copied.
+#[derive(Default)]
+struct Sets {
+    pairs: Vec<(Symbol, Symbol)>,
+    /// Where each set ends.
+    ends: Vec<u32>,
+}
+
+impl Sets {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn push(&mut self, labels: &[(Symbol, Symbol)]) {
+        let there = labels.iter().filter(|(_, value)| *value != Symbol::EMPTY);
+        self.pairs.extend(there);
+        self.ends.push(self.pairs.len() as u32);
+    }
+
+    fn range(&self, i: u32) -> std::ops::Range<usize> {
+        let i = i as usize;
+        let start = i.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start as usize..self.ends[i] as usize
+    }
+
+    fn bytes(&self) -> u64 {
+        // What orders them is held beside them for a while.
+        (self.pairs.len() * 16 + self.ends.len() * 8) as u64
+    }
+
+    /// The numbers of all sets in their order, each set once.
+    fn ordered(&self, symbols: &Symbols) -> Vec<u32> {
+        // Strings are compared once each: then their ranks stand for them.
+        let mut distinct: Vec<Symbol> = self.pairs.iter().flat_map(|p| [p.0, p.1]).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct.sort_unstable_by(|a, b| symbols.get(*a).cmp(symbols.get(*b)));
+        let mut ranks = vec![0u64; symbols.len()];
+        for (symbol, rank) in distinct.iter().zip(0..) {
+            ranks[symbol.0 as usize] = rank;
+        }
+        let rank = |symbol: Symbol| ranks[symbol.0 as usize];
+        let ranked: Vec<u64> = self
+            .pairs
+            .iter()
+            .map(|p| rank(p.0) << 32 | rank(p.1))
+            .collect();
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_unstable_by(|a, b| ranked[self.range(*a)].cmp(&ranked[self.range(*b)]));
+        order.dedup_by(|a, b| self.pairs[self.range(*a)] == self.pairs[self.range(*b)]);
+        order
+    }
+}
+
 /// Label sets found so far, with the memory they hold.
 struct Found {
     scope: Arc<Scope>,
     held: Reservation,
-    sets: Vec<Labels>,
+    sets: Sets,
     warnings: Vec<Str>,
 }
 
@@ -217,7 +267,7 @@ impl Found {
         Ok(Self {
             held: held.map_err(SourceError::from)?,
             scope,
-            sets: Vec::new(),
+            sets: Sets::default(),
             warnings: Vec::new(),
         })
     }
@@ -234,21 +284,60 @@ impl Found {
                 }
                 Ok(self)
             }
-            Rows::Cursors(cursors) => {
-                on_pool(move || {
-                    for mut cursor in cursors {
-                        while let Some(batch) = cursor.next()? {
-                            self.add(&batch)?;
-                            if self.is_enough(at_most) {
-                                return Ok(self);
-                            }
-                        }
+            Rows::Cursors(mut cursors) => {
+                let ahead = cursors.iter_mut().map(|c| c.ahead());
+                let bytes = ahead.map(|a| a.map_or(usize::MAX, |a| a.bytes));
+                if bytes.fold(0, usize::saturating_add) <= AT_ONCE {
+                    for cursor in cursors {
+                        self.all_of(cursor, at_most)?;
                     }
-                    Ok(self)
-                })
-                .await
+                    return Ok(self);
+                }
+                let parts = cursors.into_iter().map(|cursor| {
+                    let part = Self::new(Arc::clone(&self.scope));
+                    async move {
+                        let mut part = part?;
+                        on_pool(move || part.all_of(cursor, at_most).map(|()| part)).await
+                    }
+                });
+                for part in futures_util::future::try_join_all(parts).await? {
+                    self.append(part)?;
+                }
+                Ok(self)
             }
         }
+    }
+
+    /// Adds all label sets of a cursor, or so many that `at_most` (unless 0) is reached.
+    fn all_of(&mut self, mut cursor: Box<dyn Cursor>, at_most: usize) -> Result<(), SourceError> {
+        while !self.is_enough(at_most)
+            && let Some(batch) = cursor.next()?
+        {
+            self.add(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what was found beside it.
+    fn append(&mut self, part: Found) -> Result<(), SourceError> {
+        for i in 0..part.sets.len() as u32 {
+            self.sets.push(&part.sets.pairs[part.sets.range(i)]);
+        }
+        self.hold()?;
+        for warning in part.warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self) -> Result<(), SourceError> {
+        if u32::try_from(self.sets.pairs.len()).is_err() {
+            let why = "the selectors match too many series";
+            return Err(SourceError::new(model::Kind::Limit, why));
+        }
+        Ok(self.held.resize("label sets", self.sets.bytes())?)
     }
 
     fn is_enough(&self, at_most: usize) -> bool {
@@ -257,15 +346,10 @@ impl Found {
 
     fn add(&mut self, batch: &SeriesBatch) -> Result<(), SourceError> {
         self.scope.check()?;
-        let before = self.sets.len();
         for i in 0..batch.len() {
-            self.sets.push(batch.label_set(i, &self.scope.symbols));
+            self.sets.push(batch.labels_of(i));
         }
-        let bytes: usize = self.sets[before..]
-            .iter()
-            .map(|labels| labels.as_bytes().len() + 2 * size_of::<usize>() + size_of::<Labels>())
-            .sum();
-        self.held.grow("label sets", bytes as u64)?;
+        self.hold()?;
         for warning in &batch.warnings {
             if !self.warnings.contains(warning) {
                 self.warnings.push(Arc::clone(warning));
@@ -275,18 +359,18 @@ impl Found {
     }
 
     /// Sorted, each once, at most `limit` unless 0.
-    async fn finish(
-        mut self,
-        limit: usize,
-    ) -> Result<(Vec<Labels>, Vec<Str>, Reservation), ApiError> {
+    async fn finish(mut self, limit: usize) -> Result<SeriesEncoder, ApiError> {
         on_pool(move || {
-            self.sets.sort_unstable();
-            self.sets.dedup();
-            if limit > 0 && self.sets.len() > limit {
-                self.sets.truncate(limit);
+            let mut order = self.sets.ordered(&self.scope.symbols);
+            if limit > 0 && order.len() > limit {
+                order.truncate(limit);
                 self.warnings.push(TRUNCATED.into());
             }
-            Ok((self.sets, self.warnings, self.held))
+            Ok(SeriesEncoder {
+                found: self,
+                order,
+                at: 0,
+            })
         })
         .await
     }
@@ -326,46 +410,32 @@ impl Encode for NamesEncoder {
         tail(out, &self.warnings, &[]);
         true
     }
-
-    fn is_below(&self, bytes: usize) -> bool {
-        self.names.len() * 16 < bytes
-            && self.names.iter().map(|n| n.len() + 3).sum::<usize>() < bytes
-    }
 }
 
 struct SeriesEncoder {
-    sets: Vec<Labels>,
-    warnings: Vec<Str>,
+    found: Found,
+    order: Vec<u32>,
     at: usize,
-    _held: Reservation,
 }
 
 impl Encode for SeriesEncoder {
     fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
-        while let Some(set) = self.sets.get(self.at) {
+        let (sets, symbols) = (&self.found.sets, &self.found.scope.symbols);
+        while let Some(&set) = self.order.get(self.at) {
             if out.len() >= until {
                 return false;
             }
             out.extend_from_slice(if self.at == 0 { BEGIN } else { b"," });
-            json::labels(out, set);
+            let pairs = sets.pairs[sets.range(set)].iter();
+            json::labels(out, pairs.map(|&(n, v)| (symbols.get(n), symbols.get(v))));
             self.at += 1;
         }
-        if self.sets.is_empty() {
+        if self.order.is_empty() {
             out.extend_from_slice(BEGIN);
         }
         out.push(b']');
-        tail(out, &self.warnings, &[]);
+        tail(out, &self.found.warnings, &[]);
         true
-    }
-
-    fn is_below(&self, bytes: usize) -> bool {
-        self.sets.len() * 64 < bytes
-            && self
-                .sets
-                .iter()
-                .map(|s| s.as_bytes().len() + 8)
-                .sum::<usize>()
-                < bytes
     }
 }
 

@@ -94,7 +94,7 @@ impl Operator for Aggregate {
                 all = Some(match all {
                     None => partial,
                     Some(mut all) => {
-                        cx.run_over(partial.bytes(), move |cx| {
+                        cx.run(partial.bytes(), move |cx| {
                             all.merge(partial);
                             all.hold(cx)?;
                             Ok(all)
@@ -108,7 +108,7 @@ impl Operator for Aggregate {
             };
             let span = self.span;
             let block = cx
-                .run_over(all.bytes(), move |cx| {
+                .run(all.bytes(), move |cx| {
                     let mut say = |note: Note| cx.say(|a| a.note(&note, span));
                     cx.hold_block(all.finish(&cx.scope.symbols, &mut say))
                 })

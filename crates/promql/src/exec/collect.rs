@@ -6,7 +6,7 @@ use futures_util::stream::TryStreamExt as _;
 use hashbrown::HashMap;
 
 use super::block::{Block, Row, each_set};
-use super::context::{Context, Held};
+use super::context::{Context, Held, Weigh as _};
 use super::index::LabelIndex;
 use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
 use super::pipe::Pipe;
@@ -54,7 +54,7 @@ impl Operator for Quantile {
             let key = self.key.key(&cx);
             let input_span = self.span;
             let block = cx
-                .run(move |cx| {
+                .run(blocks.weight(), move |cx| {
                     let any = |block: &Block| block.rows().any(|r| !r.histograms.is_empty());
                     if blocks.iter().any(any) {
                         let note = Note::IgnoredInAggregation("quantile");
@@ -187,8 +187,9 @@ impl Operator for CountValues {
                 }
             })
             .await?;
+            let bytes = counted.held.as_ref().map_or(0, Held::bytes);
             let block = cx
-                .run(move |cx| {
+                .run(bytes, move |cx| {
                     let mut out = Block::new(steps);
                     for row in &counted.rows {
                         out.push(row.as_ref());

@@ -6,9 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_channel::{mpsc, oneshot};
 use model::labels::{is_legacy_label_name, write_quoted};
-use model::{
-    Kind, METRIC_NAME, OverBudget, Reservation, Scope, SeriesBatch, SourceError, Stopped, Symbol,
-};
+use model::{Kind, METRIC_NAME, OverBudget, Reservation, Scope, SourceError, Stopped, Symbol};
 use parking_lot::Mutex;
 
 use super::block::{Block, Pair};
@@ -32,7 +30,7 @@ const EVALUATION: &str = "expression evaluation";
 /// Bytes that a query's jobs may work on where the query is polled: a fraction of a millisecond.
 /// Handing a job to the pool and waking up for its result costs tens of microseconds, which is most
 /// of what a light query takes.
-const AT_ONCE: usize = 64 << 10;
+const AT_ONCE: usize = 192 << 10;
 /// Each of these jobs counts at least as so many bytes.
 const LEAST: usize = 512;
 
@@ -83,6 +81,10 @@ pub(crate) type Plan = Box<dyn Fn() -> Description + Send + Sync>;
 pub(crate) struct Held(Reservation);
 
 impl Held {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes() as usize
+    }
+
     /// Changes how many bytes are held.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), QueryError> {
         self.0.resize("series", bytes as u64).map_err(over_budget)
@@ -125,7 +127,7 @@ impl Context {
     }
 
     /// Runs `job` on the CPU pool. Jobs never wait: they get all they need.
-    pub(crate) async fn run<T: Send + 'static>(
+    async fn run_on_pool<T: Send + 'static>(
         self: &Arc<Self>,
         job: impl FnOnce(&Arc<Context>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
@@ -143,21 +145,26 @@ impl Context {
             .unwrap_or_else(|_| Err(QueryError::Internal("a query job was lost".into())))
     }
 
+    /// Whether work over so many bytes is done where the query is polled, which is so as long as all
+    /// such work of the query is little.
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        let bytes = bytes.max(LEAST);
+        let left = |left: usize| left.checked_sub(bytes);
+        self.at_once
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .is_ok()
+    }
+
     /// Runs `job` over so many bytes: at once, as long as those of the query are few, else on the CPU
     /// pool.
-    pub(crate) async fn run_over<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         bytes: usize,
         job: impl FnOnce(&Arc<Context>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        let bytes = bytes.max(LEAST);
-        let left = |left: usize| left.checked_sub(bytes);
-        let few = self
-            .at_once
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        match few {
-            Ok(_) => self.check().and_then(|()| guarded(|| job(self))),
-            Err(_) => self.run(job).await,
+        match self.takes(bytes) {
+            true => self.check().and_then(|()| guarded(|| job(self))),
+            false => self.run_on_pool(job).await,
         }
     }
 
@@ -261,12 +268,12 @@ impl Context {
     }
 }
 
-fn guarded<T>(job: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryError> {
+pub(crate) fn guarded<T>(job: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryError> {
     catch_unwind(AssertUnwindSafe(job))
         .unwrap_or_else(|_| Err(QueryError::Internal("a query operator failed".into())))
 }
 
-/// A job's input, for [`Context::run_over`].
+/// A job's input, for [`Context::run`].
 pub(crate) trait Weigh {
     /// Bytes to work on.
     fn weight(&self) -> usize;
@@ -278,10 +285,9 @@ impl Weigh for Block {
     }
 }
 
-impl Weigh for Arc<SeriesBatch> {
+impl Weigh for Vec<Block> {
     fn weight(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(|c| c.len as usize).sum();
-        chunks + self.len() * LEAST / 4
+        self.iter().map(Block::bytes).sum()
     }
 }
 

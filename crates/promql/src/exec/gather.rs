@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 
 use super::block::{Block, Row, each_set, first_common, unite, words};
-use super::context::{Context, Held, SAME_LABELSET, execution};
+use super::context::{Context, Held, SAME_LABELSET, Weigh as _, execution};
 use super::index::LabelIndex;
 use super::operator::{Blocks, Description, Operator, blocking};
 use super::pipe::Pipe;
@@ -75,7 +75,7 @@ impl Operator for Unique {
                     continue;
                 }
                 let (block, after) = cx
-                    .run(move |cx| {
+                    .run(block.weight(), move |cx| {
                         seen.add(cx, &block, words, strict)?;
                         Ok((block, seen))
                     })
@@ -107,7 +107,9 @@ impl Operator for Gather {
             let steps = self.input.grid.count;
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let merged = cx
-                .run(move |cx| cx.hold_block(united(&blocks, steps)?))
+                .run(blocks.weight(), move |cx| {
+                    cx.hold_block(united(&blocks, steps)?)
+                })
                 .await?;
             Ok(vec![merged])
         })
@@ -155,7 +157,7 @@ pub(crate) async fn sorted_rows(
     input: Blocks,
 ) -> Result<Vec<Block>, QueryError> {
     let blocks: Vec<Block> = input.try_collect().await?;
-    cx.run(move |cx| {
+    cx.run(blocks.weight(), move |cx| {
         let symbols = &cx.scope.symbols;
         let mut rows: Vec<_> = blocks.iter().flat_map(Block::rows).collect();
         rows.sort_by(|a, b| symbols.compare(a.labels, b.labels));

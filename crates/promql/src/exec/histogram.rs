@@ -7,7 +7,7 @@ use futures_util::stream::TryStreamExt as _;
 use model::Symbol;
 
 use super::block::{Block, Row, RowRef, is_set};
-use super::context::Context;
+use super::context::{Context, Weigh as _};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, blocking};
 use super::pipe::Pipe;
@@ -84,7 +84,9 @@ impl Operator for OfHistograms {
             };
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let block = cx
-                .run(move |cx| cx.hold_block(computed(cx, &ready, &blocks, &grid, span)?))
+                .run(blocks.weight(), move |cx| {
+                    cx.hold_block(computed(cx, &ready, &blocks, &grid, span)?)
+                })
                 .await?;
             Ok(vec![block])
         })

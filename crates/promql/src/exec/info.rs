@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use model::{Matcher, Symbol};
 
 use super::block::{Block, Pair, Row, RowRef, is_set, value_of};
-use super::context::{Context, execution};
+use super::context::{Context, Weigh as _, execution};
 use super::index::LabelIndex;
 use super::operator::{Blocks, Description, Operator, blocking};
 use super::pipe::Pipe;
@@ -31,8 +31,11 @@ impl Operator for Info {
         blocking(async move {
             let base: Vec<Block> = self.base.blocks(&cx).try_collect().await?;
             let info: Vec<Block> = self.info.blocks(&cx).try_collect().await?;
+            let bytes = base.weight() + info.weight();
             let block = cx
-                .run(move |cx| cx.hold_block(self.joined(cx, &base, &info)?))
+                .run(bytes, move |cx| {
+                    cx.hold_block(self.joined(cx, &base, &info)?)
+                })
                 .await?;
             Ok(vec![block])
         })

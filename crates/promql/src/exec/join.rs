@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::Symbol;
 
 use super::block::{Block, Pair, Row, RowRef, clear, count, each_set, first_common, unite, words};
-use super::context::{Context, Held, execution};
+use super::context::{Context, Held, Weigh as _, execution};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, left_first};
 use super::pipe::Pipe;
@@ -109,7 +109,9 @@ impl Operator for Join {
             let (cx, rules) = (Arc::clone(&cx), Arc::clone(&rules));
             async move {
                 let one: Vec<Block> = one.try_collect().await?;
-                cx.run(move |cx| State::build(cx, &rules, one, steps)).await
+                let bytes = one.weight();
+                cx.run(bytes, move |cx| State::build(cx, &rules, one, steps))
+                    .await
             }
         };
         let probed = async move {
@@ -163,7 +165,7 @@ fn probe(cx: Arc<Context>, rules: Arc<Rules>, many: Blocks, state: State, steps:
         match many.next().await.transpose()? {
             Some(block) => {
                 let (out, state) = cx
-                    .run(move |cx| {
+                    .run(block.weight(), move |cx| {
                         let mut out = state.probe(cx, &job_rules, &block, steps)?;
                         if state.wrong.is_some() {
                             // The error comes at the end; what stands on this must not find it
@@ -177,7 +179,7 @@ fn probe(cx: Arc<Context>, rules: Arc<Rules>, many: Blocks, state: State, steps:
             }
             None => {
                 let out = cx
-                    .run(move |cx| {
+                    .run(state.held.bytes(), move |cx| {
                         let out = state.fill(cx, &job_rules, steps)?;
                         state.finish(cx, &job_rules)?;
                         cx.hold_block(out)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::aggregate::Grouping;
 use super::block::{Block, Row, each_set, words};
-use super::context::{Context, Held, execution};
+use super::context::{Context, Held, Weigh as _, execution};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
 use super::pipe::Pipe;
@@ -161,7 +161,7 @@ impl Operator for TopK {
                 // The first k in the order of labels: all have to be seen.
                 let mut rows = super::gather::sorted_rows(&cx, self.input.blocks(&cx)).await?;
                 state = cx
-                    .run(move |_| {
+                    .run(rows.weight(), move |_| {
                         for block in rows.drain(..) {
                             state.add(&key, &block)?;
                         }
@@ -186,7 +186,11 @@ impl Operator for TopK {
                 let note = Note::IgnoredInAggregation(op);
                 cx.say(|a| a.note(&note, self.span));
             }
-            let block = cx.run(move |cx| cx.hold_block(state.finish(steps))).await?;
+            let block = cx
+                .run(state.held.bytes(), move |cx| {
+                    cx.hold_block(state.finish(steps))
+                })
+                .await?;
             Ok(vec![block])
         })
     }

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::BoxStream;
 
 use super::block::Block;
-use super::context::Context;
+use super::context::{Context, Weigh as _};
 use super::meter::{Measured, Meter};
 use crate::value::QueryError;
 
@@ -159,7 +159,7 @@ pub(crate) async fn fold<S: Send + 'static>(
         let block = block?;
         let each = each.clone();
         state = cx
-            .run(move |cx| {
+            .run(block.weight(), move |cx| {
                 each(cx, &mut state, block)?;
                 Ok(state)
             })

@@ -45,19 +45,9 @@ pub(crate) struct Pipe {
 }
 
 /// One job's input.
-pub(crate) enum Work {
-    Batch(Arc<SeriesBatch>),
+pub(crate) enum Work<'a> {
+    Batch(&'a SeriesBatch),
     Block(Block),
-}
-
-impl Work {
-    /// Bytes to work on, those of the rows included.
-    fn weight(&self, steps: usize) -> usize {
-        match self {
-            Work::Batch(batch) => batch.weight() + batch.len().saturating_mul(steps * 9),
-            Work::Block(block) => block.weight(),
-        }
-    }
 }
 
 /// A pipe whose scalar parameters are known.
@@ -115,48 +105,31 @@ impl Pipe {
         }
     }
 
-    /// Computes scalar parameters and starts the input.
-    pub(crate) async fn start(
-        &self,
-        cx: &Arc<Context>,
-    ) -> Result<(Arc<ReadyPipe>, BoxStream<'static, Result<Work, QueryError>>), QueryError> {
+    /// Computes scalar parameters.
+    async fn ready(&self, cx: &Arc<Context>) -> Result<ReadyPipe, QueryError> {
         let mut stages = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             stages.push(stage.ready(cx, &self.grid).await?);
         }
-        let (feed, works) = match &self.feed {
-            Feed::Scan(scan) => {
-                let ready = scan.ready(cx, &self.grid).await?;
-                let batches = cx.selects.read(scan.question, cx);
-                let works = batches.map(|b| b.map(Work::Batch)).boxed();
-                (ReadyFeed::Scan(ready), works)
-            }
-            Feed::Subquery(subquery) => {
-                let ready = subquery.ready(cx, &self.grid).await?;
-                let blocks = Arc::clone(&subquery.input).run(Arc::clone(cx));
-                let works = blocks.map(|b| b.map(Work::Block)).boxed();
-                (ReadyFeed::Subquery(ready), works)
-            }
-            Feed::Rows(operator) => {
-                let blocks = self.operate(operator, cx);
-                (ReadyFeed::Rows, blocks.map(|b| b.map(Work::Block)).boxed())
-            }
+        let feed = match &self.feed {
+            Feed::Scan(scan) => ReadyFeed::Scan(scan.ready(cx, &self.grid).await?),
+            Feed::Subquery(subquery) => ReadyFeed::Subquery(subquery.ready(cx, &self.grid).await?),
+            Feed::Rows(_) => ReadyFeed::Rows,
         };
-        let ready = ReadyPipe {
+        Ok(ReadyPipe {
             feed,
             stages,
             grid: self.grid,
             meters: self.meters.clone(),
             _rows: cx.hold_rows(self.grid.count)?,
-        };
-        Ok((Arc::new(ready), works))
+        })
     }
 
     /// Runs `job` on each piece of input, several at once, and yields the results in order.
     pub(crate) fn jobs<T: Send + 'static>(
         &self,
         cx: &Arc<Context>,
-        job: impl Fn(&Arc<Context>, &ReadyPipe, Work) -> Result<T, QueryError>
+        job: impl Fn(&Arc<Context>, &ReadyPipe, Work<'_>) -> Result<T, QueryError>
         + Clone
         + Send
         + Sync
@@ -164,20 +137,30 @@ impl Pipe {
     ) -> BoxStream<'static, Result<T, QueryError>> {
         let (pipe, cx) = (self.clone(), Arc::clone(cx));
         let started = async move {
-            let (ready, works) = pipe.start(&cx).await?;
+            let ready = Arc::new(pipe.ready(&cx).await?);
+            let blocks = match &pipe.feed {
+                Feed::Scan(scan) => {
+                    let steps = pipe.grid.count;
+                    return Ok(cx
+                        .selects
+                        .each(scan.question, &cx, steps, move |cx, batch| {
+                            job(cx, &ready, Work::Batch(batch))
+                        }));
+                }
+                Feed::Subquery(subquery) => Arc::clone(&subquery.input).run(Arc::clone(&cx)),
+                Feed::Rows(operator) => pipe.operate(operator, &cx),
+            };
             let credits = cx.credits;
-            Ok::<_, QueryError>(
-                works
-                    .map(move |work| {
-                        let (cx, ready, job) = (Arc::clone(&cx), Arc::clone(&ready), job.clone());
-                        async move {
-                            let work = work?;
-                            let bytes = work.weight(ready.grid.count);
-                            cx.run_over(bytes, move |cx| job(cx, &ready, work)).await
-                        }
-                    })
-                    .buffered(credits),
-            )
+            let made = blocks.map(move |block| {
+                let (cx, ready, job) = (Arc::clone(&cx), Arc::clone(&ready), job.clone());
+                async move {
+                    let block = block?;
+                    let bytes = block.weight();
+                    let work = move |cx: &Arc<Context>| job(cx, &ready, Work::Block(block));
+                    cx.run(bytes, work).await
+                }
+            });
+            Ok::<_, QueryError>(made.buffered(credits).boxed())
         };
         futures_util::stream::once(started).try_flatten().boxed()
     }
@@ -241,13 +224,13 @@ impl ReadyPipe {
     pub(crate) fn drive(
         &self,
         cx: &Arc<Context>,
-        work: Work,
+        work: Work<'_>,
         each: &mut dyn FnMut(&mut Row) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let mut counts = vec![Counts::default(); self.meters.len()];
         let result = match (&self.feed, work) {
             (ReadyFeed::Scan(scan), Work::Batch(batch)) => {
-                self.scan(cx, scan, &batch, &mut counts, each)
+                self.scan(cx, scan, batch, &mut counts, each)
             }
             (ReadyFeed::Subquery(subquery), Work::Block(block)) => {
                 self.subquery(cx, subquery, &block, &mut counts, each)

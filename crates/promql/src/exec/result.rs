@@ -43,7 +43,7 @@ async fn parts<I: Weigh + Send + 'static, T: Send + 'static>(
             async move {
                 let piece = piece?;
                 let bytes = piece.weight();
-                let (made, held) = cx.run_over(bytes, move |cx| part(cx, piece)).await?;
+                let (made, held) = cx.run(bytes, move |cx| part(cx, piece)).await?;
                 held.into_iter().for_each(|held| cx.keep(held));
                 Ok(made)
             }
@@ -91,7 +91,7 @@ pub(crate) async fn vector(
         Ok((rows.map(sample).collect(), None))
     })
     .await?;
-    cx.run_over(weight(&parts), move |_| {
+    cx.run(weight(&parts), move |_| {
         let all: Vec<InstantSample> = parts.into_iter().flatten().collect();
         let mut seen = hashbrown::HashSet::with_capacity(all.len());
         if all.iter().all(|s| seen.insert(&s.labels)) {
@@ -144,7 +144,7 @@ pub(crate) async fn matrix(
         Ok((all, Some(held)))
     })
     .await?;
-    cx.run_over(weight(&parts), move |_| merged(parts.into_iter().flatten()))
+    cx.run(weight(&parts), move |_| merged(parts.into_iter().flatten()))
         .await
 }
 
@@ -200,9 +200,8 @@ pub(crate) async fn samples(
 ) -> Result<Vec<RangeSeries>, QueryError> {
     let want = chunk::Want::raw(window.reach(&grid));
     let end = window.end(&grid, 0);
-    let batches = cx.selects.read(question, cx);
     let meter = Arc::clone(meter);
-    let parts = parts(cx, batches, move |cx, batch: Arc<model::SeriesBatch>| {
+    let part = move |cx: &Arc<Context>, batch: &model::SeriesBatch| {
         let mut counts = Counts::default();
         let mut decoder = chunk::SeriesDecoder::default();
         let mut columns = chunk::Columns::default();
@@ -212,7 +211,7 @@ pub(crate) async fn samples(
         }
         for i in 0..batch.len() {
             decoder
-                .decode(&batch, i, &want, &mut columns)
+                .decode(batch, i, &want, &mut columns)
                 .map_err(of_chunk)?;
             drop_stale(&mut columns);
             if let Some(extension) = extension {
@@ -249,9 +248,10 @@ pub(crate) async fn samples(
             tally.add(0, &Steps::one(counts.samples));
         }
         cx.count(counts.samples)?;
-        Ok((out, None))
-    })
-    .await?;
-    cx.run_over(weight(&parts), move |_| merged(parts.into_iter().flatten()))
+        Ok(out)
+    };
+    let parts = cx.selects.each(question, cx, 0, part);
+    let parts: Vec<Vec<RangeSeries>> = parts.try_collect().await?;
+    cx.run(weight(&parts), move |_| merged(parts.into_iter().flatten()))
         .await
 }

@@ -375,6 +375,11 @@ pub(crate) fn drop_stale(columns: &mut chunk::Columns) {
         let stale: Vec<bool> = all.iter().map(|(_, h)| h.is_stale()).collect();
         columns.histograms.retain(|i, _| !stale[i]);
     }
+    // Most series have none: many values are looked at at once.
+    let stale = |part: &[f64]| part.iter().fold(false, |any, v| any | is_stale(*v));
+    if !columns.values.chunks(64).any(stale) {
+        return;
+    }
     let Some(first) = columns.values.iter().position(|v| is_stale(*v)) else {
         return;
     };

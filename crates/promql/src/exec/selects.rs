@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use futures_util::lock::Mutex;
 use futures_util::stream::{self, StreamExt as _};
-use model::{BoxStream, Cursor, Rows, Select, SeriesBatch, SourceError, View};
+use model::{BoxStream, Rows, Select, SeriesBatch, View};
 
 use super::context::{Context, of_source};
+use super::lanes;
 use crate::value::QueryError;
 
 /// Batches in a fixed order.
-pub(crate) type Batches = BoxStream<'static, Result<Arc<SeriesBatch>, QueryError>>;
+type Batches = BoxStream<'static, Result<Arc<SeriesBatch>, QueryError>>;
 
 /// A `select` and how many selectors read it.
 #[derive(Clone, Debug)]
@@ -58,17 +59,50 @@ impl Selects {
         Self { view, shared }
     }
 
-    /// The batches of question `id`. Each of its readers calls this once.
-    pub(crate) fn read(&self, id: usize, cx: &Arc<Context>) -> Batches {
+    /// What `job` makes of each batch of question `id`, several at once and in order. `steps` is how
+    /// many values a series will have. Each reader of the question calls this once.
+    pub(crate) fn each<T, J>(
+        &self,
+        id: usize,
+        cx: &Arc<Context>,
+        steps: usize,
+        job: J,
+    ) -> BoxStream<'static, Result<T, QueryError>>
+    where
+        T: Send + 'static,
+        J: Fn(&Arc<Context>, &SeriesBatch) -> Result<T, QueryError> + Clone + Send + 'static,
+    {
         let Some(shared) = self.shared.get(id) else {
             return stream::empty().boxed();
         };
+        let batches = if shared.question.readers > 1 {
+            self.kept(shared, cx)
+        } else {
+            match self.view.select(shared.question.select.clone()) {
+                Rows::Cursors(cursors) => {
+                    return lanes::each(cursors, cx, steps, move |cx, batch| job(cx, &batch));
+                }
+                Rows::Stream(rows) => rows.map(|b| b.map(Arc::new).map_err(of_source)).boxed(),
+            }
+        };
         let cx = Arc::clone(cx);
-        if shared.question.readers <= 1 {
-            let rows = rows(&*self.view, shared.question.select.clone(), &cx);
-            return rows.map(|b| b.map(Arc::new)).boxed();
-        }
-        let (shared, view) = (Arc::clone(shared), Arc::clone(&self.view));
+        let credits = cx.credits;
+        batches
+            .map(move |batch| {
+                let (cx, job) = (Arc::clone(&cx), job.clone());
+                async move {
+                    let batch = batch?;
+                    let bytes = weight(&batch, steps);
+                    cx.run(bytes, move |cx| job(cx, &batch)).await
+                }
+            })
+            .buffered(credits)
+            .boxed()
+    }
+
+    /// Batches that others read, too.
+    fn kept(&self, shared: &Arc<Shared>, cx: &Arc<Context>) -> Batches {
+        let (shared, view, cx) = (Arc::clone(shared), Arc::clone(&self.view), Arc::clone(cx));
         stream::unfold(0, move |next| {
             let (shared, view, cx) = (Arc::clone(&shared), Arc::clone(&view), Arc::clone(&cx));
             async move {
@@ -78,6 +112,12 @@ impl Selects {
         })
         .boxed()
     }
+}
+
+/// Bytes to work on, those of the values included.
+fn weight(batch: &SeriesBatch, steps: usize) -> usize {
+    let chunks: usize = batch.chunks.iter().map(|c| c.len as usize).sum();
+    chunks + batch.len().saturating_mul(128 + steps * 9)
 }
 
 impl Shared {
@@ -137,108 +177,6 @@ fn rows(
 ) -> BoxStream<'static, Result<SeriesBatch, QueryError>> {
     match view.select(select) {
         Rows::Stream(rows) => rows.map(|b| b.map_err(of_source)).boxed(),
-        Rows::Cursors(cursors) => from_cursors(cursors, cx),
-    }
-}
-
-/// A cursor with fewer series than this in a batch is asked for the next one in the same job: it is
-/// likely to be at its end.
-const FEW: usize = 256;
-
-struct Puller {
-    cursor: Box<dyn Cursor>,
-    ahead: Option<SeriesBatch>,
-}
-
-impl Puller {
-    /// The next batch, and whether there is another.
-    fn pull(&mut self) -> Result<Option<(SeriesBatch, bool)>, QueryError> {
-        let mut next = || self.cursor.next().map_err(|e: SourceError| of_source(e));
-        let batch = match self.ahead.take() {
-            Some(batch) => Some(batch),
-            None => next()?,
-        };
-        let Some(batch) = batch else { return Ok(None) };
-        if batch.len() >= FEW {
-            return Ok(Some((batch, true)));
-        }
-        self.ahead = next()?;
-        Ok(Some((batch, self.ahead.is_some())))
-    }
-}
-
-type Pulled = Result<(Puller, Option<(SeriesBatch, bool)>), QueryError>;
-
-/// Takes one batch of each cursor in turn; several cursors work at once on the CPU pool. The order
-/// depends on the cursors alone.
-fn from_cursors(
-    cursors: Vec<Box<dyn Cursor>>,
-    cx: &Arc<Context>,
-) -> BoxStream<'static, Result<SeriesBatch, QueryError>> {
-    let cx = Arc::clone(cx);
-    let pull = move |mut puller: Puller| {
-        let cx = Arc::clone(&cx);
-        async move {
-            let pulled: Pulled = cx
-                .run(move |_| {
-                    let batch = puller.pull()?;
-                    Ok((puller, batch))
-                })
-                .await;
-            pulled
-        }
-    };
-    let waiting: VecDeque<_> = cursors.into();
-    let at_once = waiting.len().min(4);
-    // Futures under way, in turn. They are boxed so that the queue has one type.
-    let under_way: VecDeque<model::BoxFuture<'static, Pulled>> = VecDeque::new();
-    stream::unfold(Some((waiting, under_way)), move |state| {
-        let pull = pull.clone();
-        async move {
-            let (mut waiting, mut under_way) = state?;
-            loop {
-                while under_way.len() < at_once
-                    && let Some(cursor) = waiting.pop_front()
-                {
-                    let puller = Puller {
-                        cursor,
-                        ahead: None,
-                    };
-                    under_way.push_back(Box::pin(start(pull(puller)).await));
-                }
-                match under_way.pop_front()?.await {
-                    Ok((puller, Some((batch, more)))) => {
-                        if more {
-                            under_way.push_back(Box::pin(start(pull(puller)).await));
-                        }
-                        return Some((Ok(batch), Some((waiting, under_way))));
-                    }
-                    Ok((_, None)) => {}
-                    Err(e) => return Some((Err(e), None)),
-                }
-            }
-        }
-    })
-    .boxed()
-}
-
-/// Polls `future` once, so that its job is on the pool before anyone waits for it.
-async fn start(
-    future: impl Future<Output = Pulled> + Send + 'static,
-) -> impl Future<Output = Pulled> + Send + 'static {
-    let mut future: model::BoxFuture<'static, Pulled> = Box::pin(future);
-    let mut early = None;
-    std::future::poll_fn(|cx| {
-        if let std::task::Poll::Ready(v) = future.as_mut().poll(cx) {
-            early = Some(v);
-        }
-        std::task::Poll::Ready(())
-    })
-    .await;
-    async move {
-        match early {
-            Some(v) => v,
-            None => future.await,
-        }
+        Rows::Cursors(cursors) => lanes::each(cursors, cx, 0, |_, batch| Ok(batch)),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::block::{Block, Row, unite, words};
-use super::context::{Context, Held};
+use super::context::{Context, Held, Weigh as _};
 use super::index::{Key, LabelIndex};
 use super::join::matching_key;
 use super::operator::{Blocks, Description, Operator, fold, left_first};
@@ -133,8 +133,11 @@ fn masked(
             let (cx, key, presence) = (Arc::clone(&cx), Arc::clone(&key), Arc::clone(&presence));
             async move {
                 let block = block?;
-                cx.run(move |cx| cx.hold_block(presence.mask(&key, &block, steps, keep)))
-                    .await
+                let bytes = block.weight();
+                cx.run(bytes, move |cx| {
+                    cx.hold_block(presence.mask(&key, &block, steps, keep))
+                })
+                .await
             }
         })
         .buffered(credits)
@@ -159,7 +162,7 @@ fn either(cx: Arc<Context>, key: Arc<Key>, lhs: Blocks, rhs: Blocks, steps: usiz
                     Some(block) => {
                         let of = Arc::clone(&key);
                         let (block, presence) = cx
-                            .run(move |cx| {
+                            .run(block.weight(), move |cx| {
                                 presence.add(cx, &of, &block, words(steps))?;
                                 Ok((block, presence))
                             })

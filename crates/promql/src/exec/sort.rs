@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::TryStreamExt as _;
 
 use super::block::{Block, Pair};
-use super::context::Context;
+use super::context::{Context, Weigh as _};
 use super::operator::{Blocks, Description, Operator, blocking};
 use super::pipe::Pipe;
 
@@ -33,7 +33,7 @@ impl Operator for Sort {
             let steps = self.input.grid.count;
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let block = cx
-                .run(move |cx| {
+                .run(blocks.weight(), move |cx| {
                     let mut rows: Vec<_> = blocks.iter().flat_map(Block::rows).collect();
                     match &self.by {
                         SortBy::Value { descending } => {

@@ -93,6 +93,61 @@ impl Reach {
     }
 }
 
+/// What the times alone say about a window: the same for most windows of a series, since samples
+/// and steps come at even distances.
+#[derive(Default)]
+struct Distances {
+    /// From the start to the first sample, from the last one to the end, and between them, ms.
+    ms: (Millis, Millis, Millis),
+    n: usize,
+    /// How far is extrapolated to the start, s.
+    to_start: f64,
+    /// Seconds between first and last sample.
+    sampled: f64,
+    /// The factor, if the counter does not come from zero inside the window.
+    factor: f64,
+}
+
+impl Distances {
+    #[inline(always)]
+    fn of(&mut self, reach: &Reach) -> &Self {
+        let ms = (
+            reach.first_t - reach.start,
+            reach.end - reach.last_t,
+            reach.last_t - reach.first_t,
+        );
+        if ms != self.ms || reach.n != self.n {
+            self.ms = ms;
+            self.n = reach.n;
+            self.to_start = ms.0 as f64 / 1000.0;
+            self.sampled = ms.2 as f64 / 1000.0;
+            self.factor = reach.factor(None, None);
+        }
+        self
+    }
+}
+
+/// Positions of the samples before which there was a reset.
+fn find_resets(ts: &[Millis], values: &[f64], starts: &[Millis], resets: &mut Vec<u32>) {
+    /// So many neighbours are compared at once: most counters are rarely reset.
+    const STRETCH: usize = 64;
+    let mut from = 1;
+    while from < values.len() {
+        let to = values.len().min(from + STRETCH);
+        // NaN compares false, so it is no reset.
+        let pairs = values[from - 1..to - 1].iter().zip(&values[from..to]);
+        let fell = pairs.fold(false, |any, (before, v)| any | (v < before));
+        if fell || !starts.is_empty() {
+            for i in from..to {
+                if values[i] < values[i - 1] || start_reset(ts, starts, i) {
+                    resets.push(i as u32);
+                }
+            }
+        }
+        from = to;
+    }
+}
+
 /// `rate`, `increase` (`counter`) and `delta`, extrapolated to the window's borders as Prometheus
 /// 3 does it.
 pub(crate) fn extrapolated(
@@ -107,16 +162,12 @@ pub(crate) fn extrapolated(
     let resets = &mut scratch.indexes;
     resets.clear();
     if counter {
-        // Positions whose value fell; NaN compares false, so it is no reset.
-        for (i, pair) in values.windows(2).enumerate() {
-            if pair[1] < pair[0] || start_reset(ts, starts, i + 1) {
-                resets.push(i as u32 + 1);
-            }
-        }
+        find_resets(ts, values, starts, resets);
     }
     let lost = prefix_sums(values, resets, &mut scratch.pairs);
     let range = cols.window.range;
     let seconds = range as f64 / 1000.0;
+    let mut distances = Distances::default();
     // Resets inside the window are those behind its first sample.
     let (mut first_reset, mut end_reset) = (0, 0);
     cols.each(out, |i, lo, hi| {
@@ -158,7 +209,13 @@ pub(crate) fn extrapolated(
         if zero_at.is_some() {
             result += first;
         }
-        let mut factor = reach.factor(counter.then_some((first, result)), zero_at);
+        let known = distances.of(&reach);
+        // Back to zero is farther than all that was sampled, and so than the start of the window.
+        let is_far = first >= result && known.to_start <= known.sampled;
+        let mut factor = match zero_at {
+            None if !counter || is_far => known.factor,
+            _ => reach.factor(counter.then_some((first, result)), zero_at),
+        };
         if per_second {
             factor /= seconds;
         }

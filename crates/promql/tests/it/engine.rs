@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use chunk::memory::MemorySource;
 use futures::executor::block_on;
+use model::source::Ahead;
 use model::{
-    BoxFuture, Budget, Cancel, Extent, Labels, Rows, Sample, Scope, Select, Source, SourceError,
-    Str, View,
+    BoxFuture, Budget, Cancel, Cursor, Extent, Labels, Rows, Sample, Scope, Select, SeriesBatch,
+    Source, SourceError, Str, View,
 };
 use promql::features::Features;
 use promql::value::QueryOptions;
@@ -446,5 +447,152 @@ fn deep_expressions_fit_the_stack() {
             &expr[..40]
         );
         assert!(engine.explain(&expr, 0, 0, None).is_ok() == result.is_ok());
+    }
+}
+
+/// What was found in memory, dealt to several cursors in batches of a few series.
+struct Dealt {
+    source: MemorySource,
+    /// What cursors say that is ahead.
+    ahead: fn(usize) -> Option<Ahead>,
+    /// The number of the cursor that fails after its first batch.
+    fails: Option<usize>,
+}
+
+struct DealtView(Box<dyn View>, fn(usize) -> Option<Ahead>, Option<usize>);
+
+struct DealtCursor {
+    batches: std::vec::IntoIter<SeriesBatch>,
+    ahead: Option<Ahead>,
+    fails: bool,
+}
+
+impl Cursor for DealtCursor {
+    fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
+        match self.batches.next() {
+            None if self.fails => Err(SourceError::new(model::Kind::Corrupt, "torn")),
+            batch => Ok(batch),
+        }
+    }
+
+    fn ahead(&mut self) -> Option<Ahead> {
+        self.ahead
+    }
+}
+
+impl Source for Dealt {
+    fn open(&self, scope: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
+        let view = self.source.open(scope)?;
+        Ok(Box::new(DealtView(view, self.ahead, self.fails)))
+    }
+
+    fn extent(&self) -> Arc<Extent> {
+        self.source.extent()
+    }
+}
+
+impl View for DealtView {
+    fn select(&self, select: Select) -> Rows {
+        const CURSORS: usize = 6;
+        let Rows::Cursors(mut cursors) = self.0.select(select) else {
+            panic!("memory has cursors");
+        };
+        let mut dealt: Vec<Vec<SeriesBatch>> = (0..CURSORS).map(|_| Vec::new()).collect();
+        let mut count = 0;
+        while let Some(batch) = cursors[0].next().expect("memory does not fail") {
+            for start in (0..batch.len()).step_by(3) {
+                let mut part = SeriesBatch {
+                    buffers: batch.buffers.clone(),
+                    ..SeriesBatch::default()
+                };
+                for i in start..batch.len().min(start + 3) {
+                    part.labels.extend_from_slice(batch.labels_of(i));
+                    part.chunks.extend_from_slice(batch.chunks_of(i));
+                    part.finish_series();
+                }
+                dealt[count % CURSORS].push(part);
+                count += 1;
+            }
+        }
+        let numbered = dealt.into_iter().enumerate();
+        Rows::Cursors(
+            numbered
+                .map(|(i, batches)| -> Box<dyn Cursor> {
+                    Box::new(DealtCursor {
+                        batches: batches.into_iter(),
+                        ahead: (self.1)(i),
+                        fails: self.2 == Some(i),
+                    })
+                })
+                .collect(),
+        )
+    }
+
+    fn label_names(
+        &self,
+        select: model::LabelSelect,
+    ) -> BoxFuture<'static, Result<model::Answer<Vec<Str>>, SourceError>> {
+        self.0.label_names(select)
+    }
+
+    fn label_values(
+        &self,
+        name: Str,
+        select: model::LabelSelect,
+    ) -> BoxFuture<'static, Result<model::Answer<Vec<Str>>, SourceError>> {
+        self.0.label_values(name, select)
+    }
+}
+
+/// Little work is done where the query is polled, much on the pool; neither is told by the answer.
+#[test]
+fn cursors_may_be_many_and_heavy_or_light() {
+    let kinds: [fn(usize) -> Option<Ahead>; 4] = [
+        |_| None,
+        |_| Some(Ahead::default()),
+        |i| (i % 2 == 0).then_some(Ahead::default()),
+        |i| {
+            if i % 3 == 0 {
+                None
+            } else {
+                Some(Ahead {
+                    series: 1,
+                    bytes: usize::MAX,
+                })
+            }
+        },
+    ];
+    for expr in [
+        "c_total",
+        "rate(c_total[5m])",
+        "sum by (job) (c_total)",
+        "c_total - c_total",
+    ] {
+        let mut want = values(at(&engine(data(), options(), 1), expr, 3_000_000).unwrap());
+        want.sort_by(|a, b| a.0.cmp(&b.0));
+        for ahead in kinds {
+            for threads in [1, 3] {
+                let dealt = Dealt {
+                    source: data(),
+                    ahead,
+                    fails: None,
+                };
+                let engine = engine(dealt, options(), threads);
+                let mut got = values(at(&engine, expr, 3_000_000).unwrap());
+                got.sort_by(|a, b| a.0.cmp(&b.0));
+                assert_eq!(got, want, "{expr} on {threads} threads");
+                let (a, b) = (over(&engine, expr).unwrap(), over(&engine, expr).unwrap());
+                assert_eq!(format!("{:?}", a.value), format!("{:?}", b.value));
+            }
+        }
+    }
+    for ahead in kinds {
+        let dealt = Dealt {
+            source: data(),
+            ahead,
+            fails: Some(4),
+        };
+        let error = at(&engine(dealt, options(), 2), "sum(c_total)", 3_000_000).unwrap_err();
+        assert_eq!(error.to_string(), "expanding series: torn");
     }
 }

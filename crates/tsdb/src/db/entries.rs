@@ -1,77 +1,73 @@
 //! Selecting from several parts at once, or in the order of labels.
 //!
-//! First the *entries* of all parts are gathered: labels as symbols, and where the chunks are.
-//! They are sorted as the select wants it, and entries of equal labels become one series. Then
-//! cursors take batches of series off the list and read their chunks. Whichever cursor is asked
-//! first gathers; the others wait for it on the CPU pool, where it is running.
+//! A single block has its series in the order of labels: cursors take stretches of it. Else the
+//! *entries* of all parts are gathered first: labels as symbols, and where the chunks are. Cursors
+//! gather them together, piece by piece; entries of equal labels become one series. Then they take
+//! batches of series off the list and read their chunks.
 
-use std::sync::Arc;
+mod pieces;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use block::index::ChunkMeta;
 use hashbrown::HashMap;
-use model::source::Aggregate;
+use model::source::{Aggregate, Ahead};
 use model::{
-    ChunkRef, Cursor, Encoding, Order, Reservation, Scope, Select, SeriesBatch, SourceError,
-    Statistics, Str, Symbol, TimeRange,
+    ChunkRef, Cursor, Encoding, Order, Scope, Select, SeriesBatch, SourceError, Statistics, Str,
+    Symbol, TimeRange,
 };
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+use self::pieces::{Gathered, HEAD, Ordinals, Pair, Piece, Ref, refs};
 use super::local::{self, LocalBlock, Wanted};
 use super::view::{Pin, threads};
 use crate::head::{ChunkWriter, PairSymbols, Reach, account};
 
-/// Between checks whether the query still goes on.
-const CHECK: usize = 1024;
-
-type Pair = (Symbol, Symbol);
-
-/// One series of one part.
-#[derive(Clone, Copy)]
-struct Entry {
-    labels: (u32, u32),
-    chunks: (u32, u32),
-    /// The place of its block; `HEAD` for the head.
-    part: u16,
-    id: u32,
-}
-
-const HEAD: u16 = u16::MAX;
-
-struct Gathered {
-    labels: Vec<Pair>,
-    chunks: Vec<ChunkMeta>,
-    entries: Vec<Entry>,
-    /// Where each series' entries end.
-    ends: Vec<u32>,
-    _held: Reservation,
-}
-
-impl Gathered {
-    fn labels(&self, e: &Entry) -> &[Pair] {
-        &self.labels[e.labels.0 as usize..e.labels.1 as usize]
-    }
-
-    fn chunks(&self, e: &Entry) -> &[ChunkMeta] {
-        &self.chunks[e.chunks.0 as usize..e.chunks.1 as usize]
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.labels.len() * size_of::<Pair>()
-            + self.chunks.len() * size_of::<ChunkMeta>()
-            + self.entries.len() * (size_of::<Entry>() + 4)) as u64
-    }
-}
+/// Series of a piece.
+const PIECE: usize = 1024;
 
 pub(super) struct Shared {
     pin: Pin,
     scope: Arc<Scope>,
     select: Select,
     blocks: Vec<Arc<LocalBlock>>,
+    symbols: Vec<Ordinals>,
     head: Option<Reach>,
     batch_series: usize,
+    found: OnceLock<Result<Found, SourceError>>,
     gathered: Mutex<Option<Result<Arc<Gathered>, SourceError>>>,
+    all_read: Condvar,
+    /// The next series (or id, if there is a single block) that no cursor has taken.
     next: AtomicUsize,
+}
+
+/// The ids that match.
+struct Found {
+    blocks: Vec<Vec<u32>>,
+    head: Vec<u32>,
+    /// Part and place of the first id of each piece.
+    pieces: Vec<(u16, usize)>,
+    read: Vec<Mutex<Option<Result<Piece, SourceError>>>>,
+    /// The next piece that no cursor reads.
+    next: AtomicUsize,
+    /// How many are not read yet.
+    left: AtomicUsize,
+}
+
+impl Found {
+    fn new(blocks: Vec<Vec<u32>>, head: Vec<u32>) -> Self {
+        let of = |part: u16, ids: &[u32]| (0..ids.len()).step_by(PIECE).map(move |at| (part, at));
+        let of_blocks = (0u16..).zip(&blocks).flat_map(|(part, ids)| of(part, ids));
+        let pieces: Vec<_> = of_blocks.chain(of(HEAD, &head)).collect();
+        Self {
+            read: pieces.iter().map(|_| Mutex::new(None)).collect(),
+            next: AtomicUsize::new(0),
+            left: AtomicUsize::new(pieces.len()),
+            pieces,
+            blocks,
+            head,
+        }
+    }
 }
 
 impl Shared {
@@ -83,14 +79,18 @@ impl Shared {
         head: Option<Reach>,
         batch_series: usize,
     ) -> Arc<Self> {
+        let tables = blocks.iter().map(|b| b.index().symbols());
         Arc::new(Self {
             pin,
             scope,
             select,
+            symbols: tables.map(Ordinals::new).collect(),
             blocks,
             head,
             batch_series,
+            found: OnceLock::new(),
             gathered: Mutex::new(None),
+            all_read: Condvar::new(),
             next: AtomicUsize::new(0),
         })
     }
@@ -102,199 +102,200 @@ impl Shared {
         }
     }
 
-    fn gathered(&self) -> Result<Arc<Gathered>, SourceError> {
-        let mut gathered = self.gathered.lock();
-        gathered
-            .get_or_insert_with(|| self.gather().map(Arc::new))
-            .clone()
+    /// Whether one block has all that is wanted, in the order that is wanted.
+    fn is_alone(&self) -> bool {
+        self.blocks.len() == 1 && self.head.is_none() && self.without().is_empty()
     }
 
-    fn gather(&self) -> Result<Gathered, SourceError> {
-        let mut all = Gathered {
-            labels: Vec::new(),
-            chunks: Vec::new(),
-            entries: Vec::new(),
-            ends: Vec::new(),
-            _held: self.scope.budget.reserve("series", 0)?,
+    fn found(&self) -> Result<&Found, SourceError> {
+        let find = || {
+            let mut blocks = Vec::with_capacity(self.blocks.len());
+            for block in &self.blocks {
+                self.scope.check()?;
+                blocks.push(block.matching(&self.select.matchers)?);
+            }
+            Ok(Found::new(blocks, self.found_in_head()))
         };
-        for part in 0..self.blocks.len() {
-            self.of_block(part, &mut all)?;
-        }
-        if let Some(reach) = &self.head {
-            self.of_head(reach, &mut all)?;
-        }
-        self.sort(&mut all);
-        let Gathered {
-            labels,
-            entries,
-            ends,
-            ..
-        } = &mut all;
-        let of = |e: &Entry| &labels[e.labels.0 as usize..e.labels.1 as usize];
-        let mut end = 0;
-        for group in entries.chunk_by(|a, b| of(a) == of(b)) {
-            end += group.len() as u32;
-            ends.push(end);
-        }
-        if self.select.hints.limit > 0 {
-            ends.truncate(self.select.hints.limit);
-        }
-        Ok(all)
+        let found = self.found.get_or_init(find);
+        found.as_ref().map_err(Clone::clone)
     }
 
-    fn push(
-        &self,
-        all: &mut Gathered,
-        (part, id): (u16, u32),
-        labels: &[Pair],
-        chunks: &[ChunkMeta],
-        scratch: &mut Vec<u8>,
-    ) -> Result<(), SourceError> {
-        let symbols = &self.scope.symbols;
-        if let Some(shard) = &self.select.hints.shard {
-            let without = self.without();
-            let shown = labels
-                .iter()
-                .map(|&(n, v)| (symbols.get(n), symbols.get(v)))
-                .filter(|(n, _)| without.iter().all(|w| **w != **n));
-            if !shard.owns(shown, scratch) {
-                return Ok(());
+    fn found_in_head(&self) -> Vec<u32> {
+        match &self.head {
+            Some(_) => self.pin.inner.head.matching(&self.select.matchers),
+            None => Vec::new(),
+        }
+    }
+
+    /// The same if it takes little, or was done before.
+    fn found_at_once(&self) -> Option<&Found> {
+        if self.found.get().is_none() {
+            let mut blocks = Vec::with_capacity(self.blocks.len());
+            for block in &self.blocks {
+                blocks.push(block.matching_at_once(&self.select.matchers)?);
+            }
+            let tries_values =
+                |m: &model::Matcher| m.regex().is_some_and(|r| r.literals().is_none());
+            if self.head.is_some() && self.select.matchers.iter().any(tries_values) {
+                return None;
+            }
+            let found = Found::new(blocks, self.found_in_head());
+            // Another cursor may have been first: it has found the same.
+            let _ = self.found.set(Ok(found));
+        }
+        self.found.get()?.as_ref().ok()
+    }
+
+    /// Reads pieces as long as there are any, waits for those that others read, and unites them.
+    fn gathered(&self) -> Result<Arc<Gathered>, SourceError> {
+        let found = self.found()?;
+        loop {
+            let n = found.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&(part, at)) = found.pieces.get(n) else {
+                break;
+            };
+            let reading = Reading(self, found);
+            let piece = self.piece(found, part, at..at + PIECE);
+            *found.read[n].lock() = Some(piece);
+            drop(reading);
+        }
+        let mut gathered = self.gathered.lock();
+        if gathered.is_none() {
+            // On the CPU pool, too, but never for more than one piece.
+            while found.left.load(Ordering::Acquire) > 0 {
+                self.all_read.wait(&mut gathered);
             }
         }
-        let place = |len: usize| {
-            u32::try_from(len).map_err(|_| {
-                SourceError::new(model::Kind::Limit, "the select matches too many series")
-            })
-        };
-        let starts = (place(all.labels.len())?, place(all.chunks.len())?);
-        all.labels.extend_from_slice(labels);
-        all.chunks.extend_from_slice(chunks);
-        all.entries.push(Entry {
-            labels: (starts.0, place(all.labels.len())?),
-            chunks: (starts.1, place(all.chunks.len())?),
-            part,
-            id,
-        });
-        if all.entries.len().is_multiple_of(CHECK) {
+        let unite = || {
             self.scope.check()?;
-            let bytes = all.bytes();
-            all._held.resize("series", bytes)?;
-        }
-        Ok(())
+            let mut pieces = Vec::with_capacity(found.read.len());
+            for read in &found.read {
+                match read.lock().take() {
+                    Some(piece) => pieces.push(piece?),
+                    None => {
+                        return Err(SourceError::new(model::Kind::Internal, "entries were lost"));
+                    }
+                }
+            }
+            let united = Gathered::new(pieces, &self.select, &self.scope.symbols);
+            Ok(Arc::new(united))
+        };
+        gathered.get_or_insert_with(unite).clone()
     }
 
-    fn of_block(&self, part: usize, all: &mut Gathered) -> Result<(), SourceError> {
+    /// The entries of some ids of one part.
+    fn piece(
+        &self,
+        found: &Found,
+        part: u16,
+        range: std::ops::Range<usize>,
+    ) -> Result<Piece, SourceError> {
         self.scope.check()?;
-        let block = &self.blocks[part];
-        let ids = block.matching(&self.select.matchers)?;
-        let mut interned: HashMap<u32, Symbol> = HashMap::new();
+        let mut piece = Piece::new(part, self.scope.budget.reserve("series", 0)?);
+        let ids = match part {
+            HEAD => &found.head,
+            part => &found.blocks[usize::from(part)],
+        };
+        let range = range.start.min(ids.len())..range.end.min(ids.len());
+        match (part, &self.head) {
+            (HEAD, Some(reach)) => self.of_head(&ids[range], reach, &mut piece)?,
+            (HEAD, None) => {}
+            _ => self.of_block(ids, range, &mut piece)?,
+        }
+        piece.hold()?;
+        Ok(piece)
+    }
+
+    /// Whether a series belongs to the shard that is asked for.
+    fn owns(&self, labels: &[Pair], scratch: &mut Vec<u8>) -> bool {
+        let Some(shard) = &self.select.hints.shard else {
+            return true;
+        };
+        let symbols = &self.scope.symbols;
+        let without = self.without();
+        let shown = labels
+            .iter()
+            .map(|&(n, v)| (symbols.get(n), symbols.get(v)))
+            .filter(|(n, _)| without.iter().all(|w| **w != **n));
+        shard.owns(shown, scratch)
+    }
+
+    fn of_block(
+        &self,
+        ids: &[u32],
+        range: std::ops::Range<usize>,
+        piece: &mut Piece,
+    ) -> Result<(), SourceError> {
+        let part = usize::from(piece.part);
+        let (block, ordinals) = (&self.blocks[part], &self.symbols[part]);
         let mut labels = Vec::new();
         let mut scratch = Vec::new();
-        let symbols = &self.scope.symbols;
+        let (table, symbols) = (block.index().symbols(), &self.scope.symbols);
         let mut stopped = None;
-        let read = block.entries(&ids, self.select.range, |id, pairs, chunks| {
-            let mut symbol = |ordinal: u32| {
-                *interned.entry(ordinal).or_insert_with(|| {
-                    symbols.intern(block.index().symbols().get(ordinal).unwrap_or(""))
-                })
-            };
+        let read = block.entries(&ids[range], self.select.range, |id, pairs, chunks| {
             labels.clear();
+            let symbol = |ordinal| ordinals.get(ordinal, table, symbols);
             labels.extend(pairs.iter().map(|p| (symbol(p.0), symbol(p.1))));
+            if !self.owns(&labels, &mut scratch) {
+                return Ok(());
+            }
             let chunks = match self.select.skip_chunks {
                 true => &[],
                 false => chunks,
             };
-            self.push(all, (part as u16, id), &labels, chunks, &mut scratch)
-                .map_err(|e| {
-                    stopped = Some(e);
-                    block::BlockError::Invalid(String::new())
-                })
+            piece.push(id, &labels, chunks).map_err(|e| {
+                stopped = Some(e);
+                block::BlockError::Invalid(String::new())
+            })
         });
         match (stopped, read) {
             (Some(e), _) => Err(e),
             (None, read) => Ok(read?),
-        }?;
-        let bytes = all.bytes();
-        all._held.resize("series", bytes)?;
-        Ok(())
+        }
     }
 
-    fn of_head(&self, reach: &Reach, all: &mut Gathered) -> Result<(), SourceError> {
-        self.scope.check()?;
+    fn of_head(&self, ids: &[u32], reach: &Reach, piece: &mut Piece) -> Result<(), SourceError> {
         let head = &self.pin.inner.head;
-        let ids = head.matching(&self.select.matchers);
         let mut cache = PairSymbols::default();
         let mut scratch = Vec::new();
         let mut result = Ok(());
         let (snapshot, symbols) = (&self.pin.snapshot, &self.scope.symbols);
-        head.entries(&ids, reach, snapshot, symbols, &mut cache, |id, labels| {
-            if result.is_ok() {
-                result = self.push(all, (HEAD, id), labels, &[], &mut scratch);
+        head.entries(ids, reach, snapshot, symbols, &mut cache, |id, labels| {
+            if result.is_ok() && self.owns(labels, &mut scratch) {
+                result = piece.push(id, labels, &[]);
             }
         });
-        result?;
-        let bytes = all.bytes();
-        all._held.resize("series", bytes)?;
-        Ok(())
+        result
     }
+}
 
-    fn sort(&self, all: &mut Gathered) {
-        let Gathered {
-            labels, entries, ..
-        } = all;
-        let of = |e: &Entry| &labels[e.labels.0 as usize..e.labels.1 as usize];
-        let symbols = &self.scope.symbols;
-        let Order::ByLabels { without } = &self.select.order else {
-            // Any order that brings equal labels together; one part needs none.
-            if entries.first().map(|e| e.part) != entries.last().map(|e| e.part) {
-                entries.sort_unstable_by(|a, b| of(a).cmp(of(b)).then(a.part.cmp(&b.part)));
-            }
-            return;
-        };
-        // Strings are compared once each: then their ranks stand for them.
-        let mut distinct: Vec<Symbol> = labels.iter().flat_map(|p| [p.0, p.1]).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let mut by_text = distinct.clone();
-        by_text.sort_unstable_by(|a, b| symbols.get(*a).cmp(symbols.get(*b)));
-        let ranks: HashMap<Symbol, u32> = by_text.iter().zip(0..).map(|(s, r)| (*s, r)).collect();
-        let ranked: Vec<(u32, u32)> = labels
-            .iter()
-            .map(|p| {
-                let rank = |s| ranks.get(&s).copied().unwrap_or(0);
-                (rank(p.0), rank(p.1))
-            })
-            .collect();
-        let removed: Vec<u32> = without
-            .iter()
-            .filter_map(|w| ranks.get(&symbols.find(w)?).copied())
-            .collect();
-        let of = |e: &Entry| &ranked[e.labels.0 as usize..e.labels.1 as usize];
-        let shown = |e: &Entry| of(e).iter().filter(|p| !removed.contains(&p.0));
-        entries.sort_by(|a, b| {
-            let by_shown = match removed.is_empty() {
-                true => std::cmp::Ordering::Equal,
-                false => shown(a).cmp(shown(b)),
-            };
-            by_shown
-                .then_with(|| of(a).cmp(of(b)))
-                .then(a.part.cmp(&b.part))
-        });
+/// A piece that is being read; tells those who wait, whatever happens.
+struct Reading<'a>(&'a Shared, &'a Found);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if self.1.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Whoever has seen that some are left waits by now.
+            drop(self.0.gathered.lock());
+            self.0.all_read.notify_all();
+        }
     }
 }
 
 /// The cursors of a select.
 pub(super) fn cursors(shared: Arc<Shared>) -> Vec<Box<dyn Cursor>> {
+    let limit = shared.select.hints.limit;
     let count = match shared.select.order {
-        Order::Any => threads(),
+        Order::Any if limit == 0 => threads(),
         // One after the other.
-        Order::ByLabels { .. } => 1,
+        _ => 1,
     };
     (0..count)
         .map(|_| {
             Box::new(MergedCursor {
                 shared: Arc::clone(&shared),
                 gathered: None,
+                left: if limit == 0 { usize::MAX } else { limit },
                 chunks: ChunkWriter::default(),
                 wanted: Vec::new(),
                 of_series: Vec::new(),
@@ -310,6 +311,8 @@ type InBlock = (u16, u64, u32);
 struct MergedCursor {
     shared: Arc<Shared>,
     gathered: Option<Arc<Gathered>>,
+    /// Series that the limit still allows.
+    left: usize,
     chunks: ChunkWriter,
     /// By block.
     wanted: Vec<Vec<Wanted>>,
@@ -321,40 +324,93 @@ struct MergedCursor {
 
 impl Cursor for MergedCursor {
     fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
-        self.shared.scope.check()?;
+        let shared = Arc::clone(&self.shared);
+        shared.scope.check()?;
+        let size = shared.batch_series;
+        if shared.is_alone() {
+            return self.next_alone(&shared);
+        }
         let gathered = match &self.gathered {
             Some(g) => Arc::clone(g),
-            None => Arc::clone(self.gathered.insert(self.shared.gathered()?)),
+            None => Arc::clone(self.gathered.insert(shared.gathered()?)),
         };
-        let size = self.shared.batch_series;
-        let start = self.shared.next.fetch_add(size, Ordering::Relaxed);
-        if start >= gathered.ends.len() {
+        let start = shared.next.fetch_add(size, Ordering::Relaxed);
+        if start >= gathered.len() {
             return Ok(None);
         }
-        let end = (start + size).min(gathered.ends.len());
-        self.batch(&gathered, start, end).map(Some)
+        let end = (start + size).min(gathered.len());
+        let series = (start..end).map(|i| gathered.series(i));
+        self.batch(&gathered.pieces, series).map(Some)
+    }
+
+    fn ahead(&mut self) -> Option<Ahead> {
+        let shared = &self.shared;
+        let taken = shared.next.load(Ordering::Relaxed);
+        let alone = shared.is_alone();
+        let found = shared.found_at_once()?;
+        let in_blocks = |bytes_of: fn(&LocalBlock, TimeRange) -> usize| {
+            let both = shared.blocks.iter().zip(&found.blocks);
+            both.map(|(block, ids)| {
+                let left = if alone {
+                    ids.len().saturating_sub(taken)
+                } else {
+                    ids.len()
+                };
+                left.saturating_mul(bytes_of(block, shared.select.range))
+            })
+            .sum::<usize>()
+        };
+        if !alone && taken > 0 {
+            // The rest is known to those who have gathered it only; mostly there is none.
+            let all = self.gathered.as_ref().map_or(0, |g| g.len());
+            let series = all.saturating_sub(taken);
+            let bytes = in_blocks(LocalBlock::bytes_of_series);
+            return Some(Ahead {
+                series,
+                bytes: if series == 0 { 0 } else { bytes },
+            });
+        }
+        let of_head = found.head.len();
+        Some(Ahead {
+            series: in_blocks(|_, _| 1).saturating_add(of_head),
+            bytes: in_blocks(LocalBlock::bytes_of_series).saturating_add(of_head * 512),
+        })
     }
 }
 
 impl MergedCursor {
-    fn batch(
+    /// The next series of a single block.
+    fn next_alone(&mut self, shared: &Shared) -> Result<Option<SeriesBatch>, SourceError> {
+        let found = shared.found()?;
+        let ids = found.blocks.first().map_or(0, Vec::len);
+        while self.left > 0 {
+            let size = shared.batch_series;
+            let start = shared.next.fetch_add(size, Ordering::Relaxed);
+            if start >= ids {
+                break;
+            }
+            let pieces = [shared.piece(found, 0, start..start + size)?];
+            let refs: Vec<Ref> = refs(&pieces).take(self.left).collect();
+            self.left -= refs.len();
+            if !refs.is_empty() {
+                return self.batch(&pieces, refs.chunks(1)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn batch<'a>(
         &mut self,
-        gathered: &Gathered,
-        start: usize,
-        end: usize,
+        pieces: &[Piece],
+        all: impl Iterator<Item = &'a [Ref]>,
     ) -> Result<SeriesBatch, SourceError> {
         let shared = Arc::clone(&self.shared);
         let mut batch = SeriesBatch::default();
         self.chunks.begin(&mut batch);
         self.wanted.clear();
         self.wanted.resize_with(shared.blocks.len(), Vec::new);
-        for series in start..end {
-            let first = match series {
-                0 => 0,
-                n => gathered.ends[n - 1] as usize,
-            };
-            let entries = &gathered.entries[first..gathered.ends[series] as usize];
-            self.series(gathered, entries, &mut batch);
+        for entries in all {
+            self.series(pieces, entries, &mut batch);
         }
         let mut read = 0;
         let mut more = Vec::new();
@@ -368,22 +424,24 @@ impl MergedCursor {
         Ok(batch)
     }
 
-    fn series(&mut self, gathered: &Gathered, entries: &[Entry], batch: &mut SeriesBatch) {
+    fn series(&mut self, pieces: &[Piece], entries: &[Ref], batch: &mut SeriesBatch) {
         let shared = &self.shared;
         self.of_series.clear();
-        for e in entries {
-            if e.part == HEAD {
+        for &(piece, i) in entries {
+            let piece = &pieces[piece as usize];
+            let id = piece.id(i);
+            if piece.part == HEAD {
                 let Some(reach) = shared.head.filter(|_| !shared.select.skip_chunks) else {
                     continue;
                 };
                 let before = batch.chunks.len();
                 let head = &shared.pin.inner.head;
-                head.add_chunks(e.id, &reach, &shared.pin.snapshot, &mut self.chunks, batch);
+                head.add_chunks(id, &reach, &shared.pin.snapshot, &mut self.chunks, batch);
                 let added = batch.chunks.drain(before..);
                 self.of_series.extend(added.map(|c| (c, None)));
                 continue;
             }
-            self.of_series.extend(gathered.chunks(e).iter().map(|c| {
+            self.of_series.extend(piece.chunks(i).iter().map(|c| {
                 let chunk = ChunkRef {
                     min: c.min,
                     max: c.max,
@@ -394,10 +452,12 @@ impl MergedCursor {
                     offset: 0,
                     len: 0,
                 };
-                (chunk, Some((e.part, c.reference, e.id)))
+                (chunk, Some((piece.part, c.reference, id)))
             }));
         }
-        self.of_series.sort_by_key(|(c, _)| (c.min, c.max));
+        if !self.of_series.is_sorted_by_key(|(c, _)| (c.min, c.max)) {
+            self.of_series.sort_by_key(|(c, _)| (c.min, c.max));
+        }
         for (chunk, place) in self.of_series.drain(..) {
             if let Some((part, reference, id)) = place {
                 let range = TimeRange::new(chunk.min, chunk.max);
@@ -410,11 +470,13 @@ impl MergedCursor {
             }
             batch.chunks.push(chunk);
         }
-        let Some(first) = entries.first() else { return };
+        let Some(&(piece, first)) = entries.first() else {
+            return;
+        };
         let symbols = &shared.scope.symbols;
         let projection = &shared.select.hints.projection;
         let without = shared.without();
-        for &pair in gathered.labels(first) {
+        for &pair in pieces[piece as usize].labels(first) {
             let shows = *self.shows.entry(pair.0).or_insert_with(|| {
                 let name = symbols.get(pair.0);
                 projection.keeps(name) && without.iter().all(|w| **w != *name)

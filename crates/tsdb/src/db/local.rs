@@ -1,17 +1,17 @@
 //! A block in the data folder, opened for reading.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use block::chunks;
 use block::index::{self, ChunkMeta};
-use block::postings::{self, Index as _};
+use block::postings;
 use block::read_at::{Span, coalesce};
 use block::tombstones::{Touch, touch};
 use block::{Block, BlockError, Meta};
 use bytes::Bytes;
+use hashbrown::HashSet;
 use model::{ChunkRef, Encoding, Matcher, SeriesBatch, TimeRange};
 use ulid::Ulid;
 
@@ -105,6 +105,45 @@ impl LocalBlock {
     /// The series that satisfy the matchers, in the order of their labels.
     pub(crate) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<u32>, BlockError> {
         postings::resolve(self.index(), matchers)
+    }
+
+    /// The same if it takes little: few values are tried, and the lists are short.
+    pub(crate) fn matching_at_once(&self, matchers: &[Matcher]) -> Option<Vec<u32>> {
+        /// Values of a label to try with a pattern, and bytes of lists: some 50 microseconds.
+        const VALUES: usize = 512;
+        const LISTS: u64 = 128 << 10;
+        let index = self.index();
+        let tried = |m: &Matcher| match m.regex() {
+            None => 1,
+            Some(regex) => match regex.literals() {
+                Some(literals) => literals.len(),
+                None => index.table().value_count(&m.name),
+            },
+        };
+        if matchers.iter().map(tried).sum::<usize>() > VALUES {
+            return None;
+        }
+        let plan = postings::Plan::new(index, matchers).ok()?;
+        // Where a list ends is not always known.
+        let lists: u64 = plan
+            .keys()
+            .map(|k| k.end.max(k.offset + 1024) - k.offset)
+            .sum();
+        if plan.needs_all() || lists > LISTS {
+            return None;
+        }
+        plan.run(index).ok()
+    }
+
+    /// About how many bytes of index and chunks are read for one series.
+    pub(crate) fn bytes_of_series(&self, range: TimeRange) -> usize {
+        // An entry of the index, and some of a chunk.
+        const LEAST: usize = 384;
+        let all = self.meta().range();
+        let wanted = all.intersect(range);
+        let share = (wanted.max - wanted.min) as f64 / ((all.max - all.min) as f64).max(1.0);
+        let series = self.meta().stats.num_series.max(1) as f64;
+        (self.bytes as f64 / series * share.clamp(0.0, 1.0)) as usize + LEAST
     }
 
     /// Calls `each` with the number, the labels (ordinals of symbols) and the chunks in `range` of
@@ -268,34 +307,34 @@ impl LocalBlock {
         Ok(())
     }
 
-    pub(crate) fn names(
-        &self,
+    /// Adds the label names of the series that satisfy the matchers.
+    pub(crate) fn names<'a>(
+        &'a self,
         matchers: &[Matcher],
-        found: &mut BTreeSet<String>,
+        found: &mut Vec<&'a str>,
     ) -> Result<(), BlockError> {
         if matchers.is_empty() {
-            for name in self.index().table().names() {
-                if !found.contains(name) {
-                    found.insert(name.to_owned());
-                }
-            }
+            found.extend(self.index().table().names());
             return Ok(());
         }
         self.ordinals(matchers, found, |pair| Some(pair.0))
     }
 
-    pub(crate) fn values(
-        &self,
+    /// Adds their values of label `name`.
+    pub(crate) fn values<'a>(
+        &'a self,
         name: &str,
         matchers: &[Matcher],
-        found: &mut BTreeSet<String>,
+        found: &mut Vec<&'a str>,
     ) -> Result<(), BlockError> {
         if matchers.is_empty() {
-            return self.index().values(name, "", &mut |value, _| {
-                if !found.contains(value) {
-                    found.insert(value.to_owned());
-                }
-            });
+            found.extend(
+                self.index()
+                    .table()
+                    .values(name, "")
+                    .map(|(value, _)| value),
+            );
+            return Ok(());
         }
         let Some(name) = self.index().symbols().find(name) else {
             return Ok(());
@@ -303,14 +342,14 @@ impl LocalBlock {
         self.ordinals(matchers, found, |pair| (pair.0 == name).then_some(pair.1))
     }
 
-    fn ordinals(
-        &self,
+    fn ordinals<'a>(
+        &'a self,
         matchers: &[Matcher],
-        found: &mut BTreeSet<String>,
+        found: &mut Vec<&'a str>,
         pick: impl Fn((u32, u32)) -> Option<u32>,
     ) -> Result<(), BlockError> {
         let ids = self.matching(matchers)?;
-        let mut seen: BTreeSet<u32> = BTreeSet::new();
+        let mut seen: HashSet<u32> = HashSet::new();
         let mut series = self.index().series();
         let mut labels = Vec::new();
         for (i, &id) in ids.iter().enumerate() {
@@ -319,11 +358,7 @@ impl LocalBlock {
             seen.extend(labels.iter().copied().filter_map(&pick));
         }
         let symbols = self.index().symbols();
-        found.extend(
-            seen.iter()
-                .filter_map(|&o| symbols.get(o))
-                .map(str::to_owned),
-        );
+        found.extend(seen.iter().filter_map(|&o| symbols.get(o)));
         Ok(())
     }
 }

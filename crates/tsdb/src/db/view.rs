@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::future::ready;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use block::BlockError;
 use model::source::Capabilities;
@@ -120,7 +120,9 @@ fn rows(cursors: Result<Vec<Box<dyn Cursor>>, SourceError>) -> Rows {
 }
 
 pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
+    // Asking the system reads files.
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
 impl View for DbView {
@@ -221,20 +223,22 @@ impl DbView {
         name: Option<&str>,
     ) -> Result<Answer<Vec<Str>>, SourceError> {
         self.scope.check()?;
-        let mut found = BTreeSet::new();
+        let mut of_head = BTreeSet::new();
         let matchers = &select.matchers;
         if let Some(reach) = self.pin.head_reach(select.range) {
             let head = &self.pin.inner.head;
             match name {
-                None if matchers.is_empty() => head.all_names(&mut found),
-                Some(name) if matchers.is_empty() => head.all_values(name, &mut found),
+                None if matchers.is_empty() => head.all_names(&mut of_head),
+                Some(name) if matchers.is_empty() => head.all_values(name, &mut of_head),
                 _ => {
                     let ids = head.matching(matchers);
-                    head.names_of(&ids, &reach, &self.pin.snapshot, name, &mut found);
+                    head.names_of(&ids, &reach, &self.pin.snapshot, name, &mut of_head);
                 }
             }
         }
-        for block in self.pin.blocks(select.range) {
+        let blocks = self.pin.blocks(select.range);
+        let mut found: Vec<&str> = of_head.iter().map(String::as_str).collect();
+        for block in &blocks {
             self.scope.check()?;
             let read: Result<(), BlockError> = match name {
                 None => block.names(matchers, &mut found),
@@ -242,6 +246,9 @@ impl DbView {
             };
             read?;
         }
+        // Mostly a few lists that are sorted already, which this sort merges.
+        found.sort();
+        found.dedup();
         let limit = match select.limit {
             0 => usize::MAX,
             n => n,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use model::source::Aggregate;
+use model::source::{Aggregate, Ahead};
 use model::{
     ChunkRef, Cursor, Reservation, Scope, Select, SeriesBatch, SourceError, Statistics, Symbol,
     Symbols,
@@ -369,6 +369,17 @@ impl Cursor for HeadCursor {
         let copied = self.chunks.end(&mut batch)?;
         account(&mut batch, &self.scope, copied)?;
         Ok(Some(batch))
+    }
+
+    fn ahead(&mut self) -> Option<Ahead> {
+        // A chunk is about so long, and takes about so many bytes.
+        const CHUNK: (i64, usize) = (1_800_000, 256);
+        let series = self.ids.len().min(self.batch_series);
+        let (min, max) = self.reach.ordered;
+        let chunks = max.saturating_sub(min).max(0) / CHUNK.0 + 1;
+        let chunks = usize::try_from(chunks).unwrap_or(usize::MAX);
+        let bytes = series.saturating_mul(chunks.saturating_mul(CHUNK.1).saturating_add(256));
+        Some(Ahead { series, bytes })
     }
 }
 
