@@ -405,7 +405,7 @@ fn a_damaged_block_is_set_aside() {
 }
 
 #[test]
-fn what_is_written_where_a_file_had_deleted_samples_is_replayed() {
+fn what_was_deleted_from_a_file_stays_deleted_and_later_samples_are_replayed() {
     use futures::executor::block_on;
     use model::Matcher;
     use model::report::Admin;
@@ -419,7 +419,7 @@ fn what_is_written_where_a_file_had_deleted_samples_is_replayed() {
     assert!(dir.path().join("chunks_head/000001").exists());
     let one = vec![Matcher::equal("i", "1")];
     block_on(db.delete_series(one, TimeRange::new(100_000, Millis::MAX))).unwrap();
-    // Some of these lie before what the file has, if the head takes them.
+    // Those that lie before what the file has are not taken, though they were deleted.
     for t in 0..400 {
         let _ = db.append_samples(&rows(100_500 + t * 1000, 2));
     }
