@@ -6,6 +6,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Where the system gives huge pages unasked, a heap of small things would take twice the memory.
+    // Whoever cannot be told so runs as well.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     app::run(
         std::env::args_os()
             .map(|a| a.to_string_lossy().into_owned())

@@ -52,11 +52,13 @@ impl End {
     }
 }
 
-/// Makes room for another 16 bytes behind `at`. Open chunks are many and small: they grow by half,
-/// not to the double.
+/// Makes room for another 16 bytes behind `at`. Open chunks are many and small: they grow by a
+/// quarter, not to the double, and to the sizes that allocators have, of which nothing is lost: four
+/// or more from one power of two to the next.
 #[cold]
 fn grow(buf: &mut Vec<u8>, at: usize) {
-    let room = at + 16 + (at / 2).max(32);
+    let room = at + 16 + (at / 4).max(16);
+    let room = room.next_multiple_of((room.next_power_of_two() / 8).max(16));
     buf.reserve_exact(room.saturating_sub(buf.len()));
     buf.resize(buf.capacity(), 0);
 }

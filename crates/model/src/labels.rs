@@ -76,14 +76,14 @@ impl Labels {
 
     /// The value of `name`, if the set has it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        for (n, v) in self.iter() {
-            match n.as_bytes().cmp(name.as_bytes()) {
-                Ordering::Less => {}
-                Ordering::Equal => return Some(v),
+        let mut rest = self.iter();
+        loop {
+            match rest.bytes()?.cmp(name.as_bytes()) {
+                Ordering::Less => rest.bytes()?,
+                Ordering::Equal => return rest.string(),
                 Ordering::Greater => return None,
-            }
+            };
         }
-        None
     }
 
     /// The metric name, or `""`.
@@ -98,7 +98,7 @@ impl Labels {
 
     /// How many labels there are.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.encoded_pairs().count()
     }
 
     /// Whether there is no label.

@@ -64,6 +64,11 @@ const SERIES_RECORD: usize = 64 << 10;
 /// So many series are made under one hold of the index.
 const MADE_AT_ONCE: usize = 512;
 
+/// A head of so many pages is measured as a whole whenever its size is asked,
+const MEASURED_AT_ONCE: usize = 256;
+/// one of more in so many parts at most.
+const MEASURED_IN: usize = 16;
+
 /// What is done with the start timestamps of samples (when a counter began to count).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Starts {
@@ -132,6 +137,8 @@ pub(crate) struct Head {
     min_valid: AtomicI64,
     ooo: Ooo,
     tags: AtomicU32,
+    /// How often its size was asked.
+    measured: AtomicU32,
     scratch: Mutex<Vec<Scratch>>,
     stats: Arc<Stats>,
 }
@@ -174,6 +181,7 @@ impl Head {
             min_valid: AtomicI64::new(i64::MIN),
             ooo: Ooo::default(),
             tags: AtomicU32::new(0),
+            measured: AtomicU32::new(0),
             scratch: Mutex::default(),
             stats,
         }
@@ -354,8 +362,7 @@ impl Head {
                 if records.open_len() == 0 {
                     record::begin_series(records.out());
                 }
-                let pairs: Vec<_> = labels[row].iter().collect();
-                record::put_series(records.out(), id.into(), pairs.into_iter());
+                record::put_label_set(records.out(), id.into(), &labels[row]);
             }
             records.end();
             ticket = Some((wal, wal.append(records)?));
@@ -455,12 +462,18 @@ impl Head {
         page.is_some_and(|p| p.0.lock().get(slot).is_some())
     }
 
-    /// Bytes of memory that the head holds, roughly.
+    /// Bytes of memory that the head holds, roughly. Asked often: of a large head a part is measured
+    /// anew each time, with what was never measured.
     pub(crate) fn bytes(&self) -> usize {
         // The index first, and let go of: whoever makes series takes it before the pages.
         let index = self.index.read().bytes();
+        let round = self.measured.fetch_add(1, Ordering::Relaxed) as usize;
         let pages = self.pages.read();
-        let pages = pages.iter().flatten().map(|p| p.0.lock().bytes());
+        let parts = pages.len().div_ceil(MEASURED_AT_ONCE).clamp(1, MEASURED_IN);
+        let pages = pages.iter().enumerate().filter_map(|(i, page)| {
+            let page = page.as_ref()?;
+            Some(page.bytes(i % parts == round % parts))
+        });
         index + pages.sum::<usize>()
     }
 

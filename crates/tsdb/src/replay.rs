@@ -93,23 +93,20 @@ struct Workers {
     mixed: Vec<bool>,
     /// Older samples are in blocks.
     min: Millis,
-    /// By series: samples up to this time are in its chunks, and would be refused. Empty as long as no
-    /// series has chunks in files.
-    filed: Vec<Millis>,
+    /// By page and slot: samples up to this time are in the chunks of the series, and would be refused.
+    /// Empty as long as no series has chunks in files.
+    filed: Vec<Option<Box<[Millis; PAGE as usize]>>>,
 }
 
 impl Workers {
     #[inline]
     fn push(&mut self, id: u32, ts: Millis, value: f64) {
-        if ts < self.min
-            || self
-                .filed
-                .get(id as usize)
-                .is_some_and(|&until| ts <= until)
-        {
+        let (page, slot) = ((id / PAGE) as usize, (id % PAGE) as usize);
+        let filed = self.filed.get(page).and_then(|page| page.as_ref());
+        if ts < self.min || filed.is_some_and(|page| ts <= page[slot]) {
             return;
         }
-        let worker = (id / PAGE) as usize % self.lists.len();
+        let worker = page % self.lists.len();
         if !self.marked.is_empty() && self.marked.has(id) {
             self.hand_others(worker);
             self.mixed[worker] = true;
@@ -121,17 +118,14 @@ impl Workers {
         }
     }
 
-    /// A series has chunks up to `until` now, or may take what is older again.
-    fn set_filed(&mut self, id: u32, until: Option<Millis>) {
-        let at = id as usize;
-        match (self.filed.get_mut(at), until) {
-            (Some(there), _) => *there = until.unwrap_or(Millis::MIN),
-            (None, Some(until)) => {
-                self.filed.resize(at + 1, Millis::MIN);
-                self.filed[at] = until;
-            }
-            (None, None) => {}
+    /// The newest sample of a series is at `until` now. It stays that new whatever is deleted.
+    fn set_filed(&mut self, id: u32, until: Millis) {
+        let (page, slot) = ((id / PAGE) as usize, (id % PAGE) as usize);
+        if page >= self.filed.len() {
+            self.filed.resize(page + 1, None);
         }
+        let page = self.filed[page].get_or_insert_with(|| Box::new([Millis::MIN; PAGE as usize]));
+        page[slot] = until;
     }
 
     fn push_other(&mut self, row: ReplayRow) {
@@ -385,7 +379,9 @@ fn take(
                         // It may have samples that are still under way.
                         false => workers.alone(|| head.attach(id, &found)),
                     }
-                    workers.set_filed(id, head.newest(id));
+                    if let Some(newest) = head.newest(id) {
+                        workers.set_filed(id, newest);
+                    }
                 }
             }
             head.skip_numbers(reference);
@@ -421,7 +417,7 @@ fn take(
             // Only what came before it in the log is deleted.
             let mut failed = None;
             workers.alone(|| {
-                for &(id, min, max) in &stones {
+                for (id, min, max) in stones {
                     if !head.has(id.into()) {
                         counts.unknown_tombstones.inc();
                     } else if let Err(e) = head.delete(id, min, max) {
@@ -429,9 +425,6 @@ fn take(
                     }
                 }
             });
-            for (id, ..) in stones {
-                workers.set_filed(id, None);
-            }
             // What was deleted must not come back.
             failed.map_or(Ok(()), |e| Err(Stop::Failed(e)))
         }

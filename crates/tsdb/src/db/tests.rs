@@ -405,6 +405,32 @@ fn a_damaged_block_is_set_aside() {
 }
 
 #[test]
+fn what_was_deleted_from_a_file_stays_deleted_and_later_samples_are_replayed() {
+    use futures::executor::block_on;
+    use model::Matcher;
+    use model::report::Admin;
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), Options::quiet()).unwrap();
+    for t in 0..300 {
+        db.append_samples(&rows(t * 1000, 3)).unwrap();
+    }
+    // What is finished goes to a file.
+    db.maintain().unwrap();
+    assert!(dir.path().join("chunks_head/000001").exists());
+    let one = vec![Matcher::equal("i", "1")];
+    block_on(db.delete_series(one, TimeRange::new(100_000, Millis::MAX))).unwrap();
+    // Those that lie before what the file has are not taken, though they were deleted.
+    for t in 0..400 {
+        let _ = db.append_samples(&rows(100_500 + t * 1000, 2));
+    }
+    let before = all(&db);
+    assert!(before[&set(1)].len() > 100 && before[&set(2)].len() == 300);
+    drop(db);
+    let db = Db::open(dir.path(), Options::quiet()).unwrap();
+    assert_eq!(all(&db), before);
+}
+
+#[test]
 fn what_is_deleted_stays_deleted() {
     use futures::executor::block_on;
     use model::Matcher;

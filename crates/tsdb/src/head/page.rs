@@ -7,6 +7,8 @@
 mod delete;
 mod see;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use chunk::histogram::Outcome;
 use model::histogram::{Histogram, InvalidHistogram, InvalidSide};
@@ -28,7 +30,20 @@ const BLOB: usize = 16 << 10;
 const BLOB_STEP: usize = 2 << 10;
 
 #[derive(Default)]
-pub(crate) struct Page(pub(crate) Mutex<Inner>);
+pub(crate) struct Page(pub(crate) Mutex<Inner>, AtomicUsize);
+
+impl Page {
+    /// Bytes of memory, roughly: as they are now, or as they were when this was last asked.
+    pub(crate) fn bytes(&self, now: bool) -> usize {
+        let before = self.1.load(Ordering::Relaxed);
+        if !now && before > 0 {
+            return before;
+        }
+        let bytes = self.0.lock().bytes();
+        self.1.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+}
 
 /// A finished chunk. There are several of each series: every byte counts.
 #[derive(Clone, Copy, Debug)]
@@ -707,7 +722,7 @@ impl Inner {
     }
 
     /// Bytes of memory, roughly.
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         let series: usize = self
             .series
             .iter()
