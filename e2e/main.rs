@@ -18,6 +18,7 @@ mod frontend;
 mod fuzz;
 mod kubernetes;
 mod limits;
+mod metrics;
 mod outage;
 mod peers;
 mod process;
