@@ -70,7 +70,7 @@ fn same_sample(ours: &Value, theirs: &Value, within: f64) -> Result<(), String> 
 }
 
 /// Equal trees whose numbers (texts that are numbers included) are close.
-fn close(ours: &Value, theirs: &Value, within: f64) -> bool {
+pub fn close(ours: &Value, theirs: &Value, within: f64) -> bool {
     match (ours, theirs) {
         (Value::String(a), Value::String(b)) => match (a.parse::<f64>(), b.parse::<f64>()) {
             (Ok(a), Ok(b)) => {

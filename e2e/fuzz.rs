@@ -229,7 +229,7 @@ impl Run<'_> {
     }
 }
 
-fn prometheus3() -> Option<PathBuf> {
+pub fn prometheus3() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("EPIMETHEUS_PROMETHEUS3") {
         return Some(path.into());
     }

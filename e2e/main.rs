@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod alerts;
+mod beside;
 mod bucket;
 mod clusters;
 mod compact;
@@ -16,10 +17,12 @@ mod exporter;
 mod fleet;
 mod frontend;
 mod fuzz;
+mod grafana;
 mod kubernetes;
 mod limits;
 mod metrics;
 mod outage;
+mod outside;
 mod peers;
 mod process;
 mod programs;

@@ -389,3 +389,179 @@ async fn native_histograms_of_real_prometheus() {
         .await;
     assert_eq!(classic["data"]["result"], Value::Array(Vec::new()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn we_write_2_0_to_a_real_prometheus_3() {
+    const NAME: &str = "we_write_2_0_to_a_real_prometheus_3";
+    let Some(program) = crate::beside::prometheus3(NAME) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (target, receiving, port) = (counting().await, free_port(), free_port());
+    // Its own native histograms and exemplars' carrier: it is a target, too.
+    let config = format!(
+        "global: {{scrape_interval: 100ms, scrape_timeout: 100ms, scrape_native_histograms: true, external_labels: {{from: us}}}}\n\
+         scrape_configs:\n- job_name: e2e\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n\
+         - job_name: prometheus\n  static_configs: [{{targets: ['127.0.0.1:{receiving}']}}]\n\
+         remote_write:\n- url: http://127.0.0.1:{receiving}/api/v1/write\n  protobuf_message: io.prometheus.write.v2.Request\n  \
+         send_exemplars: true\n  send_native_histograms: true\n  {FAST_QUEUE}\n"
+    );
+    let config = write(dir, "ours.yml", &config);
+    let empty = write(dir, "empty.yml", "");
+    let start = || {
+        let args = [
+            format!("--config.file={empty}"),
+            format!("--web.listen-address=127.0.0.1:{receiving}"),
+            format!("--storage.tsdb.path={}", dir.join("theirs").display()),
+            "--web.enable-remote-write-receiver".to_owned(),
+            "--enable-feature=metadata-wal-records".to_owned(),
+        ];
+        Process::start(&program, dir, receiving, args)
+    };
+    let mut receiver = start();
+    receiver.wait_for("/-/ready").await;
+    let mut sender = ours(dir, port, &config, "ours", &[]);
+    sender.wait_for("/-/ready").await;
+    let full = |r: &Value| r[0]["value"][1] == "20";
+    receiver
+        .wait_until("count(counted_total{from=\"us\"})", full)
+        .await;
+    let failed = sender.text("/metrics").await;
+    let failed: Vec<_> = failed
+        .lines()
+        .filter(|l| l.starts_with("prometheus_remote_storage_samples_failed_total{"))
+        .collect();
+    assert!(failed.iter().all(|l| l.ends_with(" 0")), "{failed:?}");
+    for round in 0..3 {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        receiver.kill();
+        if round == 1 {
+            sender.kill();
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        receiver = start();
+        receiver.wait_for("/-/ready").await;
+        if round == 1 {
+            sender = ours(dir, port, &config, "ours", &[]);
+            sender.wait_for("/-/ready").await;
+        }
+    }
+    arrives(&sender, &receiver, 500).await;
+    let native = "histogram_count(prometheus_http_request_duration_seconds{from=\"us\",handler=\"/metrics\"}) > 0";
+    receiver.wait_until(native, |r| !r[0].is_null()).await;
+    // What was on its way when we died comes twice.
+    let log = receiver.log();
+    let wrong = log
+        .lines()
+        .find(|l| l.contains("level=ERROR") && !l.contains("ut of order"));
+    assert_eq!(wrong, None);
+}
+
+/// What a reader asks of a source: the newest samples, and the labels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn we_read_from_real_prometheus() {
+    const NAME: &str = "we_read_from_real_prometheus";
+    if !available("prometheus", NAME) {
+        return;
+    }
+    let mut programs = vec!["prometheus".to_owned()];
+    programs.extend(crate::beside::prometheus3(NAME));
+    for program in programs {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let (target, port) = (counting().await, free_port());
+        let config = format!(
+            "global: {{scrape_interval: 100ms, scrape_timeout: 100ms, external_labels: {{from: them}}}}\n\
+             scrape_configs:\n- job_name: e2e\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
+        );
+        let config = write(dir, "theirs.yml", &config);
+        let args = [
+            format!("--config.file={config}"),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+            format!("--storage.tsdb.path={}", dir.join("theirs").display()),
+        ];
+        let mut source = Process::start(&program, dir, port, args);
+        source.wait_for("/-/ready").await;
+        let reading = |required: &str| {
+            format!(
+                "remote_read: [{{url: 'http://127.0.0.1:{port}/api/v1/read', read_recent: true, {required}}}]\n"
+            )
+        };
+        let config = write(dir, "reading.yml", &reading(""));
+        let mut reader = ours(
+            dir,
+            free_port(),
+            &config,
+            "reader",
+            &["--web.enable-lifecycle"],
+        );
+        reader.wait_for("/-/ready").await;
+        let full = |r: &Value| r[0]["value"][1] == "20";
+        source.wait_until("count(counted_total)", full).await;
+        // They know their own external labels.
+        reader
+            .wait_until("count(counted_total{from=\"them\",job=\"e2e\"})", full)
+            .await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let now = model::time::Clock::now(&model::time::WallClock) as f64 / 1000.0 - 0.3;
+        let seen = source.query("counted_total{series=\"7\"}[1s]", now).await;
+        let last = seen[0]["values"]
+            .as_array()
+            .and_then(|all| all.last())
+            .unwrap();
+        let at = last[0].as_f64().unwrap() - 0.05;
+        for query in [
+            "sum(counted_total)",
+            "sum(sum_over_time(counted_total[1s])) > 0",
+            "count({job=\"e2e\"})",
+            "sum(counted_total{series=~\"1.\"})",
+        ] {
+            let (want, got) = (source.query(query, at).await, reader.query(query, at).await);
+            assert_eq!(
+                got[0]["value"][1], want[0]["value"][1],
+                "{program}: {query}"
+            );
+        }
+        let range = [
+            ("query", "sum by (series) (counted_total)"),
+            ("start", &format!("{}", at - 1.0)[..]),
+            ("end", &format!("{at}")[..]),
+            ("step", "0.25"),
+        ];
+        let (want, got) = (
+            source.get("/api/v1/query_range", &range).await,
+            reader.get("/api/v1/query_range", &range).await,
+        );
+        crate::compare::equal(range[0].1, &got["data"], &want["data"]).unwrap();
+        let all = reader
+            .get("/api/v1/series", &[("match[]", "counted_total")])
+            .await;
+        assert_eq!(all["data"].as_array().map(Vec::len), Some(20), "{all}");
+        // The source is asked only for what it must be asked for.
+        write(
+            dir,
+            "reading.yml",
+            &reading("required_matchers: {job: other}"),
+        );
+        let reloaded = reqwest::Client::new().post(reader.url("/-/reload"));
+        assert!(reloaded.send().await.unwrap().status().is_success());
+        let none = reader.query("counted_total{job=\"e2e\"}", at).await;
+        assert_eq!(none, Value::Array(Vec::new()));
+        // A source that is gone is said, and what is here is answered.
+        write(dir, "reading.yml", &reading(""));
+        let reloaded = reqwest::Client::new().post(reader.url("/-/reload"));
+        assert!(reloaded.send().await.unwrap().status().is_success());
+        source.kill();
+        let gone = reader
+            .get("/api/v1/query", &[("query", "counted_total")])
+            .await;
+        assert_eq!(gone["status"], "success", "{gone}");
+        assert!(
+            gone["warnings"][0]
+                .as_str()
+                .is_some_and(|w| w.contains(&port.to_string())),
+            "{gone}"
+        );
+    }
+}

@@ -23,8 +23,8 @@ class Mixin(test_start.Start):
                 with urllib.request.urlopen(f"http://127.0.0.1:{pod.ports['http']}/metrics", timeout=10) as answer:
                     found = {line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE ")}
                 self.ended(pod)
-                # Families with labels show once there is a first series: those of calls and rules wait for a call, a rule, a scrape.
-                quiet = {m for m in wanted if m.startswith(("grpc_", "prometheus_rule_", "prometheus_target_interval", "thanos_store_nodes"))}
+                # Families with labels show once there is a first series: those of calls, rules, remotes and Alertmanagers wait for one.
+                quiet = {m for m in wanted if m.startswith(("grpc_", "prometheus_rule_", "prometheus_target_interval", "prometheus_remote_storage_", "prometheus_notifications_", "thanos_store_nodes"))}
                 self.assertEqual(sorted(wanted - found - quiet), [])
 
     def test_our_alerts_are_evaluated(self):

@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterEach, expect, test } from 'vitest';
@@ -52,7 +53,38 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     await page.getByLabel('Search labels, addresses, errors').fill('team="checkout"');
     await expect.poll(() => page.locator('.target-row').count()).toBe(1);
     await page.goto(`${world.allInOne}/service-discovery?state=dropped`);
-    await page.locator('.found-row', { hasText: 'unwanted:1' }).waitFor();
+    const dropped = page.locator('.found-row', { hasText: 'unwanted:1' });
+    await dropped.getByRole('button', { name: 'step by step' }).click();
+    await dropped.locator('.steps li', { hasText: 'drop source_labels=[__address__] regex=unwanted.*' }).locator('.badge').waitFor();
+  });
+
+  test('a querier shows the alerts, rules and targets of others', async () => {
+    const page = await visit(`${world.querier}/alerts?state=firing`);
+    await page.locator('.alert-head', { hasText: 'TargetDown' }).waitFor();
+    await page.locator('nav a', { hasText: 'Rules' }).click();
+    await page.locator('.rule-row', { hasText: 'odd:ratio' }).waitFor();
+    await page.locator('nav a', { hasText: 'Targets' }).click();
+    await page.locator('.target-row', { hasText: '503 Service Unavailable' }).waitFor();
+    expect(await page.locator('nav a', { hasText: 'Service discovery' }).count()).toBe(0);
+  });
+
+  test('a configuration that is wrong is told on every page', async () => {
+    const page = await visit(`${world.allInOne}/targets`);
+    await page.locator('.target-row').first().waitFor();
+    const notice = page.locator('.notice', { hasText: 'Configuration reload has failed.' });
+    expect(await notice.count()).toBe(0);
+    const config = readFileSync(world.config, 'utf8');
+    const reload = () => fetch(`${world.allInOne}/-/reload`, { method: 'POST' });
+    try {
+      writeFileSync(world.config, 'scrape_configs: [{bad: true}]');
+      expect((await reload()).status).toBe(500);
+      await page.reload();
+      await notice.waitFor();
+    } finally {
+      writeFileSync(world.config, config);
+      expect((await reload()).status).toBe(200);
+    }
+    await notice.waitFor({ state: 'detached', timeout: 15_000 });
   });
 
   test('stores, one of them down', async () => {
@@ -61,9 +93,7 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     const down = page.locator('.store-row', { hasText: 'down' });
     await down.locator('.target-error').waitFor();
     expect(await page.locator('.store-row').count()).toBe(2);
-    // A querier has no targets of its own.
     expect(await page.locator('nav a').allInnerTexts()).toEqual(expect.arrayContaining(['Query', 'Stores']));
-    expect(await page.locator('nav a', { hasText: 'Targets' }).count()).toBe(0);
   });
 
   test('blocks in the bucket on a line of time', async () => {

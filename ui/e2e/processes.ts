@@ -14,6 +14,8 @@ export interface World {
   querier: string;
   /** All-in-one under a prefix, without any data. */
   prefixed: string;
+  /** The configuration of all-in-one. */
+  config: string;
   /** The end of the imported weather, seconds. */
   until: number;
   /** The last sample of a block with native histograms, seconds, where the conformance data is there. */
@@ -51,7 +53,7 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
     run([
       'all-in-one', `--data-dir=${data}`, `--config.file=${config}`, `--web.listen-address=127.0.0.1:${http}`,
       `--grpc-address=127.0.0.1:${grpc}`, '--enable-feature=exemplar-storage', '--shipper.sync-interval=1s',
-      '--shipper.upload-compacted', '--storage.tsdb.retention.time=60d',
+      '--web.enable-lifecycle', '--shipper.upload-compacted', '--storage.tsdb.retention.time=60d',
     ]);
     run([
       'query', `--http-address=127.0.0.1:${query}`, `--grpc-address=127.0.0.1:${queryGrpc}`,
@@ -62,6 +64,7 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
       allInOne: `http://127.0.0.1:${http}`,
       querier: `http://127.0.0.1:${query}`,
       prefixed: `http://127.0.0.1:${prefix}/metrics/here`,
+      config,
       until,
       histograms,
     };

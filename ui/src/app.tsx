@@ -1,7 +1,8 @@
 // The frame: navigation, the state of the server, preferences, and the page.
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
-import type { RuntimeInfo } from './api/shapes';
+import type { Notification, RuntimeInfo } from './api/shapes';
 import { SharedContext } from './context';
+import { ago } from './format';
 import { usePolled, usePreference } from './hooks';
 import { go, path, useLocation } from './location';
 import { GROUPS, movedTo, PAGES, pagesAtFirst } from './nav';
@@ -16,6 +17,7 @@ export function App() {
   const [zone, setZone] = usePreference('zone', 'local');
   const [settled, setSettled] = useState(false);
   const server = usePolled<RuntimeInfo>('status/runtimeinfo', settled ? 10_000 : 2000);
+  const notices = usePolled<Notification[]>('notifications', 10_000);
   useEffect(() => setSettled(server.data?.ready === 'ready'), [server.data?.ready]);
   const known = server.data?.pages;
   const names = useMemo(() => known ?? pagesAtFirst(), [known?.join()]);
@@ -58,6 +60,11 @@ export function App() {
               Running queries are finished, new ones are not taken.
             </Notice>
           )}
+          {state === 'ready' && notices.data?.map((notice) => (
+            <Notice key={notice.text} tone="bad" title={notice.text}>
+              Last seen {ago(notice.date)}. What is shown is of the configuration before; the log says what is wrong.
+            </Notice>
+          ))}
           <View />
         </main>
       </div>

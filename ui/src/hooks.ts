@@ -4,6 +4,8 @@ import { ApiError, ask } from './api/ask';
 
 export interface Polled<T> {
   data?: T;
+  /** What the answer lacks. */
+  warnings?: string[];
   /** Of the last time, if it failed; `data` may still be there from before. */
   error?: ApiError;
   /** When the data came, ms. */
@@ -13,7 +15,7 @@ export interface Polled<T> {
 
 /** Asks `path` now and every `every` ms (0: only once) while the page is visible. */
 export function usePolled<T>(path: string, every: number): Polled<T> {
-  const [state, set] = useState<{ data?: T; error?: ApiError; at: number }>({ at: 0 });
+  const [state, set] = useState<{ data?: T; warnings?: string[]; error?: ApiError; at: number }>({ at: 0 });
   const [round, next] = useState(0);
   useEffect(() => {
     const abort = new AbortController();
@@ -28,8 +30,8 @@ export function usePolled<T>(path: string, every: number): Polled<T> {
       if (document.hidden && every > 0) return;
       const begun = performance.now();
       try {
-        const { data } = await ask<T>(path, {}, abort.signal);
-        set({ data, at: Date.now() });
+        const { data, warnings } = await ask<T>(path, {}, abort.signal);
+        set({ data, warnings, at: Date.now() });
         // What takes long to answer and to draw is asked for less often.
         if (every > 0) later(Math.max(every, 10 * (performance.now() - begun)));
       } catch (error) {

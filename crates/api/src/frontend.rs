@@ -187,6 +187,7 @@ impl Frontend {
     pub async fn downstream_is_ready(&self) -> Result<(), String> {
         let url = format!("{}/-/ready", self.options.downstream);
         let request = self.client.get(&url).map_err(|e| e.to_string())?;
+        let url = wire::client::redacted(request.url());
         let asked = tokio::time::timeout(Duration::from_secs(10), self.client.send(request)).await;
         let answer = asked
             .map_err(|_| format!("{url} did not answer within 10 s"))?

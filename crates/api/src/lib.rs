@@ -39,6 +39,7 @@ mod federate;
 pub mod frontend;
 mod grpc;
 mod json;
+pub mod notices;
 mod params;
 pub mod ready;
 mod rows;
@@ -48,9 +49,11 @@ mod web;
 
 pub use error::{ApiError, ErrorType};
 pub use grpc::QueryApi;
+pub use notices::Notices;
 pub use ready::Ready;
 pub use v1::{
-    BuildInfo, Gathering, PartialReports, ReadLimits, RuntimeInfo, StoreStatus, selectors,
+    BuildInfo, FeatureTable, Gathering, PartialReports, ReadLimits, Replay, RuntimeInfo,
+    ScrapePool, ScrapePools, StoreStatus, selectors,
 };
 
 /// What the API answers from. An absent part is not served.
@@ -123,6 +126,14 @@ pub struct Options {
     pub external_labels: Arc<dyn Fn() -> Labels + Send + Sync>,
     /// How far back `/federate` looks for a sample, ms.
     pub lookback: Millis,
+    /// How far the replay of the WAL is.
+    pub replay: Option<Arc<dyn Fn() -> Replay + Send + Sync>>,
+    /// What people should know about the state of the process.
+    pub notices: Option<Notices>,
+    /// Features by category, of the parts that only the process knows.
+    pub feature_table: FeatureTable,
+    /// The configuration in force of the scrape pool of this name.
+    pub scrape_pool: Option<ScrapePools>,
     /// Nothing can be asked: this is an agent.
     pub agent: bool,
     /// Pages (`blocks`, `loaded`) whose endpoints are merged into the router from elsewhere.
@@ -182,6 +193,10 @@ impl Default for Options {
             read: ReadLimits::default(),
             external_labels: Arc::new(Labels::default),
             lookback: 300_000,
+            replay: None,
+            notices: None,
+            feature_table: FeatureTable::new(),
+            scrape_pool: None,
             agent: false,
             more_pages: Vec::new(),
             gathering: None,

@@ -46,12 +46,15 @@ const MOVED: [&str; 2] = ["/status/{section}", "/about"];
 
 /// The pages that a process with these options has something to show on.
 pub(crate) fn pages(options: &Options) -> Vec<&'static str> {
+    // Others' rules and targets are shown, too; only what became targets is told.
+    let gathers = options.gathering.is_some();
     let has = |name: &str| match name {
         "query" => options.evaluator.is_some(),
-        "alerts" | "rules" => options.rules.is_some(),
-        "targets" | "service-discovery" => options.targets.is_some(),
+        "alerts" | "rules" => gathers || options.rules.is_some(),
+        "targets" => gathers || options.targets.is_some(),
+        "service-discovery" => options.targets.is_some(),
         "alertmanager-discovery" => options.alertmanagers.is_some(),
-        "stores" => options.gathering.is_some(),
+        "stores" => gathers,
         "tsdb-status" => options.head.is_some(),
         "bucket" => options.bucket.is_some(),
         "config" => options.config.is_some(),

@@ -28,6 +28,7 @@ mod read;
 mod reports;
 mod rules;
 mod series;
+mod state;
 mod stats;
 mod status;
 mod targets;
@@ -37,7 +38,10 @@ pub use exemplars::selectors;
 pub(crate) use gather::lookback_at;
 pub use gather::{Gathering, PartialReports, StoreStatus};
 pub use read::ReadLimits;
+pub use state::{FeatureTable, Replay};
 pub use status::{BuildInfo, RuntimeInfo};
+pub use targets::{ScrapePool, ScrapePools};
+pub(crate) use time::Time;
 
 type Api = Arc<Options>;
 
@@ -62,7 +66,11 @@ pub(crate) fn router(options: Api) -> Router {
     let asked = Router::new()
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
+        .route("/targets/relabel_steps", get(targets::relabel_steps))
         .route("/scrape_pools", get(targets::scrape_pools))
+        .route("/scrape_pools/config", get(targets::scrape_pool_config))
+        .route("/features", get(state::features))
+        .route("/status/self_metrics", get(state::self_metrics))
         .route("/metadata", get(targets::metadata))
         .route("/stores", get(gather::stores))
         .route("/status/config", get(status::config))
@@ -82,7 +90,10 @@ pub(crate) fn router(options: Api) -> Router {
     let known = Router::new()
         .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtime))
-        .route("/status/buildinfo", get(status::build));
+        .route("/status/buildinfo", get(status::build))
+        .route("/status/walreplay", get(state::replay))
+        .route("/notifications", get(state::notifications))
+        .route("/notifications/live", get(state::live));
     asked
         .merge(known)
         .fallback(nowhere)

@@ -143,9 +143,14 @@ impl Config {
 
     /// The configuration in force, as YAML: with all defaults, and `<secret>` for every secret.
     pub fn to_yaml_redacted(&self) -> String {
-        serde_saphyr::to_string(self)
-            .unwrap_or_else(|e| format!("# error creating config string: {e}\n"))
+        yaml_redacted(self)
     }
+}
+
+/// A part of the configuration as YAML, likewise.
+pub fn yaml_redacted(part: &impl serde::Serialize) -> String {
+    serde_saphyr::to_string(part)
+        .unwrap_or_else(|e| format!("# error creating config string: {e}\n"))
 }
 
 /// `[^*]*` and then perhaps a pattern within the last part of the path.

@@ -7,24 +7,92 @@ use crate::kingpin::{Flag, many, many_or, optional, switch, switch_on, value};
 
 /// Where HTTP is served.
 pub const WEB: &[Flag] = &[
-    many_or("web.listen-address", "0.0.0.0:9090", "Address to listen on for UI, API, and telemetry. Can be repeated."),
-    optional("web.config.file", "Path to a configuration file that can enable TLS or authentication."),
-    value("web.read-timeout", "5m", "Maximum duration before timing out read of the request, and closing idle connections."),
-    value("web.max-connections", "512", "Maximum number of simultaneous connections across all listeners."),
-    value("web.max-notifications-subscribers", "16", "Limits the maximum number of subscribers that can concurrently receive live notifications.").accepted("there are no live notifications in this version"),
-    optional("web.external-url", "The URL under which this server is externally reachable (for example, if served via a reverse proxy)."),
-    optional("web.route-prefix", "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url."),
-    value("web.cors.origin", ".*", "Regex for CORS origin. It is fully anchored."),
-    value("web.page-title", "Epimetheus", "Document title of the web UI."),
-    switch("web.enable-lifecycle", "Enable shutdown and reload via HTTP request."),
-    switch("web.enable-admin-api", "Enable API endpoints for admin control actions."),
-    switch("web.enable-remote-write-receiver", "Enable API endpoint accepting remote write requests."),
-    switch("web.enable-otlp-receiver", "Enable API endpoint accepting OTLP write requests."),
-    many("web.remote-write-receiver.accepted-protobuf-messages", "Remote write protobuf messages to accept: prometheus.WriteRequest, io.prometheus.write.v2.Request. Both if none is given."),
-    value("web.user-assets", "", "Path to static asset directory, available at /user.").accepted("user assets are not served"),
-    value("web.console.templates", "consoles", "Path to the console template directory.").accepted("consoles are not served"),
-    value("web.console.libraries", "console_libraries", "Path to the console library directory.").accepted("consoles are not served"),
-    value("web.search.max-limit", "10000", "Largest limit that the search API takes.").accepted("there is no search API"),
+    many_or(
+        "web.listen-address",
+        "0.0.0.0:9090",
+        "Address to listen on for UI, API, and telemetry. Can be repeated.",
+    ),
+    optional(
+        "web.config.file",
+        "Path to a configuration file that can enable TLS or authentication.",
+    ),
+    value(
+        "web.read-timeout",
+        "5m",
+        "Maximum duration before timing out read of the request, and closing idle connections.",
+    ),
+    value(
+        "web.max-connections",
+        "512",
+        "Maximum number of simultaneous connections across all listeners.",
+    ),
+    value(
+        "web.max-notifications-subscribers",
+        "16",
+        "Limits the maximum number of subscribers that can concurrently receive live notifications.",
+    ),
+    optional(
+        "web.external-url",
+        "The URL under which this server is externally reachable (for example, if served via a reverse proxy).",
+    ),
+    optional(
+        "web.route-prefix",
+        "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url.",
+    ),
+    value(
+        "web.cors.origin",
+        ".*",
+        "Regex for CORS origin. It is fully anchored.",
+    ),
+    value(
+        "web.page-title",
+        "Epimetheus",
+        "Document title of the web UI.",
+    ),
+    switch(
+        "web.enable-lifecycle",
+        "Enable shutdown and reload via HTTP request.",
+    ),
+    switch(
+        "web.enable-admin-api",
+        "Enable API endpoints for admin control actions.",
+    ),
+    switch(
+        "web.enable-remote-write-receiver",
+        "Enable API endpoint accepting remote write requests.",
+    ),
+    switch(
+        "web.enable-otlp-receiver",
+        "Enable API endpoint accepting OTLP write requests.",
+    ),
+    many(
+        "web.remote-write-receiver.accepted-protobuf-messages",
+        "Remote write protobuf messages to accept: prometheus.WriteRequest, io.prometheus.write.v2.Request. Both if none is given.",
+    ),
+    value(
+        "web.user-assets",
+        "",
+        "Path to static asset directory, available at /user.",
+    )
+    .accepted("user assets are not served"),
+    value(
+        "web.console.templates",
+        "consoles",
+        "Path to the console template directory.",
+    )
+    .accepted("consoles are not served"),
+    value(
+        "web.console.libraries",
+        "console_libraries",
+        "Path to the console library directory.",
+    )
+    .accepted("consoles are not served"),
+    value(
+        "web.search.max-limit",
+        "10000",
+        "Largest limit that the search API takes.",
+    )
+    .accepted("there is no search API"),
 ];
 
 /// The head, its WAL and the local blocks, but for their path.
@@ -280,15 +348,13 @@ pub const CONFIG: &[Flag] = &[
     ),
     switch(
         "config.auto-reload",
-        "Reload the configuration when its file changes.",
-    )
-    .accepted("send SIGHUP or POST /-/reload"),
+        "Reload the configuration when its file, or one of rules or jobs that it names, changes.",
+    ),
     value(
         "config.auto-reload-interval",
         "30s",
         "How often to look for changes of the configuration.",
-    )
-    .accepted("send SIGHUP or POST /-/reload"),
+    ),
     switch(
         "agent",
         "Run in agent mode: scrape, receive and send on; nothing is queried or evaluated.",

@@ -16,6 +16,7 @@ pub mod push;
 pub mod remote;
 pub mod rules;
 pub mod settings;
+mod told;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub allow_unsupported: bool,
     /// External labels to use when the configuration has none.
     pub default_labels: model::Labels,
+    /// How often the configuration's files are looked at for changes, if they are.
+    pub auto_reload: Option<Duration>,
     /// HTTP.
     pub web: settings::Web,
     /// The local database.
@@ -88,6 +91,7 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
 
 async fn live(settings: Settings) -> Result<ExitCode> {
     let started = WallClock.now();
+    let features = told::features(&settings);
     let Settings {
         role,
         web,
@@ -134,9 +138,19 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
     let life = Life::start()?;
     let stats = Arc::new(tsdb::Stats::new(&registry)?);
+    let notices = api::Notices::new(web.listeners, Arc::new(WallClock), &registry)?;
+    notices.show(api::notices::STARTING);
+    let replay = told::Replay::default();
+    let mut flags = settings.flags;
+    if !settings.agent {
+        let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
+        flags.extend(storage.as_flags(ships_merged));
+        // A text that is no duration tells a sidecar that this is no Prometheus.
+        flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
+    }
     let mut options = api::Options {
         lifecycle: None,
-        flags: settings.flags,
+        flags,
         build: build_info(),
         // These routes never become ready: those that take their place are.
         ready: api::Ready::default(),
@@ -147,6 +161,9 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         timeout: queries.timeout,
         external_path: web.external_url.path().trim_end_matches('/').to_owned(),
         title: web.title.clone(),
+        notices: Some(notices.clone()),
+        replay: Some(replay.report()),
+        feature_table: features,
         runtime: Some(runtime_info(
             role, started, &storage, &memory, &current, &stats,
         )),
@@ -166,12 +183,12 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         let (storage, hold) = (storage.clone(), hold.clone());
         let shipping = settings.bucket.is_some();
         let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
-        let current = Arc::clone(&current);
+        let (current, replay) = (Arc::clone(&current), replay.clone());
         move || {
             let config = &current.loaded().config;
             let retention = storage.retention_under(config);
             let hold = shipping.then_some(hold);
-            let db = open_db(&storage, retention, stats, hold, ships_merged)?;
+            let db = open_db(&storage, retention, stats, hold, ships_merged, replay)?;
             life::apply_storage(&db, &storage, config)?;
             anyhow::Ok(db)
         }
@@ -292,19 +309,20 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         let current = Arc::clone(&current);
         move || current.external_labels()
     });
-    let reload = life::Reload::new(
-        Arc::clone(&current),
-        Arc::clone(&targets),
-        Arc::clone(&rules),
-        Arc::clone(&db),
+    let reload = life::Reload::new(life::Parts {
+        current: Arc::clone(&current),
+        targets: Arc::clone(&targets),
+        rules: Arc::clone(&rules),
+        db: Arc::clone(&db),
         storage,
-        Arc::clone(&writes),
-        life::Reads {
+        writes: Arc::clone(&writes),
+        reads: life::Reads {
             switch: reads,
             local: Arc::clone(&local),
         },
-        receiver.map(|receiver| (receiver, push)),
-    );
+        receiver: receiver.map(|receiver| (receiver, push)),
+        notices: notices.clone(),
+    });
     options.evaluator = Some(engine);
     options.exemplars = Some(Arc::clone(&db) as Arc<dyn model::report::ExemplarReport>);
     options.rules = Some(rules.manager());
@@ -352,12 +370,14 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         let current = Arc::clone(&current);
         move || current.loaded().config.to_yaml_redacted()
     }));
+    options.scrape_pool = Some(told::scrape_pools(Arc::clone(&current)));
     options.budget = memory.queries.child("labels and series", memory.per_query);
     if web.lifecycle {
         options.lifecycle = Some(Arc::new(life::OverHttp::new(reload.clone(), life.clone())));
     }
     options.ready = life.ready.clone();
     life.ready.set(State::Ready);
+    notices.clear(api::notices::STARTING);
     // Nobody listens to the routes any more only when the server has ended.
     let _ = site.send(mount(options));
     tracing::info!(role, addresses = addresses.join(" "), "ready to answer");
@@ -368,17 +388,22 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         );
     }
 
-    let background = [
-        tokio::spawn(life::reload_on_hangup(reload)),
+    let mut background = vec![
+        tokio::spawn(life::reload_on_hangup(reload.clone())),
         tokio::spawn(count_head(Arc::clone(&db), memory.clone())),
     ];
+    if let Some(every) = settings.auto_reload {
+        background.push(tokio::spawn(life::reload_on_change(reload, every)));
+    }
     let ships = shipping.as_ref().map(bucket::Part::start);
     life.told_to_stop().await;
 
     // Closing, in the order that loses nothing: no new samples, then answers, then what is open.
     life.ready.set(State::Stopping);
+    notices.show(api::notices::STOPPING);
     targets.stop().await;
     rules.stop().await;
+    notices.close();
     life.drain();
     serving.await.context("the HTTP server")??;
     writes.stop().await;
@@ -400,6 +425,7 @@ fn open_db(
     stats: Arc<tsdb::Stats>,
     hold: Option<bucket::Hold>,
     ships_merged: bool,
+    replay: told::Replay,
 ) -> Result<tsdb::Db> {
     let options = tsdb::Options {
         wal: storage.wal.clone(),
@@ -419,7 +445,8 @@ fn open_db(
         starts: storage.starts,
         delay: storage.uploaded_elsewhere.clone().map(delay::missing_from),
         stats,
-        progress: Some(Arc::new(|p: tsdb::Progress| {
+        progress: Some(Arc::new(move |p: tsdb::Progress| {
+            replay.set(p);
             tracing::info!(done = p.done, total = p.total, "replaying the WAL");
         })),
         ..tsdb::Options::default()

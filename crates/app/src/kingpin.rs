@@ -297,7 +297,8 @@ impl<'a> Typed<'a> {
         }
     }
 
-    /// Every flag with its present value, by name, as `/api/v1/status/flags` shows them.
+    /// Every flag with its present value, by name, as `/api/v1/status/flags` shows them: without
+    /// passwords in URLs, and without the text of a configuration that may hold secrets.
     pub fn all(&self) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> = self
             .rows()
@@ -307,7 +308,16 @@ impl<'a> Typed<'a> {
                     Kind::Many(_) => self.list(f.name).join(","),
                     Kind::Value(_) => self.text(f.name).unwrap_or_default().to_owned(),
                 };
-                (f.name.to_owned(), value)
+                let open = ["relabel", "retention", "logging"];
+                let inline = self.rows().any(|other| {
+                    other.name.strip_suffix("-file") == Some(f.name)
+                        && !open.iter().any(|part| f.name.contains(part))
+                });
+                let shown = match inline && !value.is_empty() {
+                    true => "<secret>".to_owned(),
+                    false => without_passwords(&value),
+                };
+                (f.name.to_owned(), shown)
             })
             .collect();
         all.sort();
@@ -356,6 +366,27 @@ pub fn expand_files(args: Vec<String>) -> Result<Vec<String>, std::io::Error> {
     Ok(out)
 }
 
+/// The text with `xxxxx` for each password in a URL.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = after.find(['/', '?', '#', ',', ' ']).unwrap_or(after.len());
+        let (authority, further) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((user, host)) if user.contains(':') => {
+                let name = user.split(':').next().unwrap_or_default();
+                shown.push_str(&format!("{name}:xxxxx@{host}"));
+            }
+            _ => shown.push_str(authority),
+        }
+        rest = further;
+    }
+    shown + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,6 +426,24 @@ mod tests {
         assert!(!t.switch("web.enable-lifecycle"), "the last one wins");
         assert!(t.switch("storage.tsdb.wal-compression"));
         assert_eq!(t.all().len(), 5);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert_eq!(
+            without_passwords("http://u:p@ss@a:1/x,https://b/?c://d:e@f"),
+            "http://u:xxxxx@a:1/x,https://b/?c://d:xxxxx@f"
+        );
+        assert_eq!(without_passwords("http://u@a/p:q@r"), "http://u@a/p:q@r");
+        const PAIR: &[Flag] = &[
+            optional("objstore.config", "Bucket."),
+            optional("objstore.config-file", "Bucket's file."),
+        ];
+        let command = register(Command::new("test").no_binary_name(true), &[PAIR]);
+        let m = command.try_get_matches_from(["--objstore.config=secret_key: x"]);
+        let all = Typed::new(&m.unwrap(), &[PAIR]).all();
+        assert_eq!(all[0].1, "<secret>");
+        assert_eq!(all[1].1, "");
     }
 
     #[test]

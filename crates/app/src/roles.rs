@@ -9,6 +9,8 @@ pub mod server;
 pub mod sidecar;
 pub mod store;
 
+use std::time::Duration;
+
 use model::Millis;
 
 use crate::kingpin::{Flag, FlagError, Typed};
@@ -42,8 +44,18 @@ fn tolerance(typed: &Typed<'_>) -> Result<Millis, FlagError> {
     })
 }
 
+/// How often the configuration's files are looked at for changes, if they are; at most each second.
+fn auto_reload(typed: &Typed<'_>) -> Result<Option<Duration>, FlagError> {
+    let asked = crate::house::settings::asked(typed, "auto-reload-config");
+    if !asked && !typed.switch("config.auto-reload") {
+        return Ok(None);
+    }
+    let every = typed.duration("config.auto-reload-interval")?.max(1000);
+    Ok(Some(model::time::span(every)))
+}
+
 /// How often changes of targets are taken over at most.
-fn throttle(typed: &Typed<'_>) -> Result<std::time::Duration, FlagError> {
+fn throttle(typed: &Typed<'_>) -> Result<Duration, FlagError> {
     Ok(model::time::span(
         typed.duration("scrape.discovery-reload-interval")?,
     ))

@@ -457,14 +457,32 @@ fn unzigzag(u: u64) -> i64 {
     (u >> 1) as i64 ^ -((u & 1) as i64)
 }
 
-pub(crate) fn put_uvarint(buf: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        buf.push(value as u8 | 0x80);
+/// A varint: its bytes, and how many those are.
+pub(crate) fn uvarint_bytes(mut value: u64) -> ([u8; 10], usize) {
+    let mut bytes = [0; 10];
+    let mut len = 0;
+    for byte in &mut bytes {
+        len += 1;
+        if value < 0x80 {
+            *byte = value as u8;
+            break;
+        }
+        *byte = value as u8 | 0x80;
         value >>= 7;
     }
-    buf.push(value as u8);
+    (bytes, len)
+}
+
+pub(crate) fn varint_bytes(value: i64) -> ([u8; 10], usize) {
+    uvarint_bytes(((value << 1) ^ (value >> 63)) as u64)
+}
+
+pub(crate) fn put_uvarint(buf: &mut Vec<u8>, value: u64) {
+    let (bytes, len) = uvarint_bytes(value);
+    buf.extend_from_slice(&bytes[..len]);
 }
 
 pub(crate) fn put_varint(buf: &mut Vec<u8>, value: i64) {
-    put_uvarint(buf, ((value << 1) ^ (value >> 63)) as u64);
+    let (bytes, len) = varint_bytes(value);
+    buf.extend_from_slice(&bytes[..len]);
 }

@@ -154,6 +154,14 @@ impl Encoder {
         (!self.is_empty()).then_some(f64::from_bits(self.value))
     }
 
+    /// Reads what an append will change: its first bytes and its last. What is read means nothing; it
+    /// is in the cache then.
+    #[inline]
+    pub fn touch(&self) -> u8 {
+        let byte = |at: usize| self.buf.get(at).copied().unwrap_or(0);
+        byte(0) ^ byte(self.len as usize)
+    }
+
     /// Appends a sample. Cut the chunk before it [`is_full`](Self::is_full): a sample beyond that
     /// is dropped.
     #[inline]
@@ -216,18 +224,17 @@ impl Encoder {
     /// The first two samples, and those that have no room.
     #[cold]
     fn append_first(&mut self, count: usize, ts: Millis, value: u64) {
-        let mut bytes = Vec::with_capacity(18);
         match count {
             0 => {
-                bits::put_varint(&mut bytes, ts);
-                bytes.extend_from_slice(&value.to_be_bytes());
-                self.put_bytes(&bytes);
+                let (bytes, len) = bits::varint_bytes(ts);
+                self.put_bytes(&bytes[..len]);
+                self.put_bytes(&value.to_be_bytes());
                 self.value = value;
             }
             1 => {
                 self.delta = ts.wrapping_sub(self.ts) as u64;
-                bits::put_uvarint(&mut bytes, self.delta);
-                self.put_bytes(&bytes);
+                let (bytes, len) = bits::uvarint_bytes(self.delta);
+                self.put_bytes(&bytes[..len]);
                 let (head, tail) = self.xor(value);
                 self.put(head, tail);
             }

@@ -145,14 +145,13 @@ impl Encoder {
 
     #[cold]
     fn first(&mut self, n: usize, ts: Millis, value: f64) {
-        let mut bytes = Vec::with_capacity(10);
-        if n == 0 {
-            bits::put_varint(&mut bytes, ts);
+        let (bytes, len) = if n == 0 {
+            bits::varint_bytes(ts)
         } else {
             self.state.delta = ts.wrapping_sub(self.state.ts) as u64;
-            bits::put_uvarint(&mut bytes, self.state.delta);
-        }
-        bytes.iter().for_each(|b| self.w.bits(*b as u64, 8));
+            bits::uvarint_bytes(self.state.delta)
+        };
+        bytes[..len].iter().for_each(|b| self.w.bits(*b as u64, 8));
         match n {
             0 => self.w.bits(value.to_bits(), 64),
             _ => self.value((0, 0), value),

@@ -36,6 +36,17 @@ pub struct Discovery {
     pub foreign: Vec<(&'static str, Vec<Foreign>)>,
 }
 
+/// The mechanisms that a configuration may name, and whether we can run them.
+pub fn providers() -> impl Iterator<Item = (&'static str, bool)> {
+    let own = ["consul", "dns", "file", "http", "static"];
+    let own = own.into_iter().map(|name| (name, true));
+    let kubernetes = ("kubernetes", cfg!(feature = "kubernetes"));
+    let foreign = foreign::KEYS.into_iter();
+    let foreign = foreign.filter_map(|key| key.strip_suffix("_sd_configs"));
+    own.chain([kubernetes])
+        .chain(foreign.map(|name| (name, false)))
+}
+
 impl Discovery {
     /// Keys of the mechanisms in use that we cannot run, and of HTTP client settings that we
     /// cannot obey in those that we can.

@@ -47,6 +47,33 @@ impl Labels {
         Self(bytes.into())
     }
 
+    /// The set from its [encoded bytes](Labels::as_bytes); none if they are not those of a set.
+    pub fn from_encoded(bytes: &[u8]) -> Option<Self> {
+        let ascii = bytes.is_ascii();
+        let text = |s: &[u8]| ascii || std::str::from_utf8(s).is_ok();
+        let mut rest = Iter(bytes);
+        let mut last: Option<&[u8]> = None;
+        while !rest.0.is_empty() {
+            let (name, value) = (rest.bytes()?, rest.bytes()?);
+            let ascends = last.is_none_or(|last| last < name);
+            if !ascends || value.is_empty() || !text(name) || !text(value) {
+                return None;
+            }
+            last = Some(name);
+        }
+        Some(Self(bytes.into()))
+    }
+
+    /// Pairs in order of name, to be compared before they are read.
+    pub fn encoded_pairs(&self) -> impl Iterator<Item = EncodedPair<'_>> {
+        let mut rest = self.iter();
+        std::iter::from_fn(move || {
+            let all = rest.0;
+            let _ = (rest.bytes()?, rest.bytes()?);
+            all.get(..all.len() - rest.0.len()).map(EncodedPair)
+        })
+    }
+
     /// The value of `name`, if the set has it.
     pub fn get(&self, name: &str) -> Option<&str> {
         for (n, v) in self.iter() {
@@ -130,12 +157,30 @@ fn push_string(out: &mut Vec<u8>, s: &str) {
     out.extend_from_slice(s.as_bytes());
 }
 
+/// A name and a value as a set has them encoded: two are equal if their strings are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EncodedPair<'a>(&'a [u8]);
+
+impl<'a> EncodedPair<'a> {
+    /// Name and value.
+    pub fn read(self) -> (&'a str, &'a str) {
+        // It was made of a pair.
+        Iter(self.0).next().unwrap_or_default()
+    }
+}
+
 /// Iterator over the pairs of a [`Labels`].
 #[derive(Clone)]
 pub struct Iter<'a>(&'a [u8]);
 
 impl<'a> Iter<'a> {
     fn string(&mut self) -> Option<&'a str> {
+        // The only constructors take whole `str`s, so this never fails.
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Option<&'a [u8]> {
         let (&first, rest) = self.0.split_first()?;
         let (len, rest) = if first < 255 {
             (first as usize, rest)
@@ -148,8 +193,7 @@ impl<'a> Iter<'a> {
         };
         let (s, rest) = rest.split_at_checked(len)?;
         self.0 = rest;
-        // The only constructors push whole `str`s, so this never fails.
-        std::str::from_utf8(s).ok()
+        Some(s)
     }
 }
 

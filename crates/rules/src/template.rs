@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use model::Millis;
 
+pub use functions::functions;
 pub use value::{Number, Root, Sample};
 
 /// What templates of alerts start with, so that people need not write it.

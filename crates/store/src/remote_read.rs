@@ -103,10 +103,14 @@ impl View for RemoteView {
         let Some(range) = self.inner.range(select.range) else {
             return Rows::empty();
         };
-        if select.skip_chunks || !self.inner.holds_required(&select.matchers) {
+        if !self.inner.holds_required(&select.matchers) {
             return Rows::empty();
         }
         let mut select = select;
+        if select.skip_chunks {
+            // By this name a Prometheus knows that no sample is wanted.
+            select.hints.func = Some("series".into());
+        }
         let mut without = Vec::new();
         for (name, value) in &options.external_labels {
             if select.matchers.iter().any(|m| *m.name == *name) {

@@ -14,6 +14,10 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use model::{Batch, Labels, Scope, Select, SeriesRef, Source, TimeRange};
 use tsdb::{Db, Options};
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Labels as of a Kubernetes cluster: ten a series, most values shared.
 fn labels(i: usize) -> Labels {
     let (target, line) = (i / 500, i % 500);

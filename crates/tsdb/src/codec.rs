@@ -61,7 +61,18 @@ impl<'a> Reader<'a> {
         Ok(f64::from_bits(self.u64()?))
     }
 
+    #[inline]
     pub(crate) fn uvarint(&mut self) -> Result<u64, Malformed> {
+        if let Some((&b, rest)) = self.0.split_first()
+            && b < 0x80
+        {
+            self.0 = rest;
+            return Ok(b.into());
+        }
+        self.long_uvarint()
+    }
+
+    fn long_uvarint(&mut self) -> Result<u64, Malformed> {
         let mut v = 0u64;
         for (i, &b) in self.0.iter().enumerate().take(10) {
             if i == 9 && b > 1 {
@@ -76,14 +87,21 @@ impl<'a> Reader<'a> {
         Err(Malformed)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<i64, Malformed> {
         let u = self.uvarint()?;
         Ok((u >> 1) as i64 ^ -((u & 1) as i64))
     }
 
     pub(crate) fn str(&mut self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.skip_str()?).map_err(|_| Malformed)
+    }
+
+    /// Passes over a length-prefixed string; its bytes, whatever they are.
+    #[inline]
+    pub(crate) fn skip_str(&mut self) -> Result<&'a [u8], Malformed> {
         let n = usize::try_from(self.uvarint()?).map_err(|_| Malformed)?;
-        std::str::from_utf8(self.take(n)?).map_err(|_| Malformed)
+        self.take(n)
     }
 }
 

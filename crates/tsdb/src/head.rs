@@ -423,6 +423,14 @@ impl Head {
         }
     }
 
+    /// The time of a series' newest sample: none that is not later is taken.
+    pub(crate) fn newest(&self, id: u32) -> Option<Millis> {
+        let (page, slot) = place(id);
+        let page = self.pages.read().get(page).cloned().flatten()?;
+        let page = page.0.lock();
+        page.get(slot)?.newest().ts()
+    }
+
     /// Brings the index into order, after [`Head::make_as`] made series in any order.
     pub(crate) fn order_index(&self) {
         self.index.write().order();

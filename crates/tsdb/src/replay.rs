@@ -1,7 +1,10 @@
 //! Reading the log back into the head: the checkpoint first, then the segments behind it.
 //!
-//! One thread reads, checks, decompresses and makes series; the samples go to workers by page, so
-//! that each series' samples keep their order.
+//! One thread reads, checks and decompresses, one makes sense of the records and makes series; the
+//! samples go to workers by page, so that each series' samples keep their order. Samples that lie in
+//! chunk files already go no further than the second.
+
+mod gathered;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,7 @@ use crate::fs::Fs;
 use crate::head::{Filed, Head, PAGE, ReplayRow, ReplayValue};
 use crate::wal::record::{self, RecordKind};
 use crate::wal::{self, Ahead, checkpoint};
+use gathered::{Floats, Gathered, Marked, OtherRows};
 
 /// How far a replay is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +66,9 @@ pub struct Replayed {
     highest: u64,
 }
 
-type Samples = Vec<(u32, Millis, f64)>;
-type OtherRows = Vec<ReplayRow>;
-
 /// What a worker is given.
 enum Job {
-    Samples(Samples),
+    Floats(Floats),
     Others(OtherRows),
     /// Everybody waits for everybody, twice: between the two the reader has the head to itself.
     Meet(Arc<Barrier>),
@@ -77,132 +78,59 @@ enum Job {
 const HANDED: usize = 8192;
 /// Lists that may wait for a worker.
 const WAITING: usize = 16;
-/// So many samples are gathered and brought into the order of pages before they are appended: a
-/// series then gets several at once, while it is in the cache.
-const GATHERED: usize = 512 << 10;
 
 /// Other rows given to a worker at once.
 const HANDED_OTHERS: usize = 256;
 
-/// Which series have rows that are no plain floats: their floats must not overtake those, nor the
-/// other way round.
-#[derive(Default)]
-struct Marked(Vec<u64>);
-
-impl Marked {
-    fn has(&self, id: u32) -> bool {
-        let word = self.0.get(id as usize / 64).copied().unwrap_or(0);
-        word >> (id % 64) & 1 != 0
-    }
-
-    /// False if it was marked before.
-    fn mark(&mut self, id: u32) -> bool {
-        let new = !self.has(id);
-        let at = id as usize / 64;
-        if at >= self.0.len() {
-            self.0.resize(at + 1, 0);
-        }
-        if let Some(word) = self.0.get_mut(at) {
-            *word |= 1 << (id % 64);
-        }
-        new
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// Samples on their way into the head.
-#[derive(Default)]
-struct Gathered {
-    /// Series of which other rows came by.
-    marked: Marked,
-    samples: Samples,
-    sorted: Samples,
-    /// By page: how many, then where the next one goes.
-    places: Vec<u32>,
-}
-
-impl Gathered {
-    /// Takes a list of floats; how many of those that were appended had no series.
-    fn take(&mut self, list: &Samples, head: &Head, min: Millis) -> u64 {
-        self.samples.extend_from_slice(list);
-        let mixed = !self.marked.is_empty() && list.iter().any(|s| self.marked.has(s.0));
-        match mixed || self.samples.len() >= GATHERED {
-            true => self.empty_into(head, min),
-            false => 0,
-        }
-    }
-
-    /// Appends other rows, after the floats that came before them; how many of each had no series.
-    fn take_others(&mut self, rows: &OtherRows, head: &Head, min: Millis) -> (u64, u64) {
-        let mut new = false;
-        for row in rows {
-            new |= self.marked.mark(row.0);
-        }
-        let floats = match new {
-            true => self.empty_into(head, min),
-            false => 0,
-        };
-        (floats, head.replay_rows(rows, min))
-    }
-
-    /// Appends everything; how many samples had no series.
-    fn empty_into(&mut self, head: &Head, min: Millis) -> u64 {
-        let pages = self.samples.iter().map(|s| (s.0 / PAGE) as usize);
-        let (Some(first), Some(last)) = (pages.clone().min(), pages.clone().max()) else {
-            return 0;
-        };
-        // Where references are few and far between, order would cost more than it brings.
-        if last - first > self.samples.len() {
-            let unknown = head.replay(&self.samples, min);
-            self.samples.clear();
-            return unknown;
-        }
-        self.places.clear();
-        self.places.resize(last - first + 1, 0);
-        for page in pages {
-            self.places[page - first] += 1;
-        }
-        let mut sum = 0;
-        for place in &mut self.places {
-            sum += std::mem::replace(place, sum);
-        }
-        self.sorted.clear();
-        self.sorted.resize(self.samples.len(), (0, 0, 0.0));
-        for s in &self.samples {
-            let place = &mut self.places[(s.0 / PAGE) as usize - first];
-            self.sorted[*place as usize] = *s;
-            *place += 1;
-        }
-        self.samples.clear();
-        head.replay(&self.sorted, min)
-    }
-}
-
 struct Workers {
     senders: Vec<SyncSender<Job>>,
-    lists: Vec<Samples>,
-    spare: Receiver<Samples>,
+    lists: Vec<Floats>,
+    spare: Receiver<Floats>,
     others: Vec<OtherRows>,
     /// Series of which other rows came by,
     marked: Marked,
     /// and whether a list holds floats of one.
     mixed: Vec<bool>,
+    /// Older samples are in blocks.
+    min: Millis,
+    /// By series: samples up to this time are in its chunks, and would be refused. Empty as long as no
+    /// series has chunks in files.
+    filed: Vec<Millis>,
 }
 
 impl Workers {
     #[inline]
     fn push(&mut self, id: u32, ts: Millis, value: f64) {
+        if ts < self.min
+            || self
+                .filed
+                .get(id as usize)
+                .is_some_and(|&until| ts <= until)
+        {
+            return;
+        }
         let worker = (id / PAGE) as usize % self.lists.len();
         if !self.marked.is_empty() && self.marked.has(id) {
             self.hand_others(worker);
             self.mixed[worker] = true;
         }
-        self.lists[worker].push((id, ts, value));
-        if self.lists[worker].len() >= HANDED {
+        let list = &mut self.lists[worker];
+        list.push(id, ts, value);
+        if list.len() >= HANDED {
             self.hand(worker);
+        }
+    }
+
+    /// A series has chunks up to `until` now, or may take what is older again.
+    fn set_filed(&mut self, id: u32, until: Option<Millis>) {
+        let at = id as usize;
+        match (self.filed.get_mut(at), until) {
+            (Some(there), _) => *there = until.unwrap_or(Millis::MIN),
+            (None, Some(until)) => {
+                self.filed.resize(at + 1, Millis::MIN);
+                self.filed[at] = until;
+            }
+            (None, None) => {}
         }
     }
 
@@ -226,14 +154,17 @@ impl Workers {
 
     fn hand(&mut self, worker: usize) {
         self.mixed[worker] = false;
+        if self.lists[worker].len() == 0 {
+            return;
+        }
         let mut next = self
             .spare
             .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(HANDED));
+            .unwrap_or_else(|_| Floats::with_capacity(HANDED));
         next.clear();
         let full = std::mem::replace(&mut self.lists[worker], next);
         // A worker only ends once its sender is gone.
-        let _ = self.senders[worker].send(Job::Samples(full));
+        let _ = self.senders[worker].send(Job::Floats(full));
     }
 
     /// Runs `alone` once everything given so far is in the head.
@@ -290,7 +221,7 @@ pub(crate) fn replay(
         .clamp(1, 8);
 
     let mut replayed = Replayed::default();
-    let (give_back, spare) = sync_channel(threads * WAITING);
+    let (give_back, spare) = sync_channel(threads * gathered::LISTS);
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut handles = Vec::new();
@@ -300,36 +231,37 @@ pub(crate) fn replay(
             senders.push(sender);
             handles.push(scope.spawn(move || {
                 let (mut unknown, mut unknown_histograms) = (0, 0);
-                let mut gathered = Gathered::default();
+                let mut gathered = Gathered::new(give_back);
                 while let Ok(job) = receiver.recv() {
                     match job {
-                        Job::Samples(list) => {
-                            unknown += gathered.take(&list, head, min);
-                            let _ = give_back.try_send(list);
-                        }
+                        Job::Floats(list) => unknown += gathered.take(list, head),
                         Job::Others(rows) => {
                             let more = gathered.take_others(&rows, head, min);
                             unknown += more.0;
                             unknown_histograms += more.1;
                         }
                         Job::Meet(barrier) => {
-                            unknown += gathered.empty_into(head, min);
+                            unknown += gathered.empty_into(head);
                             barrier.wait();
                             barrier.wait();
                         }
                     }
                 }
-                unknown += gathered.empty_into(head, min);
+                unknown += gathered.empty_into(head);
                 (unknown, unknown_histograms)
             }));
         }
         let mut workers = Workers {
             senders,
-            lists: vec![Vec::with_capacity(HANDED); threads],
+            lists: (0..threads)
+                .map(|_| Floats::with_capacity(HANDED))
+                .collect(),
             spare,
             others: (0..threads).map(|_| Vec::new()).collect(),
             marked: Marked::default(),
             mixed: vec![false; threads],
+            min,
+            filed: Vec::new(),
         };
         let mut result = Ok(());
         for (done, (path, is_last)) in inputs.iter().enumerate() {
@@ -442,14 +374,7 @@ fn take(
         u32::try_from(reference).ok()
     };
     match record::kind(bytes) {
-        RecordKind::Series => Ok(record::read_series(bytes, |reference, labels| {
-            let set = if labels.is_sorted_by(|a, b| a.0 < b.0)
-                && labels.iter().all(|l| !l.1.is_empty())
-            {
-                Labels::from_sorted(labels.iter().copied())
-            } else {
-                Labels::from_pairs(labels.iter().copied())
-            };
+        RecordKind::Series => Ok(record::read_label_sets(bytes, |reference, set| {
             if let Some(id) = head.make_as(&set, reference) {
                 if u64::from(id) != reference {
                     renamed.insert(reference, id);
@@ -460,6 +385,7 @@ fn take(
                         // It may have samples that are still under way.
                         false => workers.alone(|| head.attach(id, &found)),
                     }
+                    workers.set_filed(id, head.newest(id));
                 }
             }
             head.skip_numbers(reference);
@@ -495,7 +421,7 @@ fn take(
             // Only what came before it in the log is deleted.
             let mut failed = None;
             workers.alone(|| {
-                for (id, min, max) in stones {
+                for &(id, min, max) in &stones {
                     if !head.has(id.into()) {
                         counts.unknown_tombstones.inc();
                     } else if let Err(e) = head.delete(id, min, max) {
@@ -503,6 +429,9 @@ fn take(
                     }
                 }
             });
+            for (id, ..) in stones {
+                workers.set_filed(id, None);
+            }
             // What was deleted must not come back.
             failed.map_or(Ok(()), |e| Err(Stop::Failed(e)))
         }

@@ -148,15 +148,16 @@ impl HttpClient {
         self.request(Method::GET, url)
     }
 
-    /// Sends `request` with the credentials and headers of the settings.
+    /// Sends `request` with the credentials of its URL, else of the settings, and with their headers.
     pub async fn send(&self, mut request: Request) -> Result<Response, ClientError> {
         let client = self.client()?;
+        let url = redacted(request.url());
+        authorize_by_url(&mut request)?;
         self.authorize(request.headers_mut()).await?;
         if let Some(headers) = &self.0.settings.http_headers {
             headers.add_to(request.headers_mut()).await?;
         }
         let method = request.method().clone();
-        let url = redacted(request.url());
         client.execute(request).await.map_err(|error| {
             let error = error.without_url();
             let mut text = format!("{} {url:?}: ", title_case(&method));
@@ -220,6 +221,29 @@ impl HttpClient {
         headers.entry(AUTHORIZATION).or_insert(value);
         Ok(())
     }
+}
+
+/// Moves user and password from the URL to where servers look for them, as Go's client does. What
+/// the request says already stays.
+fn authorize_by_url(request: &mut Request) -> Result<(), ClientError> {
+    let url = request.url_mut();
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
+    }
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let mut pair = decoded(url.username());
+    pair.push(b':');
+    pair.extend(decoded(url.password().unwrap_or_default()));
+    // Only URLs without a host can have none, and those cannot be asked.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+    let mut value = HeaderValue::try_from(format!("Basic {pair}"))
+        .map_err(|_| ClientError::Invalid("credentials hold a forbidden character".into()))?;
+    value.set_sensitive(true);
+    let headers = request.headers_mut();
+    headers.entry(AUTHORIZATION).or_insert(value);
+    Ok(())
 }
 
 impl HttpHeaders {
@@ -326,8 +350,8 @@ async fn read_trimmed(what: &'static str, path: &str) -> Result<String, ClientEr
     }
 }
 
-/// The URL without a password.
-fn redacted(url: &reqwest::Url) -> String {
+/// The URL with `xxxxx` in the place of a password, for people.
+pub fn redacted(url: &reqwest::Url) -> String {
     let mut url = url.clone();
     if url.password().is_some() {
         let _ = url.set_password(Some("xxxxx"));

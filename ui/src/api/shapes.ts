@@ -74,6 +74,21 @@ export interface TargetsData {
   droppedTargetCounts: Record<string, number> | null;
 }
 
+/** A rule as the configuration has it, with what it leaves to be as it always is. */
+export type RelabelRule = { action: string } & Record<string, string | number | string[]>;
+export interface RelabelStep {
+  rule: RelabelRule;
+  output: Labels;
+  keep: boolean;
+}
+
+/** What people should know about the state of the process. */
+export interface Notification {
+  text: string;
+  date: string;
+  active: boolean;
+}
+
 export interface Alert {
   labels: Labels;
   annotations: Labels;

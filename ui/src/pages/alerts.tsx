@@ -5,7 +5,7 @@ import { SharedContext } from '../context';
 import { ago, count, dateTime, duration, value } from '../format';
 import { useOpen } from '../hooks';
 import { useParam } from '../location';
-import { Choice, Empty } from '../parts/basics';
+import { Choice, Empty, Link } from '../parts/basics';
 import { ExprLink } from '../parts/expr';
 import { LabelChips } from '../parts/labels';
 import { counted, Page, useLive } from '../parts/page';
@@ -50,7 +50,7 @@ export function AlertsPage() {
     >
       {groups && all.length === 0 && (
         <Empty title="No alerting rules">
-          Rules are read from the files that <span class="mono">rule_files</span> names in the configuration.
+          <WhereRulesAre />
         </Empty>
       )}
       {all.length > 0 && rows.length === 0 && <Empty title="No rule matches" />}
@@ -62,6 +62,24 @@ export function AlertsPage() {
         render={(row) => <Row row={row} open={open} closed={closed} toggleRule={toggleRule} toggleGroup={toggleGroup} />}
       />
     </Page>
+  );
+}
+
+/** Said where there are none. */
+export function WhereRulesAre() {
+  const { gathering, runtime } = useContext(SharedContext);
+  if (gathering) {
+    return (
+      <>
+        None of the <Link to="/stores">stores</Link> that are asked has rules.
+      </>
+    );
+  }
+  const from = runtime?.role === 'rule' ? ['--rule-file', 'on the command line'] : ['rule_files', 'in the configuration'];
+  return (
+    <>
+      Rules are read from the files that <span class="mono">{from[0]}</span> names {from[1]}.
+    </>
   );
 }
 

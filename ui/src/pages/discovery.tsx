@@ -1,10 +1,10 @@
 // What was found, and what relabelling made of it.
 import { useMemo } from 'preact/hooks';
-import type { Labels, TargetsData } from '../api/shapes';
+import type { Labels, RelabelRule, RelabelStep, TargetsData } from '../api/shapes';
 import { count } from '../format';
-import { useOpen } from '../hooks';
+import { useOpen, usePolled } from '../hooks';
 import { useParam } from '../location';
-import { Choice, Empty } from '../parts/basics';
+import { Choice, Empty, ErrorNotice, Spinner } from '../parts/basics';
 import { LabelChips } from '../parts/labels';
 import { counted, Page, useLive } from '../parts/page';
 import { SearchField, wordsOf } from '../parts/search';
@@ -25,6 +25,7 @@ export function DiscoveryPage() {
   const [state, setState] = useParam('state', 'all');
   const [search, setSearch] = useParam('search', '');
   const [closed, toggle] = useOpen();
+  const [stepped, step] = useOpen();
   const all = useMemo(() => foundIn(targets.data), [targets.data]);
   const rows = useMemo(() => {
     const counts = targets.data?.droppedTargetCounts ?? {};
@@ -53,7 +54,7 @@ export function DiscoveryPage() {
         keyOf={(row) => row.key}
         estimate={(row) => (row.kind === 'pool' ? 54 : 90)}
         label="Found targets"
-        render={(row) => (row.kind === 'pool' ? <PoolHead row={row} open={!closed.has(row.name)} onToggle={() => toggle(row.name)} /> : <FoundRow found={row.found} />)}
+        render={(row) => (row.kind === 'pool' ? <PoolHead row={row} open={!closed.has(row.name)} onToggle={() => toggle(row.name)} /> : <FoundRow found={row.found} open={stepped.has(row.key)} onToggle={() => step(row.key)} />)}
       />
     </Page>
   );
@@ -101,7 +102,7 @@ function PoolHead({ row, open, onToggle }: { row: Row & { kind: 'pool' }; open: 
   );
 }
 
-function FoundRow({ found }: { found: Found }) {
+function FoundRow({ found, open, onToggle }: { found: Found; open: boolean; onToggle: () => void }) {
   return (
     <div class="found-row">
       <div>
@@ -111,7 +112,61 @@ function FoundRow({ found }: { found: Found }) {
       <div>
         <h3>{found.labels ? 'Target' : 'Dropped'}</h3>
         {found.labels ? <LabelChips labels={found.labels} /> : <span class="muted small">by relabelling</span>}
+        <div>
+          <button type="button" class="quiet tiny" aria-expanded={open} onClick={onToggle}>
+            {open ? 'hide the steps' : 'step by step'}
+          </button>
+        </div>
       </div>
+      {open && <Steps found={found} />}
     </div>
   );
+}
+
+/** What each rule made of the labels. */
+function Steps({ found }: { found: Found }) {
+  const given = new URLSearchParams({ scrapePool: found.pool, labels: JSON.stringify(found.discovered) });
+  const { data, error } = usePolled<{ steps: RelabelStep[] }>(`targets/relabel_steps?${given}`, 0);
+  if (error) return <ErrorNotice error={error} />;
+  if (!data) return <Spinner label="Asking what each rule did" />;
+  if (data.steps.length === 0) return <p class="muted small">This pool has no relabelling rules.</p>;
+  return (
+    <ol class="steps" aria-label="Relabelling rules">
+      {data.steps.map((step, i) => {
+        const before = i === 0 ? found.discovered : (data.steps[i - 1]?.output ?? {});
+        const { set, gone } = changes(before, step.output);
+        const skipped = i > 0 && !data.steps[i - 1]?.keep;
+        return (
+          <li key={i} class={skipped ? 'muted' : undefined}>
+            <code>{ruleShown(step.rule)}</code>
+            {skipped ? (
+              <span class="small"> not reached</span>
+            ) : !step.keep ? (
+              <span class="badge bad">dropped</span>
+            ) : Object.keys(set).length + gone.length === 0 ? (
+              <span class="muted small"> changes nothing</span>
+            ) : (
+              <>
+                <LabelChips labels={set} />
+                {gone.length > 0 && <span class="muted small"> without {gone.join(', ')}</span>}
+              </>
+            )}
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+/** The labels that are new or other than before, and the names of those that are gone. */
+export function changes(before: Labels, after: Labels): { set: Labels; gone: string[] } {
+  const set = Object.fromEntries(Object.entries(after).filter(([name, value]) => before[name] !== value));
+  return { set, gone: Object.keys(before).filter((name) => !(name in after)) };
+}
+
+/** A rule in one line, without what is as it always is. */
+export function ruleShown(rule: RelabelRule): string {
+  const usual: Record<string, string> = { separator: ';', regex: '(.*)', replacement: '$1' };
+  const said = Object.entries(rule).filter(([name, value]) => name !== 'action' && usual[name] !== value);
+  return [rule.action, ...said.map(([name, value]) => `${name}=${Array.isArray(value) ? `[${value.join(', ')}]` : value}`)].join(' ');
 }

@@ -1,6 +1,7 @@
 // Lists of pages, as rows.
 import { expect, test } from 'vitest';
 import type { Rule, RuleGroup, Store, Target } from '../api/shapes';
+import { changes, ruleShown } from './discovery';
 import { rowsOf as groupRows, ruleText } from './groups';
 import { frameOf } from './stores';
 import { rowsOf as targetRows } from './targets';
@@ -39,4 +40,11 @@ test('the time of all stores leaves out what has no end', () => {
   const store = (minTime: number, maxTime: number): Store => ({ name: '', lastCheck: '', lastError: null, labelSets: [], minTime, maxTime });
   const now = 1_700_000_000_000;
   expect(frameOf([store(now - 9e8, now), store(-62167219200000, 9223372036854775807)], now)).toEqual({ from: now - 9e8, to: now });
+});
+
+test('what a relabelling rule changed, and the rule without what is as always', () => {
+  expect(changes({ a: '1', b: '2', c: '3' }, { a: '1', b: '4', d: '5' })).toEqual({ set: { b: '4', d: '5' }, gone: ['c'] });
+  const rule = { source_labels: ['a', 'b'], separator: ';', regex: '(.*)', target_label: 'z', replacement: '$1', action: 'replace' };
+  expect(ruleShown(rule)).toBe('replace source_labels=[a, b] target_label=z');
+  expect(ruleShown({ separator: ';', regex: 'x.*', replacement: '$1', action: 'labeldrop' })).toBe('labeldrop regex=x.*');
 });

@@ -10,7 +10,7 @@ import { LabelChips } from '../parts/labels';
 import { counted, Page, useLive } from '../parts/page';
 import { SearchField, wordsOf } from '../parts/search';
 import { VirtualList } from '../parts/virtual';
-import { GroupHead, took } from './alerts';
+import { GroupHead, took, WhereRulesAre } from './alerts';
 import { rowsOf, ruleText } from './groups';
 
 const HEALTHS = ['all', 'ok', 'err', 'unknown'] as const;
@@ -60,7 +60,7 @@ export function RulesPage() {
     >
       {groups && all.length === 0 && (
         <Empty title="No rules">
-          Rules are read from the files that <span class="mono">rule_files</span> names in the configuration.
+          <WhereRulesAre />
         </Empty>
       )}
       {all.length > 0 && rows.length === 0 && <Empty title="No rule matches" />}

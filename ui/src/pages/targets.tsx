@@ -25,6 +25,7 @@ type Row = { kind: 'pool'; key: string; pool: Pool } | { kind: 'target'; key: st
 
 export function TargetsPage() {
   const targets = useLive<TargetsData>('targets?state=active', 5000);
+  const { gathering } = useContext(SharedContext);
   const [health, setHealth] = useParam('health', 'all');
   const [search, setSearch] = useParam('search', '');
   const [closed, togglePool] = useOpen();
@@ -46,7 +47,12 @@ export function TargetsPage() {
         </>
       }
     >
-      {active?.length === 0 && (
+      {active?.length === 0 && gathering && (
+        <Empty title="Nothing is scraped">
+          None of the <Link to="/stores">stores</Link> that are asked has targets.
+        </Empty>
+      )}
+      {active?.length === 0 && !gathering && (
         <Empty title="Nothing is scraped yet">
           No target has been found. Which ones there are is said by <span class="mono">scrape_configs</span> in the{' '}
           <Link to="/config">configuration</Link>; what was found and dropped stands under{' '}

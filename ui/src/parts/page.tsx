@@ -56,6 +56,11 @@ export function Page(props: {
           ) : (
             <ErrorNotice error={live.error} />
           ))}
+      {live?.warnings?.map((warning) => (
+        <Notice key={warning} tone="warn" title="Something is missing.">
+          <span class="mono">{warning}</span>
+        </Notice>
+      ))}
       {loading && <Spinner label={`Loading: ${props.title}`} />}
       {props.children}
     </>

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use chunk::samples::{Samples, Value};
+use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use model::source::Aggregate;
@@ -139,7 +140,9 @@ async fn answer(api: &Api, body: Body) -> Result<Response, Failed> {
         let stream = futures_util::stream::unfold(receive, |mut receive| async {
             receive.recv().await.map(|frame| (frame, receive))
         });
-        return Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(stream)).into_response());
+        // Compression asks once more after the end.
+        let body = Body::from_stream(stream.fuse());
+        return Ok(([(header::CONTENT_TYPE, kind)], body).into_response());
     }
     let body = tokio::task::spawn_blocking(move || {
         let _permit = permit;

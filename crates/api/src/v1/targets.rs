@@ -1,4 +1,5 @@
-//! What is scraped: `targets`, `targets/metadata`, `scrape_pools`, `metadata`.
+//! What is scraped: `targets`, `targets/{metadata,relabel_steps}`, `scrape_pools`,
+//! `scrape_pools/config`, `metadata`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use model::report::{ActiveTarget, Metadata, MetadataReport, Targets};
-use model::{Answer, Labels, Str};
+use model::{Answer, Labels, Str, relabel};
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
@@ -146,6 +147,90 @@ pub(super) async fn scrape_pools(State(api): State<Api>) -> Result<Response, Api
     scrape_pools.sort_unstable();
     scrape_pools.dedup();
     success(&Pools { scrape_pools })
+}
+
+/// The configuration of a scrape pool.
+#[derive(Clone, Debug)]
+pub struct ScrapePool {
+    /// As YAML, with all defaults and without secrets.
+    pub yaml: String,
+    /// Its rules for targets.
+    pub relabel: Vec<relabel::Config>,
+    /// Which names are valid in it.
+    pub scheme: relabel::NameScheme,
+}
+
+/// Finds a scrape pool by its name.
+pub type ScrapePools = Arc<dyn Fn(&str) -> Option<ScrapePool> + Send + Sync>;
+
+fn scrape_pool(api: &Api, params: &Params) -> Result<ScrapePool, ApiError> {
+    let pools = api.scrape_pool.as_ref();
+    let pools = pools.ok_or_else(|| ApiError::not_served("scrape pools"))?;
+    let name = params.get("scrapePool");
+    pools(name).ok_or_else(|| {
+        let name = crate::params::quoted(name);
+        ApiError::bad(format!(
+            "error retrieving scrape config: scrape pool {name} not found"
+        ))
+    })
+}
+
+/// The parameter, which must be there.
+fn given<'a>(params: &'a Params, name: &str) -> Result<&'a str, ApiError> {
+    match params.get(name) {
+        "" => Err(ApiError::bad(format!("no {name} parameter provided"))),
+        text => Ok(text),
+    }
+}
+
+pub(super) async fn scrape_pool_config(
+    State(api): State<Api>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct Config {
+        yaml: String,
+    }
+    given(&params, "scrapePool")?;
+    let ScrapePool { yaml, .. } = scrape_pool(&api, &params)?;
+    success(&Config { yaml })
+}
+
+/// What each rule of a pool makes of a label set.
+pub(super) async fn relabel_steps(
+    State(api): State<Api>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct Step<'a> {
+        rule: &'a relabel::Config,
+        output: BTreeMap<String, String>,
+        keep: bool,
+    }
+    #[derive(Serialize)]
+    struct Steps<'a> {
+        steps: Vec<Step<'a>>,
+    }
+    given(&params, "scrapePool")?;
+    let labels: BTreeMap<String, String> = serde_json::from_str(given(&params, "labels")?)
+        .map_err(|e| ApiError::bad(format!("error parsing labels: {e}")))?;
+    let pool = scrape_pool(&api, &params)?;
+    let mut now = Some(Labels::from_pairs(labels));
+    let mut steps = Vec::with_capacity(pool.relabel.len());
+    for rule in &pool.relabel {
+        // Only rules that compile come into force.
+        let compiled = rule.compile(pool.scheme);
+        let compiled = compiled.map_err(|e| ApiError::bad(e.to_string()))?;
+        let rules = std::slice::from_ref(&compiled);
+        now = now.and_then(|labels| relabel::process(&labels, rules));
+        let output = now.iter().flat_map(Labels::iter);
+        steps.push(Step {
+            rule,
+            output: output.map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+            keep: now.is_some(),
+        });
+    }
+    success(&Steps { steps })
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 /// A time in ms, written as RFC 3339 in UTC; 0 is Go's zero time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Time(pub(super) Millis);
+pub(crate) struct Time(pub(crate) Millis);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

@@ -8,3 +8,4 @@ mod page;
 mod prometheus;
 mod remote;
 mod served;
+mod state;

@@ -1,5 +1,6 @@
 //! The configuration in force, and how another takes its place.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -175,6 +176,25 @@ impl Current {
             self.since.load(Ordering::Relaxed),
             self.success.load(Ordering::Relaxed),
         )
+    }
+
+    /// What the files that the configuration in force is made of hold now: its own, those of rules
+    /// and those of jobs. None where there is no file, or one cannot be read.
+    pub fn fingerprint(&self) -> Option<u64> {
+        let (Place::File(path) | Place::Agent(path)) = &self.place else {
+            return None;
+        };
+        let config = &self.loaded().config;
+        let mut files = vec![path.clone()];
+        for pattern in config.rule_files.iter().chain(&config.scrape_config_files) {
+            files.extend(crate::config::glob(pattern).ok()?);
+        }
+        let mut hasher = DefaultHasher::new();
+        for file in files {
+            std::fs::read(&file).ok()?.hash(&mut hasher);
+            file.hash(&mut hasher);
+        }
+        Some(hasher.finish())
     }
 
     /// Where it comes from, for people.

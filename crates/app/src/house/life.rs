@@ -100,41 +100,40 @@ pub struct Reads {
     pub local: Arc<dyn model::Source>,
 }
 
+/// What a configuration is applied to.
+pub struct Parts {
+    /// The configuration in force.
+    pub current: Arc<Current>,
+    /// What is scraped.
+    pub targets: Arc<Targets>,
+    /// What is evaluated, and who is told.
+    pub rules: Arc<Rules>,
+    /// The local database.
+    pub db: Arc<tsdb::Db>,
+    /// What the flags say of storage.
+    pub storage: Storage,
+    /// Where samples are sent on.
+    pub writes: Arc<ingest::RemoteWrites>,
+    /// What queries read from.
+    pub reads: Reads,
+    /// What takes samples from others, if anything does.
+    pub receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
+    /// Where people are told that it failed.
+    pub notices: api::Notices,
+}
+
 /// Reads the configuration again and applies it: all of it, or nothing.
 #[derive(Clone)]
 pub struct Reload {
-    current: Arc<Current>,
-    targets: Arc<Targets>,
-    rules: Arc<Rules>,
-    db: Arc<tsdb::Db>,
-    storage: Arc<Storage>,
-    writes: Arc<ingest::RemoteWrites>,
-    reads: Reads,
-    receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
+    parts: Arc<Parts>,
     one_at_a_time: Arc<Mutex<()>>,
 }
 
 impl Reload {
-    /// Reloads `current` into all the others.
-    pub fn new(
-        current: Arc<Current>,
-        targets: Arc<Targets>,
-        rules: Arc<Rules>,
-        db: Arc<tsdb::Db>,
-        storage: Storage,
-        writes: Arc<ingest::RemoteWrites>,
-        reads: Reads,
-        receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
-    ) -> Self {
+    /// Reloads into `parts`.
+    pub fn new(parts: Parts) -> Self {
         Self {
-            current,
-            targets,
-            rules,
-            db,
-            storage: Arc::new(storage),
-            writes,
-            reads,
-            receiver,
+            parts: Arc::new(parts),
             one_at_a_time: Arc::default(),
         }
     }
@@ -142,30 +141,37 @@ impl Reload {
     /// Does it.
     pub async fn reload(&self) -> Result<()> {
         let _guard = self.one_at_a_time.lock().await;
+        let parts = &self.parts;
         let result = async {
-            let current = Arc::clone(&self.current);
+            let current = Arc::clone(&parts.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
-            let labels = self.current.labels_of(&loaded);
+            let labels = parts.current.labels_of(&loaded);
             let writes = super::remote::writes(&loaded.config, &labels)?;
-            let (local, config) = (&self.reads.local, &loaded.config);
-            let source = super::remote::reads(config, &labels, local, &self.db)?;
-            self.rules.apply(&loaded.config, &labels).await?;
-            self.targets.apply(&loaded.jobs).await?;
-            let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
+            let (local, config) = (&parts.reads.local, &loaded.config);
+            let source = super::remote::reads(config, &labels, local, &parts.db)?;
+            parts.rules.apply(&loaded.config, &labels).await?;
+            parts.targets.apply(&loaded.jobs).await?;
+            let (db, storage) = (Arc::clone(&parts.db), parts.storage.clone());
             let config = loaded.config.clone();
             tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
-            self.writes.apply(writes).await?;
-            self.reads.switch.set(source);
-            if let Some((receiver, push)) = &self.receiver {
+            parts.writes.apply(writes).await?;
+            parts.reads.switch.set(source);
+            if let Some((receiver, push)) = &parts.receiver {
                 receiver.set_otlp(push.otlp(&loaded.config));
             }
-            self.current.put(loaded);
+            parts.current.put(loaded);
             anyhow::Ok(())
         }
         .await;
         match &result {
-            Ok(()) => tracing::info!("configuration reloaded"),
-            Err(e) => tracing::error!(error = format!("{e:#}"), "the old configuration stays"),
+            Ok(()) => {
+                parts.notices.clear(api::notices::RELOAD_FAILED);
+                tracing::info!("configuration reloaded");
+            }
+            Err(e) => {
+                parts.notices.show(api::notices::RELOAD_FAILED);
+                tracing::error!(error = format!("{e:#}"), "the old configuration stays");
+            }
         }
         result
     }
@@ -190,6 +196,29 @@ pub async fn reload_on_hangup(reload: Reload) {
     while hangup.recv().await.is_some() {
         // Success and failure were logged.
         let _ = reload.reload().await;
+    }
+}
+
+/// Reloads whenever a file of the configuration has changed (`--config.auto-reload`).
+pub async fn reload_on_change(reload: Reload, every: Duration) {
+    let look = async || {
+        let current = Arc::clone(&reload.parts.current);
+        let read = tokio::task::spawn_blocking(move || current.fingerprint());
+        read.await.ok().flatten()
+    };
+    let mut in_force = look().await;
+    loop {
+        tokio::time::sleep(every).await;
+        let now = look().await;
+        // A file that is just being replaced is there the next time.
+        if now.is_none() || now == in_force {
+            continue;
+        }
+        tracing::info!("the configuration has changed: reloading it");
+        if reload.reload().await.is_ok() {
+            // It may name other files than before.
+            in_force = look().await;
+        }
     }
 }
 

@@ -18,7 +18,8 @@ pub struct Settings {
     /// Messages of remote write that are taken; none: it is off.
     accepted: Vec<Message>,
     otlp: bool,
-    native_delta: bool,
+    /// Deltas over OTLP are taken as they are (`otlp-native-delta-ingestion`).
+    pub native_delta: bool,
     metadata: bool,
     /// Limits of remote read.
     pub read: api::ReadLimits,

@@ -32,6 +32,8 @@ pub struct Web {
     pub admin: bool,
     /// The title of the page.
     pub title: String,
+    /// How many may listen to notifications.
+    pub listeners: usize,
 }
 
 impl Web {
@@ -61,6 +63,7 @@ impl Web {
             lifecycle: typed.switch("web.enable-lifecycle"),
             admin: typed.switch("web.enable-admin-api"),
             title: typed.required("web.page-title")?.to_owned(),
+            listeners: typed.number("web.max-notifications-subscribers")?,
             server: wire::server::Settings {
                 listen,
                 web_config: path(typed, "web.config.file"),
@@ -155,6 +158,27 @@ impl Storage {
                 sync: sync(typed)?,
             },
         })
+    }
+
+    /// The flags as they come to be obeyed: for the API, which is where a sidecar looks for the folder
+    /// and the lengths of blocks before it ships anything.
+    pub fn as_flags(&self, ships_merged: bool) -> Vec<(String, String)> {
+        let min = self.min_block;
+        let max = match (self.max_block, ships_merged, self.retention.time) {
+            (Some(max), ..) => max,
+            (None, true, _) => min,
+            (None, false, 0) => 31 * DAY,
+            (None, false, time) => (time / 10).min(31 * DAY).max(min),
+        };
+        let bytes = i64::try_from(self.retention.bytes).unwrap_or(i64::MAX);
+        let flag = |name: &str, value: String| (format!("storage.tsdb.{name}"), value);
+        vec![
+            flag("path", self.dir.display().to_string()),
+            flag("min-block-duration", format_duration(min)),
+            flag("max-block-duration", format_duration(max)),
+            flag("retention.time", format_duration(self.retention.time)),
+            flag("retention.size", Bytes(bytes).to_string()),
+        ]
     }
 
     /// An agent's: as the flags say, with a head and blocks that are gone soon.
@@ -294,7 +318,8 @@ impl Queries {
                 "use-start-timestamps" => start_timestamps = true,
                 name if features.enable(name) => {}
                 // Those that other rooms ask for.
-                "created-timestamp-zero-ingestion"
+                "auto-reload-config"
+                | "created-timestamp-zero-ingestion"
                 | "st-storage"
                 | "metadata-wal-records"
                 | "otlp-native-delta-ingestion" => {}

@@ -90,6 +90,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         role: "all-in-one",
         config,
         allow_unsupported: typed.switch("config.allow-unsupported"),
+        auto_reload: super::auto_reload(typed)?,
         default_labels: Labels::from_pairs([("instance_id", id.as_str())]),
         web,
         storage,

@@ -40,6 +40,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             (false, path) => Place::File(path),
         },
         allow_unsupported: typed.switch("config.allow-unsupported"),
+        auto_reload: super::auto_reload(typed)?,
         default_labels: model::Labels::default(),
         web: settings::Web::from_flags(typed)?,
         bucket: settings::Bucket::from_flags(typed, None, dir.join("thanos").join("store"))?,

@@ -75,8 +75,8 @@ const fn variadic(name: &'static str, params: &'static [Param]) -> Function {
 
 use Param::{Any, Sample, Samples, Str};
 
-const FUNCTIONS: &[Function] = &[
-    // Go's.
+/// Those of Go's templates.
+const GO: &[Function] = &[
     variadic("and", &[Any, Any]),
     variadic("or", &[Any, Any]),
     function("not", &[Any]),
@@ -96,7 +96,10 @@ const FUNCTIONS: &[Function] = &[
     function("le", &[Any, Any]),
     function("gt", &[Any, Any]),
     function("ge", &[Any, Any]),
-    // Prometheus'.
+];
+
+/// Those that Prometheus adds.
+const PROMETHEUS: &[Function] = &[
     function("query", &[Str]),
     function("first", &[Samples]),
     function("label", &[Str, Sample]),
@@ -130,7 +133,12 @@ const FUNCTIONS: &[Function] = &[
 
 /// The function of that name.
 pub(super) fn find(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|f| f.name == name)
+    GO.iter().chain(PROMETHEUS).find(|f| f.name == name)
+}
+
+/// Names of those that Prometheus adds.
+pub fn functions() -> impl Iterator<Item = &'static str> {
+    PROMETHEUS.iter().map(|f| f.name)
 }
 
 /// Why a function failed.

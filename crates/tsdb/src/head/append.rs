@@ -426,6 +426,8 @@ impl Head {
             verdicts, order, ..
         } = scratch;
         let mut order = order.iter();
+        // Where the rows end whose chunks have been touched.
+        let mut touched = 0;
         let rows = verdicts.len();
         let rows = (0..rows).map(|row| order.next().map_or(row, |&row| row as usize));
         for row in rows {
@@ -437,9 +439,16 @@ impl Head {
             let (ts, end) = match row.checked_sub(floats) {
                 None => {
                     let (ts, value) = (batch.ts[row], batch.values[row]);
-                    let Some((page, slot)) = held.get(batch.refs[row].id as u32) else {
+                    let id = batch.refs[row].id as u32;
+                    let Some((page, slot)) = held.get(id) else {
                         continue;
                     };
+                    if row >= touched {
+                        touched = row;
+                        let next = batch.refs.iter().skip(row).map(|r| place(r.id as u32));
+                        let same = next.take_while(|at| at.0 == place(id).0);
+                        page.touch(same.inspect(|_| touched += 1).map(|at| at.1));
+                    }
                     let start = match chunking.starts {
                         true => batch.starts.get(row).copied().unwrap_or(0),
                         false => 0,
@@ -506,61 +515,67 @@ impl Head {
         deleted.map_err(|e| Error::Invalid(format!("a chunk of the head cannot be read: {e}")))
     }
 
-    /// Appends samples of the log: those of series that exist, later than what is there and not
-    /// older than `min`. The answer is how many had no series.
-    pub(crate) fn replay(&self, samples: &[(u32, Millis, f64)], min: Millis) -> u64 {
+    /// Appends floats of the log, by page: those of series that exist, later than what is there. The
+    /// answer is how many had no series.
+    pub(crate) fn replay<'a, R>(&self, by_page: impl Iterator<Item = (u32, R)>) -> u64
+    where
+        R: Iterator<Item = (&'a [u8], &'a [(Millis, f64)])>,
+    {
         let chunking = self.chunking();
-        self.replay_each(
-            samples,
-            min,
-            |&(id, ts, _)| (id, ts),
-            |page, slot, row| {
-                let &(_, ts, value) = row;
-                page.append(slot, (ts, 0, value), chunking, (0, 0))
-            },
-        )
+        let pages = self.pages.read();
+        let (mut unknown, mut chunks) = (0, 0);
+        let mut range = TimeRange::EMPTY;
+        for (number, runs) in by_page {
+            let Some(Some(page)) = pages.get(number as usize) else {
+                unknown += runs.map(|run| run.1.len() as u64).sum::<u64>();
+                continue;
+            };
+            let page = &mut *page.0.lock();
+            let mut new = true;
+            for (slots, rows) in runs {
+                if std::mem::take(&mut new) {
+                    page.touch(slots.iter().map(|&slot| usize::from(slot)));
+                }
+                for (&slot, &(ts, value)) in slots.iter().zip(rows) {
+                    match page.append_replayed(usize::from(slot), (ts, value), chunking) {
+                        None => {
+                            unknown += 1;
+                            continue;
+                        }
+                        Some(Taken::No(_) | Taken::Same) => continue,
+                        Some(Taken::NewChunk) => chunks += 1,
+                        Some(Taken::Yes) => {}
+                    }
+                    range.min = range.min.min(ts);
+                    range.max = range.max.max(ts);
+                }
+            }
+        }
+        self.replayed(chunks, range);
+        unknown
     }
 
-    /// Appends other rows of the log, as [`Head::replay`] does floats.
+    /// Appends rows of the log that are no plain floats: those of series that exist, later than what
+    /// is there and not older than `min`. The answer is how many had no series.
     pub(crate) fn replay_rows(&self, rows: &[ReplayRow], min: Millis) -> u64 {
         let chunking = self.chunking();
-        self.replay_each(
-            rows,
-            min,
-            |&(id, ts, ..)| (id, ts),
-            |page, slot, row| {
-                let (_, ts, start, value) = row;
-                match value {
-                    ReplayValue::Float(value) => {
-                        page.append(slot, (*ts, *start, *value), chunking, (0, 0))
-                    }
-                    ReplayValue::Histogram(value) => {
-                        page.append_histogram(slot, (*ts, *start), value, chunking, (0, 0))
-                    }
-                }
-            },
-        )
-    }
-
-    /// Gives `take` each row whose time (`at` tells it, and the series) is not before `min`.
-    #[inline(always)]
-    fn replay_each<T>(
-        &self,
-        rows: &[T],
-        min: Millis,
-        at: impl Fn(&T) -> (u32, Millis),
-        mut take: impl FnMut(&mut Inner, usize, &T) -> Option<Taken>,
-    ) -> u64 {
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
         let (mut unknown, mut chunks) = (0, 0);
         let mut range = TimeRange::EMPTY;
-        for row in rows {
-            let (id, ts) = at(row);
+        for (id, ts, start, value) in rows {
+            let (id, ts, start) = (*id, *ts, *start);
             if ts < min {
                 continue;
             }
-            let end = held.get(id).and_then(|(page, slot)| take(page, slot, row));
+            let end = held.get(id).and_then(|(page, slot)| match value {
+                ReplayValue::Float(value) => {
+                    page.append(slot, (ts, start, *value), chunking, (0, 0))
+                }
+                ReplayValue::Histogram(value) => {
+                    page.append_histogram(slot, (ts, start), value, chunking, (0, 0))
+                }
+            });
             match end {
                 None => {
                     unknown += 1;
@@ -573,9 +588,13 @@ impl Head {
             range = range.union(TimeRange::new(ts, ts));
         }
         drop(held);
+        self.replayed(chunks, range);
+        unknown
+    }
+
+    fn replayed(&self, chunks: i64, range: TimeRange) {
         self.stats.chunks.add(chunks);
         self.stats.chunks_created.add(chunks as u64);
         self.saw(range);
-        unknown
     }
 }

@@ -147,8 +147,8 @@ pub(crate) struct Index {
     removals: u64,
     /// Some list does not ascend: see [`Index::order`].
     unordered: bool,
-    /// The pairs of the last series that was inserted: the next one has most of them.
-    last: Vec<PairId>,
+    /// The last series that was inserted, and its pairs: the next one has most of them.
+    last: (Labels, Vec<PairId>),
 }
 
 impl Index {
@@ -241,19 +241,24 @@ impl Index {
     /// Interns the labels of a new series and puts it into the lists. The pairs go to `out`. Numbers
     /// ascend, or [`Index::order`] is called before anybody asks.
     pub(crate) fn insert(&mut self, labels: &Labels, id: u32, out: &mut Vec<PairId>) {
-        let last = std::mem::take(&mut self.last);
-        for (i, (name, value)) in labels.iter().enumerate() {
-            // A number that was freed since stands for an empty value, or for what it says.
-            let pair = match last.get(i).filter(|&&p| self.pair(p) == (name, value)) {
-                Some(&pair) => pair,
-                None => self.intern(name, value),
+        let mut last = std::mem::take(&mut self.last);
+        let mut before = last.0.encoded_pairs().zip(&last.1);
+        for pair in labels.encoded_pairs() {
+            let pair = match before.next() {
+                Some((same, &number)) if same == pair => number,
+                _ => {
+                    let (name, value) = pair.read();
+                    self.intern(name, value)
+                }
             };
             self.pairs[pair as usize].list.push(id);
             out.push(pair);
         }
+        drop(before);
+        last.0 = labels.clone();
+        last.1.clear();
+        last.1.extend_from_slice(out);
         self.last = last;
-        self.last.clear();
-        self.last.extend_from_slice(out);
         self.unordered |= self.all.last().is_some_and(|&last| last > id);
         if self.all.len() == self.all.capacity() {
             self.all.reserve_exact((self.all.len() / 8).max(64));
@@ -337,6 +342,7 @@ impl Index {
     /// Forgets series: their numbers ascending, and the pairs that they carried.
     pub(crate) fn remove(&mut self, gone: &[(u32, u32)], mut touched: Vec<PairId>) {
         self.removals += 1;
+        self.last = Default::default();
         let ids: Vec<u32> = gone.iter().map(|g| g.0).collect();
         for &(id, hash) in gone {
             if let Ok(found) = self.by_labels.find_entry(spread(hash), |e| e.id == id) {

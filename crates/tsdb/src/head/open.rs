@@ -143,6 +143,15 @@ impl Open {
         }
     }
 
+    /// Reads what an append will change, so that it is in the cache.
+    #[inline]
+    pub(super) fn touch(&self) -> u8 {
+        match self {
+            Self::Floats(open) => open.touch(),
+            _ => 0,
+        }
+    }
+
     /// Bytes of memory beside the struct.
     pub(super) fn capacity(&self) -> usize {
         match self {

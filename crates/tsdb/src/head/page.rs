@@ -317,6 +317,17 @@ impl Inner {
         }
     }
 
+    /// Brings the open chunks of some series into the cache. Done at once, the loads wait for the
+    /// memory together; each append would wait for its own.
+    #[inline]
+    pub(super) fn touch(&self, slots: impl Iterator<Item = usize>) {
+        let mut read = 0;
+        for slot in slots {
+            read ^= self.get(slot).map_or(0, |series| series.open.touch());
+        }
+        std::hint::black_box(read);
+    }
+
     /// Appends a sample of batch `batch`; every batch below `low` is visible to all.
     #[inline]
     pub(super) fn append(
@@ -326,11 +337,40 @@ impl Inner {
         chunking: Chunking,
         (batch, low): (u64, u64),
     ) -> Option<Taken> {
-        let series = self.series.get_mut(slot)?.as_mut()?;
-        if let Some(marker) = series.stale(value) {
+        if let Some(marker) = self.get(slot)?.stale(value) {
             let numbers = (batch, low);
             return self.append_histogram(slot, (ts, start), &marker, chunking, numbers);
         }
+        let taken = self.append_float(slot, (ts, start, value), chunking);
+        if matches!(taken, Some(Taken::Yes | Taken::NewChunk)) {
+            self.brought(slot, batch, low);
+        }
+        taken
+    }
+
+    /// Appends a sample of the log, which everybody may see.
+    #[inline]
+    pub(super) fn append_replayed(
+        &mut self,
+        slot: usize,
+        (ts, value): (Millis, f64),
+        chunking: Chunking,
+    ) -> Option<Taken> {
+        match self.get(slot)?.stale(value) {
+            Some(marker) => self.append_histogram(slot, (ts, 0), &marker, chunking, (0, 0)),
+            None => self.append_float(slot, (ts, 0, value), chunking),
+        }
+    }
+
+    /// Appends a float to chunks of floats; which batch brought it is the caller's matter.
+    #[inline]
+    fn append_float(
+        &mut self,
+        slot: usize,
+        (ts, start, value): (Millis, Millis, f64),
+        chunking: Chunking,
+    ) -> Option<Taken> {
+        let series = self.series.get_mut(slot)?.as_mut()?;
         match Series::check(series.newest(), ts, value) {
             Taken::Yes => {}
             other => return Some(other),
@@ -354,11 +394,7 @@ impl Inner {
             series.open_min = ts;
             series.cut_at = range_end(ts, chunking.range);
         }
-        if !series.open.push((ts, start), value) {
-            return None;
-        }
-        self.brought(slot, batch, low);
-        Some(taken)
+        series.open.push((ts, start), value).then_some(taken)
     }
 
     /// Appends a histogram.

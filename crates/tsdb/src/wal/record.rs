@@ -3,6 +3,7 @@
 mod histograms;
 mod starts;
 
+use model::Labels;
 use model::report::MetricType;
 
 pub use histograms::{HistogramsWriter, read_histograms};
@@ -95,6 +96,42 @@ pub fn read_series(
         let series = r.u64()?;
         read_labels(&mut r, &mut labels)?;
         each(series, &labels);
+    }
+    Ok(())
+}
+
+/// Reads a series record, each series' labels as a set.
+///
+/// As long as all is ASCII, and so no string is longer than 127 bytes, a record has labels byte for
+/// byte as [`Labels`] has them.
+pub fn read_label_sets(record: &[u8], mut each: impl FnMut(u64, Labels)) -> Result<(), BadRecord> {
+    let mut r = body(record);
+    let mut labels = Vec::new();
+    while !r.is_empty() {
+        let series = r.u64()?;
+        let start = r;
+        let n = r.uvarint()?;
+        let encoded = r;
+        for _ in 0..n.saturating_mul(2) {
+            r.skip_str()?;
+        }
+        let encoded = encoded.0.get(..encoded.0.len() - r.0.len());
+        let ascii = encoded.filter(|bytes| bytes.is_ascii());
+        if let Some(set) = ascii.and_then(Labels::from_encoded) {
+            each(series, set);
+            continue;
+        }
+        r = start;
+        read_labels(&mut r, &mut labels)?;
+        let sorted = labels.is_sorted_by(|a, b| a.0 < b.0);
+        let pairs = labels.iter().copied();
+        each(
+            series,
+            match sorted && labels.iter().all(|l| !l.1.is_empty()) {
+                true => Labels::from_sorted(pairs),
+                false => Labels::from_pairs(pairs),
+            },
+        );
     }
     Ok(())
 }
@@ -412,8 +449,22 @@ mod tests {
         }
 
         #[test]
+        fn label_sets_return(sets in prop::collection::vec(prop::collection::vec(("[a-c]{0,2}|é|[a-z]{120,300}", "[x-z]{0,2}|ü|[a-z]{120,300}"), 0..6), 1..5)) {
+            let mut b = Vec::new();
+            begin_series(&mut b);
+            for (i, set) in sets.iter().enumerate() {
+                put_series(&mut b, i as u64, set.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+            }
+            let mut back = Vec::new();
+            read_label_sets(&b, |series, set| back.push((series, set))).unwrap();
+            let sets = sets.iter().map(|set| Labels::from_pairs(set.clone()));
+            prop_assert_eq!(back, (0..).zip(sets).collect::<Vec<_>>());
+        }
+
+        #[test]
         fn rubbish_never_panics(b: Vec<u8>) {
             let _ = read_series(&b, |_, _| {});
+            let _ = read_label_sets(&b, |_, _| {});
             let _ = read_samples(&b, |_, _, _| {});
             let _ = read_tombstones(&b, |_, _, _| {});
             let _ = read_exemplars(&b, |_, _, _, _| {});

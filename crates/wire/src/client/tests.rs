@@ -336,3 +336,22 @@ async fn tokens_are_fetched_once_and_used() {
     }
     assert_eq!(fetched.load(Ordering::SeqCst), 1);
 }
+
+#[test]
+fn credentials_in_a_url_go_into_the_header() {
+    let request = |url: &str| Request::new(Method::GET, url.parse().unwrap());
+    let mut asked = request("http://ada:p%40ss@host/path");
+    authorize_by_url(&mut asked).unwrap();
+    assert_eq!(asked.headers()[AUTHORIZATION], "Basic YWRhOnBAc3M=");
+    assert_eq!(asked.url().as_str(), "http://host/path");
+    // What is said already stays.
+    let mut asked = request("http://ada@host/");
+    let said = HeaderValue::from_static("Bearer t");
+    asked.headers_mut().insert(AUTHORIZATION, said);
+    authorize_by_url(&mut asked).unwrap();
+    assert_eq!(asked.headers()[AUTHORIZATION], "Bearer t");
+    assert_eq!(asked.url().as_str(), "http://host/");
+    let mut asked = request("http://host/");
+    authorize_by_url(&mut asked).unwrap();
+    assert!(asked.headers().is_empty());
+}

@@ -18,6 +18,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use metrics::{Counter, Registry};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::limit::RequestBodyLimitLayer;
 
 mod requests;
@@ -89,7 +90,12 @@ impl Drop for Connection {
 /// Puts counting, panic isolation, the body limit and compression in front of every route.
 pub(super) fn wrap(app: Router, metrics: HttpMetrics, body_limit: usize) -> Router {
     let panics = metrics.panics.clone();
-    app.layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+    // Chunks of a remote read hold nothing that gzip could leave out, and wait for nobody.
+    let worth = DefaultPredicate::new().and(NotForContentType::const_new(
+        "application/x-streamed-protobuf",
+    ));
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    app.layer(compression.compress_when(worth))
         .layer(RequestBodyLimitLayer::new(body_limit))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(move |request, next| {
