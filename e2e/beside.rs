@@ -10,12 +10,6 @@ use crate::fleet::{Role, ours, role, wait};
 use crate::peers::thanos;
 use crate::process::{Process, available, free_port, node_exporter};
 
-/// A real Prometheus 3.x: `EPIMETHEUS_PROMETHEUS3`, or `prometheus3` on `PATH`.
-pub fn prometheus3(test: &str) -> Option<String> {
-    let program = std::env::var("EPIMETHEUS_PROMETHEUS3").unwrap_or("prometheus3".to_owned());
-    (Path::new(&program).is_file() || available(&program, test)).then_some(program)
-}
-
 fn server(dir: &Path, more: &[&str]) -> Process {
     let data = format!("--storage.tsdb.path={}", dir.join("data").display());
     let config = format!("--config.file={}", dir.join("prometheus.yml").display());
@@ -34,7 +28,9 @@ fn sorted(answer: &Value) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_thanos_sidecar_beside_our_server() {
     const NAME: &str = "a_real_thanos_sidecar_beside_our_server";
-    let Some(thanos) = thanos(NAME) else { return };
+    let Some(thanos) = thanos(NAME) else {
+        return;
+    };
     if !available("prometheus-node-exporter", NAME) {
         return;
     }

@@ -10,11 +10,12 @@ mod data;
 mod grammar;
 mod kept;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::compare::{equal, equal_answers};
+use crate::peers::prometheus3;
 use crate::process::{Process, available, free_port};
 use crate::random::Random;
 use grammar::{Grammar, Language};
@@ -229,20 +230,9 @@ impl Run<'_> {
     }
 }
 
-pub fn prometheus3() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("EPIMETHEUS_PROMETHEUS3") {
-        return Some(path.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join("prometheus3"))
-        .find(|path| path.is_file())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_queries_answer_as_in_prometheus_3() {
-    let Some(program) = prometheus3() else {
-        println!("SKIPPED random_queries_answer_as_in_prometheus_3: there is no prometheus3");
+    let Some(program) = prometheus3("random_queries_answer_as_in_prometheus_3") else {
         return;
     };
     let dir = folder();

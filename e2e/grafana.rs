@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::compare::close;
 use crate::exporter::{Exporter, STEP_MS};
 use crate::fleet::{ours, role};
-use crate::fuzz::prometheus3;
+use crate::peers::prometheus3;
 use crate::process::{Process, available, free_port};
 
 const NAME: &str = "grafana_sees_no_difference";
@@ -231,7 +231,7 @@ fn requests(start: f64, end: f64, newer: bool) -> Vec<Request> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grafana_sees_no_difference() {
-    let (real, newer) = match prometheus3() {
+    let (real, newer) = match prometheus3(NAME) {
         Some(newer) => (newer, true),
         None if available("prometheus", NAME) => ("prometheus".into(), false),
         None => return,

@@ -4,18 +4,34 @@ use std::path::PathBuf;
 
 /// A real Thanos: `EPIMETHEUS_THANOS`, or `thanos` on `PATH`; says so where there is none.
 pub fn thanos(test: &str) -> Option<PathBuf> {
-    let found = match std::env::var_os("EPIMETHEUS_THANOS") {
-        Some(path) => Some(PathBuf::from(path)).filter(|p| p.is_file()),
-        None => std::env::var_os("PATH").and_then(|path| {
-            std::env::split_paths(&path)
-                .map(|dir| dir.join("thanos"))
-                .find(|p| p.is_file())
-        }),
-    };
+    let found = find("EPIMETHEUS_THANOS", "thanos");
     if found.is_none() {
         println!(
             "SKIPPED {test}: the part with a real thanos, which is neither on PATH nor in EPIMETHEUS_THANOS"
         );
     }
     found
+}
+
+/// A real Prometheus 3: `EPIMETHEUS_PROMETHEUS3`, or `prometheus3` on `PATH`; says so where there is
+/// none.
+pub fn prometheus3(test: &str) -> Option<PathBuf> {
+    let found = find("EPIMETHEUS_PROMETHEUS3", "prometheus3");
+    if found.is_none() {
+        println!(
+            "SKIPPED {test}: the part with a real Prometheus 3, which is neither prometheus3 on PATH nor in EPIMETHEUS_PROMETHEUS3"
+        );
+    }
+    found
+}
+
+/// The program that a variable names, else the one on `PATH`.
+fn find(variable: &str, program: &str) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Some(PathBuf::from(path)).filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
 }

@@ -1,7 +1,7 @@
 //! Samples that move between servers: remote write both ways, remote read, federation, protobuf.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::routing::get;
 use serde_json::Value;
 
+use crate::peers::prometheus3;
 use crate::process::{Process, available, free_port};
 
 /// An exporter of counters that move on with every scrape.
@@ -350,10 +351,9 @@ async fn real_prometheus_reads_from_us_and_federates() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn native_histograms_of_real_prometheus() {
     let name = "native_histograms_of_real_prometheus";
-    let program = std::env::var("EPIMETHEUS_PROMETHEUS3").unwrap_or("prometheus3".to_owned());
-    if !Path::new(&program).is_file() && !available(&program, name) {
+    let Some(program) = prometheus3(name) else {
         return;
-    }
+    };
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let (target, port) = (free_port(), free_port());
@@ -393,7 +393,7 @@ async fn native_histograms_of_real_prometheus() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn we_write_2_0_to_a_real_prometheus_3() {
     const NAME: &str = "we_write_2_0_to_a_real_prometheus_3";
-    let Some(program) = crate::beside::prometheus3(NAME) else {
+    let Some(program) = prometheus3(NAME) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -465,8 +465,8 @@ async fn we_read_from_real_prometheus() {
     if !available("prometheus", NAME) {
         return;
     }
-    let mut programs = vec!["prometheus".to_owned()];
-    programs.extend(crate::beside::prometheus3(NAME));
+    let mut programs = vec![PathBuf::from("prometheus")];
+    programs.extend(prometheus3(NAME));
     for program in programs {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
@@ -519,8 +519,10 @@ async fn we_read_from_real_prometheus() {
         ] {
             let (want, got) = (source.query(query, at).await, reader.query(query, at).await);
             assert_eq!(
-                got[0]["value"][1], want[0]["value"][1],
-                "{program}: {query}"
+                got[0]["value"][1],
+                want[0]["value"][1],
+                "{}: {query}",
+                program.display()
             );
         }
         let range = [

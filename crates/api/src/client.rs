@@ -15,7 +15,7 @@ use model::{BoxFuture, Labels, Millis};
 use promql::value::{InstantSample, QueryOptions, RangeSeries};
 use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};
 use serde::Deserialize;
-use wire::client::{HttpClient, Method};
+use wire::client::{HttpClient, Method, redacted};
 
 use histogram::Native;
 
@@ -257,7 +257,12 @@ impl Inner {
             let asked = self.ask_one(client, &url, path, &params, question.options());
             match asked.await {
                 Ok(result) => return Ok(result),
-                Err(error) => note(&url, error),
+                Err(error) => {
+                    let shown = url
+                        .parse()
+                        .map_or_else(|_| url.clone(), |url| redacted(&url));
+                    note(&shown, error);
+                }
             }
         }
         let mut addresses = self.grpc.addresses();
@@ -295,6 +300,7 @@ impl Inner {
         let mut request = client
             .request(method, &format!("{url}{path}"))
             .map_err(|e| away(&e))?;
+        let shown = redacted(request.url());
         {
             let mut pairs = request.url_mut().query_pairs_mut();
             pairs.extend_pairs(params);
@@ -322,7 +328,7 @@ impl Inner {
             .await
             .map_err(|e| away(&e))?;
         let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|e| away(&format!("{url} answered {status} to {path}: {e}")))?;
+            .map_err(|e| away(&format!("{shown} answered {status}: {e}")))?;
         result(answer)
     }
 }

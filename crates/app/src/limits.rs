@@ -70,25 +70,32 @@ fn available_memory(root: &Path) -> u64 {
         })
         .map_or(1 << 30, |kib| kib * 1024);
     let mut limit = machine;
-    // cgroup v2 names its group in one line `0::/path`; a container sees its own group at the root.
-    let group = read("proc/self/cgroup")
-        .and_then(|text| {
-            text.lines()
-                .find_map(|l| l.strip_prefix("0::/").map(|p| p.trim().to_owned()))
-        })
-        .unwrap_or_default();
-    let mut path = Path::new("sys/fs/cgroup").join(&group);
-    loop {
-        for file in ["memory.max", "memory/memory.limit_in_bytes"] {
+    // Version 2 names the group in one line `0::/path`, version 1 in one for each controller; a
+    // container sees its own group at the root.
+    let groups = read("proc/self/cgroup").unwrap_or_default();
+    let group = |start: &str| {
+        let mut lines = groups
+            .lines()
+            .map(|l| l.split_once(':').map_or(l, |(_, l)| l));
+        let path = lines.find_map(|l| l.strip_prefix(start));
+        path.unwrap_or_default().trim().to_owned()
+    };
+    for (top, start, file) in [
+        ("sys/fs/cgroup", ":/", "memory.max"),
+        ("sys/fs/cgroup/memory", "memory:/", "memory.limit_in_bytes"),
+    ] {
+        let mut path = Path::new(top).join(group(start));
+        loop {
             let bytes = path.join(file).to_str().and_then(&read);
             if let Some(bytes) = bytes.and_then(|t| t.trim().parse::<u64>().ok()) {
                 limit = limit.min(bytes);
             }
-        }
-        if path == Path::new("sys/fs/cgroup") || !path.pop() {
-            return limit;
+            if path == Path::new(top) || !path.pop() {
+                break;
+            }
         }
     }
+    limit
 }
 
 #[cfg(test)]
@@ -111,6 +118,23 @@ mod tests {
         assert_eq!(available_memory(root.path()), 1 << 30);
         write("sys/fs/cgroup/pod/container/memory.max", "536870912\n");
         assert_eq!(available_memory(root.path()), 512 << 20);
+        write(
+            "proc/self/cgroup",
+            "4:memory:/docker/x\n2:cpu,cpuacct:/y\n0::/\n",
+        );
+        write(
+            "sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "9223372036854771712\n",
+        );
+        assert_eq!(available_memory(root.path()), 2 << 30);
+        write(
+            "sys/fs/cgroup/memory/docker/x/memory.limit_in_bytes",
+            "268435456\n",
+        );
+        assert_eq!(available_memory(root.path()), 256 << 20);
+        write("proc/self/cgroup", "4:memory:/elsewhere\n");
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n");
+        assert_eq!(available_memory(root.path()), 128 << 20);
     }
 
     #[test]

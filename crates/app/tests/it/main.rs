@@ -4,6 +4,8 @@
 
 mod flags;
 mod map;
+// Not all of it is needed here.
+#[allow(dead_code)]
 #[path = "../../../../e2e/peers.rs"]
 mod peers;
 mod thanos_flags;
