@@ -20,6 +20,7 @@ mod fuzz;
 mod grafana;
 mod kubernetes;
 mod limits;
+mod metrics;
 mod outage;
 mod outside;
 mod peers;

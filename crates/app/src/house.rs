@@ -11,6 +11,7 @@ mod delay;
 pub mod discovery;
 mod journal;
 pub mod life;
+pub mod meters;
 pub mod push;
 pub mod remote;
 pub mod rules;
@@ -242,6 +243,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
             start_timestamps: queries.start_timestamps,
             memory: Arc::clone(&memory.queries),
             query_memory: memory.per_query,
+            watch: Some(meters::durations(&registry)?),
         },
         Arc::new(pool),
     );
@@ -265,8 +267,10 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     )?);
     targets.apply(&current.loaded().jobs).await?;
 
+    let engine = Arc::new(engine);
+    meters::queries(&engine, &registry)?;
     let engine: Arc<dyn promql::Evaluator> = Arc::new(journal::Journal::new(
-        Arc::new(engine),
+        engine,
         Arc::clone(&current),
         &storage.dir,
         queries.concurrency,

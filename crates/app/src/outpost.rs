@@ -129,6 +129,9 @@ impl Settings {
                 listen: vec![typed.required("http-address")?.to_owned()],
                 web_config: path(typed, "http.config"),
                 grace: span(typed.duration("http-grace-period")?),
+                names: wire::server::Names::Thanos {
+                    proxy: (role == "query-frontend").then_some("query-frontend"),
+                },
                 ..wire::server::Settings::default()
             },
             grpc: None,
@@ -183,6 +186,25 @@ fn grpc(typed: &Typed<'_>) -> Result<wire::grpc::Settings> {
     })
 }
 
+/// Tells whether the process is ready and healthy, as Thanos does.
+fn tell_status(life: &Life, registry: &Registry) -> Result<()> {
+    let ready = life.ready.clone();
+    registry.callbacks(
+        metrics::Kind::Gauge,
+        "thanos_status",
+        "Represents status (0 indicates failure, 1 indicates success) of the component.",
+        &["check"],
+        move |push| {
+            let state = ready.get();
+            let is = |yes: bool| if yes { 1.0 } else { 0.0 };
+            push(&["ready"], is(state == State::Ready));
+            // Who answers at all is healthy until it ends.
+            push(&["healthy"], is(state != State::Stopping));
+        },
+    )?;
+    Ok(())
+}
+
 /// The opened house: addresses are bound, nothing is answered yet.
 pub struct Outpost {
     settings: Settings,
@@ -210,6 +232,8 @@ impl Outpost {
             "",
             "",
         )?;
+        let life = Life::start()?;
+        tell_status(&life, &registry)?;
         let http = wire::server::Server::bind(settings.http.clone(), &registry).await?;
         let grpc = match settings.grpc.clone() {
             Some(grpc) => Some(wire::grpc::Server::bind(grpc, &registry).await?),
@@ -221,7 +245,7 @@ impl Outpost {
             "listening"
         );
         Ok(Self {
-            life: Life::start()?,
+            life,
             stop: Cancel::default(),
             started: WallClock.now(),
             registry,

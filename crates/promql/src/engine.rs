@@ -36,6 +36,9 @@ use crate::value::{
     RangeSeries, Value,
 };
 
+/// Is told where the time of a query went that has ended.
+pub type Watch = Arc<dyn Fn(&Timings) + Send + Sync>;
+
 /// How an [`Engine`] evaluates. The defaults are Prometheus'.
 #[derive(Clone)]
 pub struct EngineOptions {
@@ -60,6 +63,8 @@ pub struct EngineOptions {
     pub memory: Arc<Budget>,
     /// The memory of one query, bytes.
     pub query_memory: u64,
+    /// Is told of every query that has ended, well or not, and where its time went.
+    pub watch: Option<Watch>,
 }
 
 impl Default for EngineOptions {
@@ -75,6 +80,7 @@ impl Default for EngineOptions {
             start_timestamps: false,
             memory: Budget::new("all queries", u64::MAX),
             query_memory: u64::MAX,
+            watch: None,
         }
     }
 }
@@ -341,19 +347,36 @@ impl Inner {
         when: When,
         options: QueryOptions,
     ) -> Result<QueryResult, QueryError> {
+        let mut timings = Timings::default();
+        let result = Arc::clone(&self)
+            .evaluate_timed(expr, text, when, options, &mut timings)
+            .await;
+        if let Some(watch) = &self.options.watch {
+            watch(&timings);
+        }
+        result
+    }
+
+    async fn evaluate_timed(
+        self: Arc<Self>,
+        expr: Expr,
+        text: &str,
+        when: When,
+        options: QueryOptions,
+        timings: &mut Timings,
+    ) -> Result<QueryResult, QueryError> {
         let timeout = options.timeout.unwrap_or(self.options.timeout);
         let begun = Instant::now();
         let deadline = begun.checked_add(timeout);
         let turn = {
             let stop = self.stopped(deadline, &options.cancel, "query queue");
-            match select(self.gate.enter().boxed(), stop).await {
+            let waited = select(self.gate.enter().boxed(), stop).await;
+            timings.queue = begun.elapsed();
+            timings.total = timings.queue;
+            match waited {
                 Either::Left((turn, _)) => turn,
                 Either::Right((e, _)) => return Err(e),
             }
-        };
-        let mut timings = Timings {
-            queue: begun.elapsed(),
-            ..Timings::default()
         };
         let entered = Instant::now();
         let prepared = deep::call(&expr, || self.prepare(&expr, when, &options))?;
@@ -383,6 +406,9 @@ impl Inner {
             Either::Right((e, _)) => Err(e),
         };
         drop(turn);
+        timings.eval = entered.elapsed();
+        timings.inner = timings.eval.saturating_sub(timings.prepare);
+        timings.total = begun.elapsed();
         let Done {
             value,
             warnings,
@@ -390,10 +416,7 @@ impl Inner {
             mut profile,
         } = result?;
         if let Some(profile) = &mut profile {
-            timings.eval = entered.elapsed();
-            timings.inner = timings.eval.saturating_sub(timings.prepare);
-            timings.total = begun.elapsed();
-            profile.timings = timings;
+            profile.timings = *timings;
         }
         Ok(QueryResult {
             value,

@@ -56,6 +56,6 @@ pub mod testlang;
 mod timer;
 pub mod value;
 
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, Watch};
 pub use exec::operator::Description;
 pub use value::{Evaluator, Explain, InstantQuery, QueryError, QueryResult, RangeQuery, Value};

@@ -255,7 +255,7 @@ impl Inner {
     /// Metrics of what is kept as numbers elsewhere.
     fn export(self: &Arc<Self>, registry: &Registry) -> Result<(), metrics::Error> {
         type Read = fn(&Inner) -> f64;
-        let counters: [(&str, &str, MetricKind, Read); 6] = [
+        let counters: [(&str, &str, MetricKind, Read); 7] = [
             (
                 "thanos_bucket_store_block_loads_total",
                 "Total number of index-header loads.",
@@ -273,6 +273,12 @@ impl Inner {
                 "Total number of index-headers that were let go of.",
                 MetricKind::Counter,
                 |i| i.headers.drops.load(Ordering::Relaxed) as f64,
+            ),
+            (
+                "thanos_bucket_store_block_drop_failures_total",
+                "Total number of index-headers that could not be let go of: always 0, for nothing can fail there.",
+                MetricKind::Counter,
+                |_| 0.0,
             ),
             (
                 "thanos_bucket_store_blocks_loaded",

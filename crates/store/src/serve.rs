@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{Counter, Histogram, Registry};
+use metrics::{Counter, Gauge, Histogram, Registry};
 use model::report::Reports;
 use model::scope::{Gather, PartialResponse};
 use model::source::Aggregate;
@@ -99,6 +99,10 @@ struct Meters {
     chunk_bytes: Histogram,
     /// Under the name of today and under the one that dashboards still read.
     gate: [Histogram; 2],
+    running: Gauge,
+    turns: Counter,
+    pending: Gauge,
+    requested: [Histogram; 2],
     limited: Counter,
 }
 
@@ -132,11 +136,40 @@ impl Serve {
                 gate("thanos_bucket_store_series_gate_queries_duration_seconds")?,
                 gate("thanos_bucket_store_series_gate_duration_seconds")?,
             ],
+            running: registry.gauge(
+                "thanos_bucket_store_series_gate_queries_in_flight",
+                "Number of queries that are currently in flight.",
+            )?,
+            turns: registry.counter(
+                "thanos_bucket_store_series_gate_queries_total",
+                "Total number of queries.",
+            )?,
+            pending: registry.gauge(
+                "thanos_store_server_pending_series_requests",
+                "Number of pending series requests",
+            )?,
+            requested: [
+                registry.histogram(
+                    "thanos_store_server_series_requested",
+                    "Number of requested series for Series calls",
+                    &metrics::exponential_buckets(1.0, 10.0, 7),
+                )?,
+                registry.histogram(
+                    "thanos_store_server_chunks_requested",
+                    "Number of requested chunks for Series calls",
+                    &[1.0, 100.0, 1e3, 1e4, 1e5, 1e7, 1e8, 1e9],
+                )?,
+            ],
             limited: registry.counter(
                 "thanos_bucket_store_queries_dropped_total",
                 "Number of queries that were dropped due to the limit.",
             )?,
         };
+        let most = registry.gauge(
+            "thanos_bucket_store_series_gate_queries_max",
+            "Maximum number of concurrent queries.",
+        )?;
+        most.set(i64::try_from(options.concurrency).unwrap_or(i64::MAX));
         Ok(Self {
             inner: Arc::new(Inner {
                 gate: Arc::new(Semaphore::new(
@@ -297,6 +330,7 @@ impl Store for Server {
         let runtime = inner.runtime.clone();
         runtime.spawn(async move {
             let _guard = guard;
+            let _pending = inner.meters.pending.in_flight();
             let started = Instant::now();
             let ended = tokio::select! {
                 () = send.closed() => return,
@@ -437,6 +471,8 @@ async fn run(
         },
         None => inner.gate.acquire().await,
     };
+    let _running = inner.meters.running.in_flight();
+    inner.meters.turns.inc();
     let waited = started.elapsed();
     inner
         .meters
@@ -446,14 +482,18 @@ async fn run(
     let rows: Rows = view.select(select);
     let mut input = RowsInput::new("".into(), rows, inner.runtime.clone());
     let mut encoder = Encoder::new(per_frame);
-    let (mut series, mut samples) = (0u64, 0u64);
+    let (mut series, mut chunks) = (0u64, 0u64);
     while let Some(keyed) = input.next().await? {
         scope.check()?;
         let batch = &keyed.batch;
         series += batch.len() as u64;
-        samples += batch.chunks.len() as u64 * CHUNK_SAMPLES;
+        chunks += batch.chunks.len() as u64;
         within(series, inner.options.series_limit, "series")?;
-        within(samples, inner.options.sample_limit, "samples")?;
+        within(
+            chunks * CHUNK_SAMPLES,
+            inner.options.sample_limit,
+            "samples",
+        )?;
         for text in &batch.warnings {
             let _ = send.send(Ok(warning(text))).await;
         }
@@ -473,6 +513,9 @@ async fn run(
         let _ = send.send(Ok(frame)).await;
     }
     inner.meters.series.observe(series as f64);
+    let [of_series, of_chunks] = &inner.meters.requested;
+    of_series.observe(series as f64);
+    of_chunks.observe(chunks as f64);
     Ok(())
 }
 

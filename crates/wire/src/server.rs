@@ -39,6 +39,7 @@ pub mod web_config;
 
 pub use auth::user_of;
 pub use cors::Cors;
+pub use observe::Names;
 pub use san::{ClientCertificate, SubjectField};
 pub(crate) use tls::grpc_tls;
 pub use web_config::WebConfig;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// How often the web configuration and its files are looked at for changes.
     pub reload_interval: Duration,
+    /// As whose requests are counted.
+    pub names: Names,
 }
 
 impl Default for Settings {
@@ -73,6 +76,7 @@ impl Default for Settings {
             grace: Duration::from_secs(30),
             body_limit: 10 << 20,
             reload_interval: Duration::from_secs(1),
+            names: Names::default(),
         }
     }
 }
@@ -139,6 +143,7 @@ impl Server {
         if settings.listen.is_empty() {
             return Err(ServerError::NoAddress);
         }
+        let names = settings.names;
         let web = match &settings.web_config {
             Some(path) => Some(Arc::new(web_config::Watched::open(path)?)),
             None => None,
@@ -159,7 +164,7 @@ impl Server {
             listeners,
             addresses,
             web,
-            metrics: observe::HttpMetrics::new(registry)?,
+            metrics: observe::HttpMetrics::new(names, registry)?,
         })
     }
 

@@ -211,20 +211,23 @@ fn gather(
 
 /// `shard_info`: one part of the series, as a frontend deals queries out.
 fn shard(params: &Params) -> Result<Option<Shard>, ApiError> {
-    #[derive(Deserialize)]
+    match params.get("shard_info") {
+        "" => Ok(None),
+        text => read_shard(text).map_err(|e| ApiError::param("shard_info", e)),
+    }
+}
+
+fn read_shard(text: &str) -> Result<Option<Shard>, serde_json::Error> {
+    // Go leaves out what is zero: the first part has no index.
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
     struct Info {
         shard_index: u64,
         total_shards: u64,
-        #[serde(default)]
         by: bool,
-        #[serde(default)]
         labels: Option<Vec<String>>,
     }
-    let text = params.get("shard_info");
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let info: Info = serde_json::from_str(text).map_err(|e| ApiError::param("shard_info", e))?;
+    let info: Info = serde_json::from_str(text)?;
     let labels = info.labels.unwrap_or_default();
     Ok((info.total_shards > 0).then(|| Shard {
         index: info.shard_index,
@@ -303,4 +306,21 @@ pub(super) async fn stores(State(api): State<Api>) -> Result<Response, ApiError>
         });
     }
     success(&by_component)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_read_as_go_writes_them() {
+        let first = read_shard(r#"{"total_shards":2,"labels":["pod"]}"#);
+        let first = first.unwrap().unwrap();
+        assert_eq!((first.index, first.total, first.by), (0, 2, false));
+        let second = read_shard(r#"{"shard_index":1,"total_shards":2,"by":true,"labels":null}"#);
+        let second = second.unwrap().unwrap();
+        assert_eq!((second.index, second.by, second.labels.len()), (1, true, 0));
+        assert!(read_shard("{}").unwrap().is_none());
+        assert!(read_shard(r#"{"total_shards":-1}"#).is_err());
+    }
 }

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use model::time::span;
 use wire::server::SubjectField;
 
+use crate::house::meters;
 use crate::kingpin::{Flag, FlagError, Typed};
 use crate::outpost::{Outpost, Settings, content, listed};
 use crate::{flags::thanos, limits, logging};
@@ -161,24 +162,6 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     crate::runtime::run(live(settings, query))
 }
 
-/// How many queries run and may run, under the names of Thanos' dashboards.
-fn export(engine: &Arc<promql::Engine>, registry: &metrics::Registry) -> Result<()> {
-    let most = engine.options().max_concurrency;
-    let weak = Arc::downgrade(engine);
-    registry.callback(
-        metrics::Kind::Gauge,
-        "thanos_query_concurrent_gate_queries_in_flight",
-        "Number of queries that are currently in flight.",
-        move || weak.upgrade().map_or(0.0, |engine| engine.running() as f64),
-    )?;
-    let gauge = registry.gauge(
-        "thanos_query_concurrent_gate_queries_max",
-        "Number of maximum concurrent queries.",
-    )?;
-    gauge.set(i64::try_from(most).unwrap_or(i64::MAX));
-    Ok(())
-}
-
 /// Which parts of stores are looked at.
 fn selector(typed: &Typed<'_>) -> Result<Option<store::Selector>, FlagError> {
     const FLAG: &str = "selector.relabel-config";
@@ -228,9 +211,15 @@ async fn live(settings: Settings, query: Query) -> Result<ExitCode> {
         reports,
         runtime.clone(),
     ));
-    let engine = promql::Engine::new(Arc::clone(&source), query.engine, Arc::new(pool));
+    let watch = meters::waiting(meters::durations(&registry)?, &registry)?;
+    let options = EngineOptions {
+        watch: Some(watch),
+        ..query.engine
+    };
+    let engine = promql::Engine::new(Arc::clone(&source), options, Arc::new(pool));
     let engine = Arc::new(engine);
-    export(&engine, &registry)?;
+    meters::queries(&engine, &registry)?;
+    meters::gate(&engine, &registry)?;
     let engine: Arc<dyn promql::Evaluator> = engine;
     let serve = ServeOptions {
         reports: Some(Arc::clone(&reports)),

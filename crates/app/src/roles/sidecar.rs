@@ -160,7 +160,8 @@ async fn live(settings: Settings, sidecar: Sidecar) -> Result<ExitCode> {
     let stop = outpost.stop.clone();
     let ships = shipper.is_some();
     let opened = async move {
-        tokio::spawn(sidecar.reloader.run(client, stop.clone()));
+        let meters = reloader::Meters::new(&registry)?;
+        tokio::spawn(sidecar.reloader.run(client, meters, stop.clone()));
         wait(&prometheus, sidecar.ready_timeout).await?;
         up.set(1);
         if ships {

@@ -73,6 +73,8 @@ impl Meters {
         for operation in ["iter", "get", "get_range", "attributes", "upload", "delete"] {
             meters.operations.with(&[bucket, operation]);
             meters.failures.with(&[bucket, operation]);
+            meters.durations.with(&[bucket, operation]);
+            meters.fetched.with(&[bucket, operation]);
         }
         Ok(meters)
     }

@@ -8,11 +8,12 @@ use model::report::{
     DEFAULT_TENANT, ExemplarsBySeries, HeadStatistics, MetadataByName, Reported, Reports,
     RuleGroupStatus, Served, TargetsReport,
 };
+use model::sink::Exemplar;
 use model::source::Answer;
 use model::{Kind, Labels, Matcher, Scope, SourceError, Str, TimeRange};
 use tokio::runtime::Handle;
 use wire::convert;
-use wire::grpc::{Channel, MAX_MESSAGE, Status, Streaming};
+use wire::grpc::{Channel, MAX_MESSAGE, Response, Status, Streaming};
 use wire::proto::thanos as pb;
 use wire::proto::thanos::exemplars_client::ExemplarsClient;
 use wire::proto::thanos::metadata_client::MetadataClient;
@@ -54,11 +55,45 @@ enum Part<T> {
     Nothing,
 }
 
+/// A message of an answer, in whichever service.
+trait Told {
+    /// What a part of the report is.
+    type Part;
+
+    fn part(self) -> Part<Self::Part>;
+}
+
+macro_rules! told {
+    ($($message:ident, $forms:ident, $one:ident: $part:ty = $read:expr;)*) => {$(
+        impl Told for pb::$message {
+            type Part = $part;
+
+            fn part(self) -> Part<$part> {
+                use pb::$forms::Result as From;
+                match self.result {
+                    Some(From::$one(one)) => Part::One($read(one)),
+                    Some(From::Warning(text)) => Part::Warning(text),
+                    None => Part::Nothing,
+                }
+            }
+        }
+    )*};
+}
+
+told! {
+    RulesResponse, rules_response, Group: RuleGroupStatus = words::group;
+    TargetsResponse, targets_response, Targets: TargetsReport = words::targets;
+    MetricMetadataResponse, metric_metadata_response, Metadata: MetadataByName = words::metadata;
+    ExemplarsResponse, exemplars_response, Data: (Labels, Vec<Exemplar>) = |d| words::exemplars(&d);
+    TsdbStatisticsResponse, tsdb_statistics_response, Statistics: pb::TsdbStatistics = |s| s;
+}
+
 /// Takes in a whole answer.
-async fn drain<M, T>(mut stream: Streaming<M>, part: impl Fn(M) -> Part<T>) -> Parts<T> {
+async fn drain<M: Told>(answer: Response<Streaming<M>>) -> Parts<M::Part> {
+    let mut stream = answer.into_inner();
     let (mut parts, mut warnings) = (Vec::new(), Vec::new());
     while let Some(message) = stream.message().await? {
-        match part(message) {
+        match message.part() {
             Part::One(one) if parts.len() < MOST => parts.push(one),
             Part::One(_) => {
                 let text = format!("more than {MOST} messages came; the rest is left out");
@@ -237,18 +272,7 @@ impl Reports for FanOut {
                 };
                 let mut client = RulesClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
                 let request = with_scope(&scope, message);
-                Some(async move {
-                    drain(client.rules(request).await?.into_inner(), |m| {
-                        match m.result {
-                            Some(pb::rules_response::Result::Group(g)) => {
-                                Part::One(words::group(g))
-                            }
-                            Some(pb::rules_response::Result::Warning(w)) => Part::Warning(w),
-                            None => Part::Nothing,
-                        }
-                    })
-                    .await
-                })
+                Some(async move { drain(client.rules(request).await?).await })
             },
         );
         Box::pin(async move {
@@ -282,18 +306,7 @@ impl Reports for FanOut {
                 };
                 let mut client = TargetsClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
                 let request = with_scope(&scope, message);
-                Some(async move {
-                    drain(client.targets(request).await?.into_inner(), |m| {
-                        match m.result {
-                            Some(pb::targets_response::Result::Targets(t)) => {
-                                Part::One(words::targets(t))
-                            }
-                            Some(pb::targets_response::Result::Warning(w)) => Part::Warning(w),
-                            None => Part::Nothing,
-                        }
-                    })
-                    .await
-                })
+                Some(async move { drain(client.targets(request).await?).await })
             },
         );
         Box::pin(async move {
@@ -343,17 +356,7 @@ impl Reports for FanOut {
                 let mut client =
                     MetadataClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
                 let request = with_scope(&scope, message);
-                Some(async move {
-                    let stream = client.metric_metadata(request).await?.into_inner();
-                    drain(stream, |m| match m.result {
-                        Some(pb::metric_metadata_response::Result::Metadata(m)) => {
-                            Part::One(words::metadata(m))
-                        }
-                        Some(pb::metric_metadata_response::Result::Warning(w)) => Part::Warning(w),
-                        None => Part::Nothing,
-                    })
-                    .await
-                })
+                Some(async move { drain(client.metric_metadata(request).await?).await })
             },
         );
         Box::pin(async move {
@@ -408,17 +411,7 @@ impl Reports for FanOut {
                 let mut client =
                     ExemplarsClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
                 let request = with_scope(&scope, message);
-                Some(async move {
-                    let stream = client.exemplars(request).await?.into_inner();
-                    drain(stream, |m| match m.result {
-                        Some(pb::exemplars_response::Result::Data(d)) => {
-                            Part::One(words::exemplars(&d))
-                        }
-                        Some(pb::exemplars_response::Result::Warning(w)) => Part::Warning(w),
-                        None => Part::Nothing,
-                    })
-                    .await
-                })
+                Some(async move { drain(client.exemplars(request).await?).await })
             },
         );
         Box::pin(async move {
@@ -462,15 +455,7 @@ impl Reports for FanOut {
                 };
                 let mut client = StatusClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
                 let request = with_scope(&scope, message);
-                Some(async move {
-                    let stream = client.tsdb_statistics(request).await?.into_inner();
-                    drain(stream, |m| match m.result {
-                        Some(pb::tsdb_statistics_response::Result::Statistics(s)) => Part::One(s),
-                        Some(pb::tsdb_statistics_response::Result::Warning(w)) => Part::Warning(w),
-                        None => Part::Nothing,
-                    })
-                    .await
-                })
+                Some(async move { drain(client.tsdb_statistics(request).await?).await })
             },
         );
         Box::pin(async move {

@@ -1,15 +1,13 @@
 //! What happens around every request: counting, compression, the body limit, and panics that
 //! end one request instead of the process.
 
-use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -17,43 +15,42 @@ use futures_util::FutureExt as _;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use metrics::{Counter, Family, Histogram, Registry};
+use metrics::{Counter, Registry};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::limit::RequestBodyLimitLayer;
 
-/// The instruments of a server, under Prometheus' names.
+mod requests;
+
+use requests::{Finish, Requests};
+
+/// As whose requests are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// `prometheus_http_requests_total` and its kin, by route.
+    #[default]
+    Prometheus,
+    /// `http_requests_total` and its kin, by Thanos' names of handlers.
+    Thanos {
+        /// The handler of everything that is passed on, for a proxy.
+        proxy: Option<&'static str>,
+    },
+}
+
+/// The instruments of a server.
 #[derive(Clone)]
 pub(super) struct HttpMetrics {
-    requests: Family<Counter, 2>,
-    seconds: Family<Histogram, 1>,
-    bytes: Family<Histogram, 1>,
+    requests: Requests,
     panics: Counter,
     accepted: Counter,
     closed: Counter,
 }
 
 impl HttpMetrics {
-    pub(super) fn new(registry: &Registry) -> Result<Self, metrics::Error> {
+    pub(super) fn new(names: Names, registry: &Registry) -> Result<Self, metrics::Error> {
         Ok(Self {
-            requests: registry.counters(
-                "prometheus_http_requests_total",
-                "Counter of HTTP requests.",
-                ["handler", "code"],
-            )?,
-            seconds: registry.histograms(
-                "prometheus_http_request_duration_seconds",
-                "Histogram of latencies for HTTP requests.",
-                ["handler"],
-                &[0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0],
-            )?,
-            bytes: registry.histograms(
-                "prometheus_http_response_size_bytes",
-                "Histogram of response size for HTTP requests.",
-                ["handler"],
-                &metrics::exponential_buckets(100.0, 10.0, 8),
-            )?,
+            requests: Requests::new(names, registry)?,
             panics: registry.counter(
                 "epimetheus_http_panics_total",
                 "HTTP requests that ended in a panic, which is a defect.",
@@ -125,45 +122,10 @@ async fn catch(panics: Counter, request: Request, next: Next) -> Response {
 }
 
 async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let handler = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|path| handler_name(path.as_str()).into_owned())
-        .unwrap_or_else(|| "unmatched".to_owned());
+    let begun = metrics.requests.begin(&request);
     let response = next.run(request).await;
-    let code = response.status();
-    metrics.requests.with(&[&handler, code.as_str()]).inc();
-    let finish = Finish {
-        start,
-        sent: 0,
-        seconds: metrics.seconds.with(&[&handler]),
-        bytes: metrics.bytes.with(&[&handler]),
-    };
+    let finish = begun.answered(response.status());
     response.map(|body| Body::new(Counted { body, finish }))
-}
-
-/// A route as Prometheus writes it: `:name` and `*path` where axum has braces.
-fn handler_name(path: &str) -> Cow<'_, str> {
-    if !path.contains('{') {
-        return Cow::Borrowed(path);
-    }
-    Cow::Owned(path.replace("{*", "*").replace('{', ":").replace('}', ""))
-}
-
-/// Observes duration and size when the response has been sent or given up.
-struct Finish {
-    start: Instant,
-    sent: u64,
-    seconds: Histogram,
-    bytes: Histogram,
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        self.seconds.observe_duration(self.start.elapsed());
-        self.bytes.observe(self.sent as f64);
-    }
 }
 
 struct Counted {
@@ -183,7 +145,7 @@ impl HttpBody for Counted {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.finish.sent += data.len() as u64;
+            self.finish.sends(data.len());
         }
         polled
     }
@@ -194,19 +156,5 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn handlers_read_as_in_prometheus() {
-        let name = super::handler_name;
-        assert_eq!(name("/metrics"), "/metrics");
-        assert_eq!(
-            name("/api/v1/label/{name}/values"),
-            "/api/v1/label/:name/values"
-        );
-        assert_eq!(name("/assets/{*path}"), "/assets/*path");
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use metrics::{Counter, FloatGauge, Gauge, Registry};
 use model::Cancel;
+use model::time::{Clock as _, WallClock, span};
 use wire::client::HttpClient;
-
-use model::time::span;
 
 use crate::kingpin::{FlagError, Typed};
 use crate::outpost::listed;
@@ -29,6 +29,56 @@ enum Means {
     Http(String),
     /// A signal to the process of this name.
     Signal(String),
+}
+
+/// What is counted, under Thanos' names.
+pub(super) struct Meters {
+    applied: Counter,
+    not_applied: Counter,
+    reloads: Counter,
+    failures: Counter,
+    success: Gauge,
+    success_time: FloatGauge,
+    watches: Gauge,
+    changes: Counter,
+}
+
+impl Meters {
+    pub(super) fn new(registry: &Registry) -> Result<Self, metrics::Error> {
+        let counter =
+            |name: &str, help| registry.counter(&format!("thanos_sidecar_reloader_{name}"), help);
+        Ok(Self {
+            applied: counter(
+                "config_apply_operations_total",
+                "Total number of config apply operations.",
+            )?,
+            not_applied: counter(
+                "config_apply_operations_failed_total",
+                "Total number of config apply operations that failed.",
+            )?,
+            reloads: counter("reloads_total", "Total number of reload requests.")?,
+            failures: counter(
+                "reloads_failed_total",
+                "Total number of reload requests that failed.",
+            )?,
+            success: registry.gauge(
+                "thanos_sidecar_reloader_last_reload_successful",
+                "Whether the last reload attempt was successful",
+            )?,
+            success_time: registry.float_gauge(
+                "thanos_sidecar_reloader_last_reload_success_timestamp_seconds",
+                "Timestamp of the last successful reload",
+            )?,
+            watches: registry.gauge(
+                "thanos_sidecar_reloader_watches",
+                "Number of resources watched by the reloader.",
+            )?,
+            changes: counter(
+                "watch_events_total",
+                "Total number of events received by the reloader from the watcher.",
+            )?,
+        })
+    }
 }
 
 /// How often files are looked at: a look costs little, and a change should not wait for long.
@@ -70,7 +120,11 @@ impl Reloader {
     }
 
     /// Watches until `stop`.
-    pub(super) async fn run(self, client: HttpClient, stop: Cancel) {
+    pub(super) async fn run(self, client: HttpClient, meters: Meters, stop: Cancel) {
+        let watched = self.rules.len() + usize::from(self.config.is_some());
+        meters
+            .watches
+            .set(i64::try_from(watched).unwrap_or(i64::MAX));
         if self.config.is_none() && self.rules.is_empty() {
             return;
         }
@@ -79,12 +133,15 @@ impl Reloader {
             let seen = self.look();
             let mut pause = LOOK.min(self.watch).max(Duration::from_millis(100));
             if applied.as_ref() != Some(&seen) {
-                match self.apply(&client).await {
+                meters.changes.inc();
+                meters.applied.inc();
+                match self.apply(&client, &meters).await {
                     Ok(()) => {
                         tracing::info!("Prometheus reload triggered");
                         applied = Some(seen);
                     }
                     Err(error) => {
+                        meters.not_applied.inc();
                         tracing::error!(error, "Prometheus cannot be reloaded; trying again");
                         pause = self.retry;
                     }
@@ -114,7 +171,7 @@ impl Reloader {
         seen
     }
 
-    async fn apply(&self, client: &HttpClient) -> Result<(), String> {
+    async fn apply(&self, client: &HttpClient, meters: &Meters) -> Result<(), String> {
         if let (Some(config), Some(output)) = (&self.config, &self.output) {
             let text = read(config).map_err(|e| format!("{}: {e}", config.display()))?;
             let text = expand(&text, |name| std::env::var(name).ok())?;
@@ -122,6 +179,22 @@ impl Reloader {
             let write = std::fs::write(&half, text).and_then(|()| std::fs::rename(&half, output));
             write.map_err(|e| format!("{}: {e}", output.display()))?;
         }
+        meters.reloads.inc();
+        let reloaded = self.reload(client).await;
+        match &reloaded {
+            Ok(()) => {
+                meters.success.set(1);
+                meters.success_time.set(WallClock.now() as f64 / 1000.0);
+            }
+            Err(_) => {
+                meters.failures.inc();
+                meters.success.set(0);
+            }
+        }
+        reloaded
+    }
+
+    async fn reload(&self, client: &HttpClient) -> Result<(), String> {
         let url = match &self.means {
             Means::Http(url) => url,
             Means::Signal(name) => return hang_up(name),
