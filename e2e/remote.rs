@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::process::{Process, available, free_port};
 
 /// An exporter of counters that move on with every scrape.
-async fn counting() -> u16 {
+pub async fn counting() -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let scrapes = Arc::new(AtomicU64::new(0));

@@ -5,6 +5,7 @@
 //! before anything is touched), listeners (health answers from here on), database (replays), bucket,
 //! engine, API, scraping. Closing goes the other way round.
 
+pub mod agent;
 pub mod bucket;
 pub mod config;
 mod delay;
@@ -64,8 +65,8 @@ pub struct Settings {
     pub bucket: Option<settings::Bucket>,
     /// Memory budgets.
     pub memory: Memory,
-    /// Nothing is asked, all is sent on.
-    pub agent: bool,
+    /// Nothing is asked, all is sent on: an agent's storage, instead of the database.
+    pub agent: Option<settings::AgentStorage>,
     /// How long sending the rest on may take at the end.
     pub flush_deadline: Duration,
     /// How far from its due time a scrape may begin and still be stamped with it, ms.
@@ -82,19 +83,14 @@ pub struct Settings {
 
 /// Runs a house until it is told to stop.
 pub fn run(settings: Settings) -> Result<ExitCode> {
-    crate::runtime::run(live(settings))
+    match settings.agent.clone() {
+        Some(storage) => crate::runtime::run(agent::live(settings, storage)),
+        None => crate::runtime::run(live(settings)),
+    }
 }
 
-async fn live(settings: Settings) -> Result<ExitCode> {
-    let started = WallClock.now();
-    let Settings {
-        role,
-        web,
-        storage,
-        queries,
-        memory,
-        ..
-    } = settings;
+/// Says what is there to work with, and begins to count.
+fn begin(queries: &settings::Queries, memory: &Memory) -> Result<Registry> {
     for name in &queries.unknown_features {
         tracing::warn!(feature = %name, "Unknown option for --enable-feature");
     }
@@ -115,6 +111,20 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     for program in ["prometheus", "epimetheus"] {
         metrics::build_info(&registry, program, version, REVISION, "", "")?;
     }
+    Ok(registry)
+}
+
+async fn live(settings: Settings) -> Result<ExitCode> {
+    let started = WallClock.now();
+    let Settings {
+        role,
+        web,
+        storage,
+        queries,
+        memory,
+        ..
+    } = settings;
+    let registry = begin(&queries, &memory)?;
     let current = Arc::new(Current::load(
         settings.config,
         settings.allow_unsupported,
@@ -134,12 +144,10 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let life = Life::start()?;
     let stats = Arc::new(tsdb::Stats::new(&registry)?);
     let mut flags = settings.flags;
-    if !settings.agent {
-        let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
-        flags.extend(storage.as_flags(ships_merged));
-        // A text that is no duration tells a sidecar that this is no Prometheus.
-        flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
-    }
+    let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
+    flags.extend(storage.as_flags(ships_merged));
+    // A text that is no duration tells a sidecar that this is no Prometheus.
+    flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
     let mut options = api::Options {
         lifecycle: None,
         flags,
@@ -154,7 +162,14 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         external_path: web.external_url.path().trim_end_matches('/').to_owned(),
         title: web.title.clone(),
         runtime: Some(runtime_info(
-            role, started, &storage, &memory, &current, &stats,
+            (role, started),
+            &memory,
+            &current,
+            stats.wal_corruptions.clone(),
+            {
+                let (storage, current) = (storage.clone(), Arc::clone(&current));
+                move || settings::retention_text(storage.retention_under(&current.loaded().config))
+            },
         )),
         ..api::Options::default()
     };
@@ -295,17 +310,20 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         let current = Arc::clone(&current);
         move || current.external_labels()
     });
+    db.set_readers(Arc::clone(&writes) as Arc<dyn tsdb::Readers>);
     let reload = life::Reload::new(
         Arc::clone(&current),
         Arc::clone(&targets),
-        Arc::clone(&rules),
-        Arc::clone(&db),
-        storage,
-        Arc::clone(&writes),
-        life::Reads {
-            switch: reads,
-            local: Arc::clone(&local),
+        life::Kept::Database {
+            db: Arc::clone(&db),
+            storage: Arc::new(storage),
+            reads: life::Reads {
+                switch: reads,
+                local: Arc::clone(&local),
+            },
+            rules: Arc::clone(&rules),
         },
+        Arc::clone(&writes),
         receiver.map(|receiver| (receiver, push)),
     );
     options.evaluator = Some(engine);
@@ -344,7 +362,6 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     };
     options.source = Some(source);
     options.local = Some(local);
-    options.agent = settings.agent;
     options.targets = Some(targets.manager());
     options.metadata = Some(targets.manager());
     options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);
@@ -524,16 +541,14 @@ async fn store_api(
 }
 
 fn runtime_info(
-    role: &'static str,
-    started: Millis,
-    storage: &settings::Storage,
+    (role, started): (&'static str, Millis),
     memory: &Memory,
     current: &Arc<Current>,
-    stats: &Arc<tsdb::Stats>,
+    corruptions: metrics::Counter,
+    retention: impl Fn() -> String + Send + Sync + 'static,
 ) -> Arc<dyn Fn() -> api::RuntimeInfo + Send + Sync> {
-    let storage = storage.clone();
     let memory_limit = memory.total.limit();
-    let (current, stats) = (Arc::clone(current), Arc::clone(stats));
+    let current = Arc::clone(current);
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let handle = Handle::current();
     Arc::new(move || {
@@ -544,11 +559,11 @@ fn runtime_info(
             hostname: settings::hostname(),
             reload_success,
             last_config_time,
-            corruption_count: stats.wal_corruptions.get(),
+            corruption_count: corruptions.get(),
             tasks: handle.metrics().num_alive_tasks(),
             threads: handle.metrics().num_workers(),
             memory_limit,
-            retention: settings::retention_text(storage.retention_under(&current.loaded().config)),
+            retention: retention(),
             role: role.to_owned(),
         }
     })

@@ -100,16 +100,31 @@ pub struct Reads {
     pub local: Arc<dyn model::Source>,
 }
 
+/// Where samples are kept, and what follows the configuration there.
+#[derive(Clone)]
+pub enum Kept {
+    /// In a database that is asked.
+    Database {
+        /// The database.
+        db: Arc<tsdb::Db>,
+        /// Its settings.
+        storage: Arc<Storage>,
+        /// What queries read from.
+        reads: Reads,
+        /// What is evaluated.
+        rules: Arc<Rules>,
+    },
+    /// In a log, until they have been sent on.
+    Log(Arc<tsdb::Agent>),
+}
+
 /// Reads the configuration again and applies it: all of it, or nothing.
 #[derive(Clone)]
 pub struct Reload {
     current: Arc<Current>,
     targets: Arc<Targets>,
-    rules: Arc<Rules>,
-    db: Arc<tsdb::Db>,
-    storage: Arc<Storage>,
+    kept: Kept,
     writes: Arc<ingest::RemoteWrites>,
-    reads: Reads,
     receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     one_at_a_time: Arc<Mutex<()>>,
 }
@@ -119,21 +134,15 @@ impl Reload {
     pub fn new(
         current: Arc<Current>,
         targets: Arc<Targets>,
-        rules: Arc<Rules>,
-        db: Arc<tsdb::Db>,
-        storage: Storage,
+        kept: Kept,
         writes: Arc<ingest::RemoteWrites>,
-        reads: Reads,
         receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     ) -> Self {
         Self {
             current,
             targets,
-            rules,
-            db,
-            storage: Arc::new(storage),
+            kept,
             writes,
-            reads,
             receiver,
             one_at_a_time: Arc::default(),
         }
@@ -146,18 +155,35 @@ impl Reload {
             let current = Arc::clone(&self.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
             let labels = self.current.labels_of(&loaded);
-            let writes = super::remote::writes(&loaded.config, &labels)?;
-            let (local, config) = (&self.reads.local, &loaded.config);
-            let source = super::remote::reads(config, &labels, local, &self.db)?;
-            self.rules.apply(&loaded.config, &labels).await?;
+            let config = &loaded.config;
+            let writes = super::remote::writes(config, &labels)?;
+            // Everything that may fail comes before what is changed.
+            let source = match &self.kept {
+                Kept::Database {
+                    db, reads, rules, ..
+                } => {
+                    let source = super::remote::reads(config, &labels, &reads.local, db)?;
+                    rules.apply(config, &labels).await?;
+                    Some(source)
+                }
+                Kept::Log(_) => None,
+            };
             self.targets.apply(&loaded.jobs).await?;
-            let (db, storage) = (Arc::clone(&self.db), Arc::clone(&self.storage));
-            let config = loaded.config.clone();
-            tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
+            match &self.kept {
+                Kept::Database { db, storage, .. } => {
+                    let (db, storage) = (Arc::clone(db), Arc::clone(storage));
+                    let config = config.clone();
+                    tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config))
+                        .await??;
+                }
+                Kept::Log(agent) => agent.set_out_of_order_window(out_of_order_window(config)),
+            }
             self.writes.apply(writes).await?;
-            self.reads.switch.set(source);
+            if let (Kept::Database { reads, .. }, Some(source)) = (&self.kept, source) {
+                reads.switch.set(source);
+            }
             if let Some((receiver, push)) = &self.receiver {
-                receiver.set_otlp(push.otlp(&loaded.config));
+                receiver.set_otlp(push.otlp(config));
             }
             self.current.put(loaded);
             anyhow::Ok(())
@@ -171,11 +197,15 @@ impl Reload {
     }
 }
 
+/// How far behind its series' newest a sample may be, ms.
+pub fn out_of_order_window(config: &Config) -> model::Millis {
+    let tsdb = config.storage.tsdb.as_ref();
+    tsdb.map_or(0, |t| t.out_of_order_time_window.0)
+}
+
 /// Applies what the configuration says of storage, and can be changed while running.
 pub fn apply_storage(db: &tsdb::Db, storage: &Storage, config: &Config) -> Result<()> {
-    let tsdb = config.storage.tsdb.as_ref();
-    let window = tsdb.map_or(0, |t| t.out_of_order_time_window.0);
-    db.set_out_of_order_window(window)
+    db.set_out_of_order_window(out_of_order_window(config))
         .context("storage.tsdb.out_of_order_time_window")?;
     db.set_retention(storage.retention_under(config));
     db.set_max_exemplars(storage.exemplars_under(config));
