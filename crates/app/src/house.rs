@@ -142,6 +142,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let server = wire::server::Server::bind(web.server.clone(), &registry).await?;
     let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
     let life = Life::start()?;
+    life.count(&registry)?;
     let stats = Arc::new(tsdb::Stats::new(&registry)?);
     let mut flags = settings.flags;
     let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
@@ -275,7 +276,8 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         Arc::clone(&current),
         &storage.dir,
         queries.concurrency,
-    ));
+        &registry,
+    )?);
     let rules = Arc::new(rules::Rules::open(
         &settings.rules,
         rules::Means {

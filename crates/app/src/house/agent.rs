@@ -35,6 +35,7 @@ pub async fn live(settings: Settings, storage: AgentStorage) -> Result<ExitCode>
     let server = wire::server::Server::bind(web.server.clone(), &registry).await?;
     let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
     let life = Life::start()?;
+    life.count(&registry)?;
     let stats = Arc::new(tsdb::AgentStats::new(&registry)?);
     let kept = format!(
         "{} to {}",

@@ -51,6 +51,17 @@ impl Life {
         Ok(life)
     }
 
+    /// Shows whether it answers as a metric.
+    pub fn count(&self, registry: &metrics::Registry) -> Result<(), metrics::Error> {
+        let ready = self.ready.clone();
+        registry.callback(
+            metrics::Kind::Gauge,
+            "prometheus_ready",
+            "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
+            move || f64::from(u8::from(ready.get() == api::ready::State::Ready)),
+        )
+    }
+
     /// Finishes when the process shall stop.
     pub async fn told_to_stop(&self) {
         self.stop.cancelled().await;

@@ -218,6 +218,7 @@ impl Filler {
 
     /// Tells who keeps the log how far reading is, and what of it is settled.
     fn progress(&self, read: Position) {
+        self.shared.counters.segment.set(read.segment as i64);
         let settled = self.shared.tracker.settled(read).segment;
         let segment = &self.shared.progress.segment;
         segment.store(settled, Ordering::Relaxed);
@@ -407,7 +408,9 @@ impl Reader for Filler {
         });
         if highest > self.highest {
             self.highest = highest;
-            self.shared.counters.highest.set(highest as f64 / 1000.0);
+            let counters = &self.shared.counters;
+            counters.highest.set(highest as f64 / 1000.0);
+            counters.highest_read.set(highest as f64 / 1000.0);
         }
         self.stretch_items += found.len() as u64;
         self.shared.tracker.add(self.stretch, found.len() as u64);
