@@ -175,7 +175,12 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         ..api::Options::default()
     };
     let prefix = web.route_prefix.clone();
-    let mount = move |options| wire::server::prefix::mount(api::router(options), &prefix);
+    let mount = move |options| {
+        wire::server::prefix::mount(
+            api::router(options).merge(crate::profile::router()),
+            &prefix,
+        )
+    };
     let (site, routes) = watch::channel(mount(options.clone()));
     let serving = tokio::spawn(server.serve_changing(routes, life.draining()));
     for address in &addresses {
