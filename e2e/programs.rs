@@ -372,3 +372,37 @@ fn files_are_judged_as_promtool_judges_them() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn profiles_are_those_of_pprof_or_said_to_be_missing() {
+    use std::io::Read as _;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("prometheus.yml"), "").unwrap();
+    let args = ["--config.file=prometheus.yml", "--storage.tsdb.path=data"];
+    let mut server = Process::epimetheus(dir.path(), "server", &args);
+    server.wait_for("/-/ready").await;
+    let profile = server.url("/debug/pprof/profile?seconds=1");
+    let (first, second) = tokio::join!(reqwest::get(&profile), async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        reqwest::get(&profile).await
+    });
+    // One at a time.
+    assert_eq!(second.unwrap().status().as_u16(), 503);
+    let first = first.unwrap();
+    assert_eq!(first.status().as_u16(), 200);
+    let mut bytes = Vec::new();
+    let packed = first.bytes().await.unwrap();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_end(&mut bytes)
+        .unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("nanoseconds"), "{text}");
+    let (status, text) = server.status("/debug/pprof/heap", &[]).await;
+    assert_eq!(status, 501, "{text}");
+    assert!(text.contains("mimalloc"), "{text}");
+    let (status, _) = server
+        .status("/debug/pprof/profile", &[("seconds", "0")])
+        .await;
+    assert_eq!(status, 400);
+    assert!(server.stop(), "{}", server.log());
+}

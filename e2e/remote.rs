@@ -13,7 +13,7 @@ use crate::peers::prometheus3;
 use crate::process::{Process, available, free_port};
 
 /// An exporter of counters that move on with every scrape.
-async fn counting() -> u16 {
+pub async fn counting() -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let scrapes = Arc::new(AtomicU64::new(0));
@@ -485,10 +485,12 @@ async fn we_read_from_real_prometheus() {
         source.wait_for("/-/ready").await;
         let reading = |required: &str| {
             format!(
-                "remote_read: [{{url: 'http://127.0.0.1:{port}/api/v1/read', read_recent: true, {required}}}]\n"
+                "global: {{evaluation_interval: 200ms}}\nrule_files: [rules.yml]\nremote_read: [{{url: 'http://127.0.0.1:{port}/api/v1/read', read_recent: true, {required}}}]\n"
             )
         };
         let config = write(dir, "reading.yml", &reading(""));
+        let rules = "groups: [{name: g, rules: [{record: it_is, expr: time()}, {record: all, expr: count(counted_total)}]}]";
+        write(dir, "rules.yml", rules);
         let mut reader = ours(
             dir,
             free_port(),
@@ -564,6 +566,15 @@ async fn we_read_from_real_prometheus() {
                 .as_str()
                 .is_some_and(|w| w.contains(&port.to_string())),
             "{gone}"
+        );
+        // Rules go on with what is here.
+        let later = format!("it_is > {}", now + 1.0);
+        reader.wait_until(&later, |r| !r[0].is_null()).await;
+        let rules = reader.get("/api/v1/rules", &[]).await;
+        let rules = rules["data"]["groups"][0]["rules"].as_array().cloned();
+        assert!(
+            rules.iter().flatten().all(|r| r["health"] == "ok"),
+            "{rules:?}"
         );
     }
 }

@@ -230,8 +230,7 @@ pub const AGENT: &[Flag] = &[
         "storage.agent.retention.min-time",
         "5m",
         "Minimum age samples must have before they are deleted when the WAL is truncated.",
-    )
-    .accepted("samples are kept at least for --storage.agent.wal-truncate-frequency"),
+    ),
     value(
         "storage.agent.retention.max-time",
         "4h",

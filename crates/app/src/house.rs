@@ -5,6 +5,7 @@
 //! before anything is touched), listeners (health answers from here on), database (replays), bucket,
 //! engine, API, scraping. Closing goes the other way round.
 
+pub mod agent;
 pub mod bucket;
 pub mod config;
 mod delay;
@@ -68,8 +69,8 @@ pub struct Settings {
     pub bucket: Option<settings::Bucket>,
     /// Memory budgets.
     pub memory: Memory,
-    /// Nothing is asked, all is sent on.
-    pub agent: bool,
+    /// Nothing is asked, all is sent on: an agent's storage, instead of the database.
+    pub agent: Option<settings::AgentStorage>,
     /// How long sending the rest on may take at the end.
     pub flush_deadline: Duration,
     /// How far from its due time a scrape may begin and still be stamped with it, ms.
@@ -86,20 +87,14 @@ pub struct Settings {
 
 /// Runs a house until it is told to stop.
 pub fn run(settings: Settings) -> Result<ExitCode> {
-    crate::runtime::run(live(settings))
+    match settings.agent.clone() {
+        Some(storage) => crate::runtime::run(agent::live(settings, storage)),
+        None => crate::runtime::run(live(settings)),
+    }
 }
 
-async fn live(settings: Settings) -> Result<ExitCode> {
-    let started = WallClock.now();
-    let features = told::features(&settings);
-    let Settings {
-        role,
-        web,
-        storage,
-        queries,
-        memory,
-        ..
-    } = settings;
+/// Says what is there to work with, and begins to count.
+fn begin(queries: &settings::Queries, memory: &Memory) -> Result<Registry> {
     for name in &queries.unknown_features {
         tracing::warn!(feature = %name, "Unknown option for --enable-feature");
     }
@@ -120,6 +115,21 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     for program in ["prometheus", "epimetheus"] {
         metrics::build_info(&registry, program, version, REVISION, "", "")?;
     }
+    Ok(registry)
+}
+
+async fn live(settings: Settings) -> Result<ExitCode> {
+    let started = WallClock.now();
+    let features = told::features(&settings);
+    let Settings {
+        role,
+        web,
+        storage,
+        queries,
+        memory,
+        ..
+    } = settings;
+    let registry = begin(&queries, &memory)?;
     let current = Arc::new(Current::load(
         settings.config,
         settings.allow_unsupported,
@@ -137,17 +147,16 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let server = wire::server::Server::bind(web.server.clone(), &registry).await?;
     let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
     let life = Life::start()?;
+    life.count(&registry)?;
     let stats = Arc::new(tsdb::Stats::new(&registry)?);
     let notices = api::Notices::new(web.listeners, Arc::new(WallClock), &registry)?;
     notices.show(api::notices::STARTING);
     let replay = told::Replay::default();
     let mut flags = settings.flags;
-    if !settings.agent {
-        let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
-        flags.extend(storage.as_flags(ships_merged));
-        // A text that is no duration tells a sidecar that this is no Prometheus.
-        flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
-    }
+    let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
+    flags.extend(storage.as_flags(ships_merged));
+    // A text that is no duration tells a sidecar that this is no Prometheus.
+    flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
     let mut options = api::Options {
         lifecycle: None,
         flags,
@@ -165,12 +174,24 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         replay: Some(replay.report()),
         feature_table: features,
         runtime: Some(runtime_info(
-            role, started, &storage, &memory, &current, &stats,
+            (role, started),
+            &memory,
+            &current,
+            stats.wal_corruptions.clone(),
+            {
+                let (storage, current) = (storage.clone(), Arc::clone(&current));
+                move || settings::retention_text(storage.retention_under(&current.loaded().config))
+            },
         )),
         ..api::Options::default()
     };
     let prefix = web.route_prefix.clone();
-    let mount = move |options| wire::server::prefix::mount(api::router(options), &prefix);
+    let mount = move |options| {
+        wire::server::prefix::mount(
+            api::router(options).merge(crate::profile::router()),
+            &prefix,
+        )
+    };
     let (site, routes) = watch::channel(mount(options.clone()));
     let serving = tokio::spawn(server.serve_changing(routes, life.draining()));
     for address in &addresses {
@@ -274,7 +295,8 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         Arc::clone(&current),
         &storage.dir,
         queries.concurrency,
-    ));
+        &registry,
+    )?);
     let rules = Arc::new(rules::Rules::open(
         &settings.rules,
         rules::Means {
@@ -309,17 +331,20 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         let current = Arc::clone(&current);
         move || current.external_labels()
     });
+    db.set_readers(Arc::clone(&writes) as Arc<dyn tsdb::Readers>);
     let reload = life::Reload::new(life::Parts {
         current: Arc::clone(&current),
         targets: Arc::clone(&targets),
-        rules: Arc::clone(&rules),
-        db: Arc::clone(&db),
-        storage,
-        writes: Arc::clone(&writes),
-        reads: life::Reads {
-            switch: reads,
-            local: Arc::clone(&local),
+        kept: life::Kept::Database {
+            db: Arc::clone(&db),
+            storage: Arc::new(storage),
+            reads: life::Reads {
+                switch: reads,
+                local: Arc::clone(&local),
+            },
+            rules: Arc::clone(&rules),
         },
+        writes: Arc::clone(&writes),
         receiver: receiver.map(|receiver| (receiver, push)),
         notices: notices.clone(),
     });
@@ -359,7 +384,6 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     };
     options.source = Some(source);
     options.local = Some(local);
-    options.agent = settings.agent;
     options.targets = Some(targets.manager());
     options.metadata = Some(targets.manager());
     options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);
@@ -548,16 +572,14 @@ async fn store_api(
 }
 
 fn runtime_info(
-    role: &'static str,
-    started: Millis,
-    storage: &settings::Storage,
+    (role, started): (&'static str, Millis),
     memory: &Memory,
     current: &Arc<Current>,
-    stats: &Arc<tsdb::Stats>,
+    corruptions: metrics::Counter,
+    retention: impl Fn() -> String + Send + Sync + 'static,
 ) -> Arc<dyn Fn() -> api::RuntimeInfo + Send + Sync> {
-    let storage = storage.clone();
     let memory_limit = memory.total.limit();
-    let (current, stats) = (Arc::clone(current), Arc::clone(stats));
+    let current = Arc::clone(current);
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let handle = Handle::current();
     Arc::new(move || {
@@ -568,11 +590,11 @@ fn runtime_info(
             hostname: settings::hostname(),
             reload_success,
             last_config_time,
-            corruption_count: stats.wal_corruptions.get(),
+            corruption_count: corruptions.get(),
             tasks: handle.metrics().num_alive_tasks(),
             threads: handle.metrics().num_workers(),
             memory_limit,
-            retention: settings::retention_text(storage.retention_under(&current.loaded().config)),
+            retention: retention(),
             role: role.to_owned(),
         }
     })

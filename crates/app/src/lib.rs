@@ -15,6 +15,7 @@ pub mod kingpin;
 pub mod limits;
 pub mod logging;
 pub mod outpost;
+pub mod profile;
 pub mod programs;
 pub mod roles;
 pub mod runtime;

@@ -99,6 +99,8 @@ pub struct RemoteWrites {
     metadata: Option<Arc<dyn MetadataReport>>,
     flush_deadline: Duration,
     running: Mutex<BTreeMap<String, (Settings, Running)>>,
+    /// Those that are running, for who asks how far they are.
+    progress: parking_lot::Mutex<Vec<Arc<queue::Shared>>>,
 }
 
 /// A remote cannot be sent to.
@@ -127,6 +129,7 @@ impl RemoteWrites {
             metadata,
             flush_deadline,
             running: Mutex::default(),
+            progress: parking_lot::Mutex::default(),
         })
     }
 
@@ -169,6 +172,7 @@ impl RemoteWrites {
             let started = Running::start(self, settings.clone(), client, mark, Handle::current());
             running.insert(key, (settings, started));
         }
+        *self.progress.lock() = running.values().map(|(_, r)| r.shared()).collect();
         Ok(())
     }
 
@@ -182,6 +186,19 @@ impl RemoteWrites {
         for stop in stops.collect::<Vec<_>>() {
             let _ = stop.await;
         }
+    }
+}
+
+impl tsdb::Readers for RemoteWrites {
+    fn segment(&self) -> Option<u64> {
+        let progress = self.progress.lock();
+        let needed = progress.iter().map(|shared| shared.progress.needs());
+        needed.min()
+    }
+
+    fn sent(&self) -> Option<model::Millis> {
+        let progress = self.progress.lock();
+        progress.iter().map(|shared| shared.progress.sent()).min()
     }
 }
 

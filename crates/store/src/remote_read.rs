@@ -2,7 +2,7 @@
 //!
 //! As Prometheus has it (`storage/remote/read.go`): it is asked only about selectors that hold the
 //! required matchers, and, unless it shall be asked about everything, only about what is older than
-//! the local database. External labels go into the question and come out of the answer. It knows no
+//! the local database. That it does not answer is a warning and no error. External labels go into the question and come out of the answer. It knows no
 //! label names or values.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use model::{
     Answer, BoxFuture, Extent, LabelSelect, Labels, MatchOp, Matcher, Millis, Rows, Scope, Select,
-    Source, SourceError, Str, TimeRange, View,
+    SeriesBatch, Source, SourceError, Str, TimeRange, View,
 };
 use tokio::runtime::Handle;
 use wire::client::HttpClient;
@@ -130,13 +130,26 @@ impl View for RemoteView {
                 without: &without,
             };
             let read = endpoint.read(&select, range, &scope, &send);
-            match tokio::time::timeout(inner.options.timeout, read).await {
-                Ok(result) => result,
-                Err(_) => Err(SourceError::new(
+            let error = match tokio::time::timeout(inner.options.timeout, read).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => SourceError::new(
                     model::Kind::Timeout,
                     format!("remote read of {} took too long", inner.options.url),
-                )),
+                ),
+            };
+            // What is here is answered whatever becomes of a remote, to rules, too; but the query's
+            // own limits are no matter of the remote.
+            scope.check()?;
+            if error.kind == model::Kind::Limit {
+                return Err(error);
             }
+            let warned = SeriesBatch {
+                warnings: vec![error.to_string().into()],
+                ..SeriesBatch::default()
+            };
+            let _ = send.send(Ok(warned)).await;
+            Ok(())
         })
     }
 

@@ -3,7 +3,6 @@
 mod admin;
 mod blocks;
 mod entries;
-mod keeper;
 mod local;
 mod maintain;
 mod merge;
@@ -31,12 +30,12 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::fs::{Fs, FsExt as _};
 use crate::head::{Head, HeadOptions};
+use crate::keeper::Keepers;
 use crate::lock::Lock;
-use crate::options::Hold;
+use crate::options::{Hold, Readers};
 use crate::replay::{self, Replayed};
 use crate::wal::{SyncMode, Wal};
 use crate::{Error, Options, Stats};
-use keeper::Keepers;
 use local::LocalBlock;
 use maintain::Pending;
 pub use maintain::Round;
@@ -73,6 +72,7 @@ pub(crate) struct Inner {
     wal: Wal,
     stats: Arc<Stats>,
     hold: RwLock<Option<Hold>>,
+    readers: RwLock<Option<Arc<dyn Readers>>>,
     retention: Mutex<Retention>,
     /// Blocks of which it was said that they are kept though they are beyond the retention.
     told: Mutex<BTreeSet<ulid::Ulid>>,
@@ -178,6 +178,7 @@ impl Db {
             wal,
             stats,
             hold: RwLock::new(options.hold.clone()),
+            readers: RwLock::default(),
             retention: Mutex::default(),
             told: Mutex::default(),
             lost: Mutex::default(),
@@ -191,7 +192,7 @@ impl Db {
         inner.set_retention(inner.options.retention);
         quarantine::count(&inner)?;
         Ok(Self {
-            _keepers: Keepers::start(&inner),
+            _keepers: keepers(&inner),
             inner,
             replayed,
             _lock: lock,
@@ -232,6 +233,11 @@ impl Db {
     /// Which blocks must stay from now on.
     pub fn set_hold(&self, hold: Option<Hold>) {
         *self.inner.hold.write() = hold;
+    }
+
+    /// Who reads the log on: what they still need stays for a while.
+    pub fn set_readers(&self, readers: Arc<dyn Readers>) {
+        *self.inner.readers.write() = Some(readers);
     }
 
     /// How long and how much is kept from now on.
@@ -340,6 +346,26 @@ impl Inner {
             SyncMode::Always => Some(std::time::Duration::from_secs(1)),
         }
     }
+}
+
+/// One thread makes the log power-safe, one does the maintenance.
+fn keepers(inner: &Arc<Inner>) -> Keepers {
+    let mut keepers = Keepers::default();
+    if let Some(every) = inner.sync_interval() {
+        keepers.spawn("wal-sync", inner, every, |inner| {
+            if let Err(e) = inner.wal.sync().and_then(|()| inner.sync_ooo()) {
+                tracing::error!(error = %e, "the log could not be made power-safe");
+            }
+        });
+    }
+    if let Some(every) = inner.options.maintain_every {
+        keepers.spawn("tsdb-maintain", inner, every, |inner| {
+            if let Err(e) = inner.maintain() {
+                tracing::error!(error = %e, "maintenance failed and will be tried again");
+            }
+        });
+    }
+    keepers
 }
 
 /// Removes folders that a crash left half written or half deleted.

@@ -16,7 +16,7 @@
 mod append;
 mod cardinality;
 mod collect;
-mod exemplars;
+pub(crate) mod exemplars;
 mod export;
 mod files;
 mod index;
@@ -43,7 +43,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::wal::{Records, Wal, record};
 use crate::{Error, Stats};
 use append::Scratch;
-pub(crate) use append::{ReplayRow, ReplayValue};
+pub(crate) use append::{ReplayRow, ReplayValue, zero};
 use exemplars::Exemplars;
 use files::ChunkFiles;
 use index::Index;

@@ -20,13 +20,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`Agent`] is the log alone: a sink for samples that are only sent on.
+//!
 //! Useful for: taking samples of now and answering for the last weeks. Not useful for: blocks in a
 //! bucket (`bucket`, `store`), or reading finished blocks alone (`block`).
 
+mod agent;
 mod codec;
 mod db;
 mod error;
 mod head;
+mod keeper;
 mod lock;
 mod options;
 mod replay;
@@ -34,11 +38,12 @@ mod rewrite;
 mod stats;
 pub mod wal;
 
+pub use agent::{Agent, AgentOptions};
 /// The files that it writes: [`Options::fs`].
 pub use block::fs;
 pub use db::{Db, ReadOnly, Retention, Round, Space};
 pub use error::Error;
 pub use head::Starts;
-pub use options::{Disk, Hold, OnProgress, Options};
+pub use options::{Disk, Hold, OnProgress, Options, Readers};
 pub use replay::{Progress, Replayed};
-pub use stats::{Stats, WalStats};
+pub use stats::{AgentStats, Stats, WalStats};

@@ -20,6 +20,14 @@ pub type Disk = Arc<dyn Fn(&Path) -> std::io::Result<Space> + Send + Sync>;
 /// Hears how far the replay is.
 pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
+/// Those that read the log on.
+pub trait Readers: Send + Sync {
+    /// The oldest segment that one of them still needs; none: nobody reads.
+    fn segment(&self) -> Option<u64>;
+    /// The time of the newest sample that all of them are done with, ms.
+    fn sent(&self) -> Option<Millis>;
+}
+
 const HOUR: Millis = 3_600_000;
 const DAY: Millis = 24 * HOUR;
 

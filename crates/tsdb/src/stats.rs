@@ -1,5 +1,6 @@
 //! What the database counts about itself, under Prometheus' names.
 
+mod agent;
 mod head;
 mod storage;
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use metrics::{Counter, Error, Gauge, Histogram, Registry, Summary};
 
+pub use agent::AgentStats;
 pub use head::{ChunkFileStats, ExemplarStats, HeadStats};
 pub use storage::Storage;
 
@@ -82,6 +84,8 @@ pub struct Stats {
     pub wbl_unknown_refs: Counter,
     /// Samples in the log whose series is not.
     pub replay_unknown_refs: Counter,
+    /// Segments that went although not all of them was sent.
+    pub unsent: Counter,
     /// Time of the replay, seconds.
     pub replay_seconds: metrics::FloatGauge,
     /// Local blocks.
@@ -229,6 +233,7 @@ impl Stats {
                     ["type"],
                 )?
                 .with(&["samples"]),
+            unsent: unsent(r)?,
             replay_seconds: r.float_gauge(
                 "prometheus_tsdb_data_replay_duration_seconds",
                 "Time taken to replay the data on disk.",
@@ -260,6 +265,14 @@ pub struct WalStats {
     pub segment: Gauge,
     /// Bytes of all segments and checkpoints.
     pub bytes: Gauge,
+}
+
+/// Segments of the log that went unsent.
+fn unsent(r: &Registry) -> Result<Counter, Error> {
+    r.counter(
+        "epimetheus_wal_segments_removed_unsent_total",
+        "Segments of the WAL that were removed although remote write had not read them to their end.",
+    )
 }
 
 impl WalStats {

@@ -12,6 +12,7 @@ mod mend;
 mod page;
 mod reader;
 pub mod record;
+mod rows;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use reader::{ReadError, SegmentReader};
 
 pub(crate) use ahead::Ahead;
 pub(crate) use page::Compressor;
+pub(crate) use rows::Rows;
 
 use crate::Error;
 use crate::fs::{Fs, FsExt as _, LogFile};

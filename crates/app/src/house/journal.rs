@@ -1,6 +1,7 @@
 //! What queries ran: those of now in a file that outlives a crash, finished ones in a log.
 
 mod active;
+mod counters;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use super::config::Current;
 use active::Active;
+use counters::Counters;
 
 /// An evaluator whose queries are noted.
 pub struct Journal {
@@ -28,6 +30,7 @@ struct Shared {
     current: Arc<Current>,
     active: Option<Active>,
     log: Mutex<Option<Log>>,
+    counters: Counters,
 }
 
 /// The file of `query_log_file`, opened anew after every reload, so that it can be rotated.
@@ -53,7 +56,8 @@ impl Journal {
         current: Arc<Current>,
         folder: &std::path::Path,
         queries: usize,
-    ) -> Self {
+        registry: &metrics::Registry,
+    ) -> Result<Self, metrics::Error> {
         let active = match Active::open(folder, queries) {
             Ok(active) => Some(active),
             Err(error) => {
@@ -61,15 +65,17 @@ impl Journal {
                 None
             }
         };
+        let counters = Counters::new(registry, queries, &current)?;
         let shared = Shared {
             current,
             active,
             log: Mutex::default(),
+            counters,
         };
-        Self {
+        Ok(Self {
             inner,
             shared: Arc::new(shared),
-        }
+        })
     }
 
     fn noted(
@@ -80,9 +86,12 @@ impl Journal {
         let shared = Arc::clone(&self.shared);
         async move {
             let began = Instant::now();
+            let running = shared.counters.queries.in_flight();
             let noted = shared.active.as_ref().and_then(|a| a.note(&asked.expr));
             let answer = answer.await;
             drop(noted);
+            drop(running);
+            shared.counters.ended(began.elapsed(), &answer);
             shared.log(&asked, began, &answer);
             answer
         }
@@ -173,6 +182,7 @@ impl Shared {
                     });
                 }
                 Err(error) => {
+                    self.counters.log_failures.inc();
                     tracing::error!(%error, path, "cannot open query_log_file");
                     *log = None;
                 }
@@ -181,6 +191,7 @@ impl Shared {
         if let Some(log) = log.as_mut()
             && let Err(error) = writeln!(log.file, "{line}")
         {
+            self.counters.log_failures.inc();
             tracing::error!(%error, path, "cannot write to query_log_file");
         }
     }

@@ -51,6 +51,17 @@ impl Life {
         Ok(life)
     }
 
+    /// Shows whether it answers as a metric.
+    pub fn count(&self, registry: &metrics::Registry) -> Result<(), metrics::Error> {
+        let ready = self.ready.clone();
+        registry.callback(
+            metrics::Kind::Gauge,
+            "prometheus_ready",
+            "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
+            move || f64::from(u8::from(ready.get() == api::ready::State::Ready)),
+        )
+    }
+
     /// Finishes when the process shall stop.
     pub async fn told_to_stop(&self) {
         self.stop.cancelled().await;
@@ -100,22 +111,33 @@ pub struct Reads {
     pub local: Arc<dyn model::Source>,
 }
 
+/// Where samples are kept, and what follows the configuration there.
+pub enum Kept {
+    /// In a database that is asked.
+    Database {
+        /// The database.
+        db: Arc<tsdb::Db>,
+        /// Its settings.
+        storage: Arc<Storage>,
+        /// What queries read from.
+        reads: Reads,
+        /// What is evaluated.
+        rules: Arc<Rules>,
+    },
+    /// In a log, until they have been sent on.
+    Log(Arc<tsdb::Agent>),
+}
+
 /// What a configuration is applied to.
 pub struct Parts {
     /// The configuration in force.
     pub current: Arc<Current>,
     /// What is scraped.
     pub targets: Arc<Targets>,
-    /// What is evaluated, and who is told.
-    pub rules: Arc<Rules>,
-    /// The local database.
-    pub db: Arc<tsdb::Db>,
-    /// What the flags say of storage.
-    pub storage: Storage,
+    /// Where samples are kept.
+    pub kept: Kept,
     /// Where samples are sent on.
     pub writes: Arc<ingest::RemoteWrites>,
-    /// What queries read from.
-    pub reads: Reads,
     /// What takes samples from others, if anything does.
     pub receiver: Option<(ingest::Receiver, Arc<super::push::Settings>)>,
     /// Where people are told that it failed.
@@ -146,18 +168,35 @@ impl Reload {
             let current = Arc::clone(&parts.current);
             let loaded = tokio::task::spawn_blocking(move || current.read_again()).await??;
             let labels = parts.current.labels_of(&loaded);
-            let writes = super::remote::writes(&loaded.config, &labels)?;
-            let (local, config) = (&parts.reads.local, &loaded.config);
-            let source = super::remote::reads(config, &labels, local, &parts.db)?;
-            parts.rules.apply(&loaded.config, &labels).await?;
+            let config = &loaded.config;
+            let writes = super::remote::writes(config, &labels)?;
+            // Everything that may fail comes before what is changed.
+            let source = match &parts.kept {
+                Kept::Database {
+                    db, reads, rules, ..
+                } => {
+                    let source = super::remote::reads(config, &labels, &reads.local, db)?;
+                    rules.apply(config, &labels).await?;
+                    Some(source)
+                }
+                Kept::Log(_) => None,
+            };
             parts.targets.apply(&loaded.jobs).await?;
-            let (db, storage) = (Arc::clone(&parts.db), parts.storage.clone());
-            let config = loaded.config.clone();
-            tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config)).await??;
+            match &parts.kept {
+                Kept::Database { db, storage, .. } => {
+                    let (db, storage) = (Arc::clone(db), Arc::clone(storage));
+                    let config = config.clone();
+                    tokio::task::spawn_blocking(move || apply_storage(&db, &storage, &config))
+                        .await??;
+                }
+                Kept::Log(agent) => agent.set_out_of_order_window(out_of_order_window(config)),
+            }
             parts.writes.apply(writes).await?;
-            parts.reads.switch.set(source);
+            if let (Kept::Database { reads, .. }, Some(source)) = (&parts.kept, source) {
+                reads.switch.set(source);
+            }
             if let Some((receiver, push)) = &parts.receiver {
-                receiver.set_otlp(push.otlp(&loaded.config));
+                receiver.set_otlp(push.otlp(config));
             }
             parts.current.put(loaded);
             anyhow::Ok(())
@@ -177,11 +216,15 @@ impl Reload {
     }
 }
 
+/// How far behind its series' newest a sample may be, ms.
+pub fn out_of_order_window(config: &Config) -> model::Millis {
+    let tsdb = config.storage.tsdb.as_ref();
+    tsdb.map_or(0, |t| t.out_of_order_time_window.0)
+}
+
 /// Applies what the configuration says of storage, and can be changed while running.
 pub fn apply_storage(db: &tsdb::Db, storage: &Storage, config: &Config) -> Result<()> {
-    let tsdb = config.storage.tsdb.as_ref();
-    let window = tsdb.map_or(0, |t| t.out_of_order_time_window.0);
-    db.set_out_of_order_window(window)
+    db.set_out_of_order_window(out_of_order_window(config))
         .context("storage.tsdb.out_of_order_time_window")?;
     db.set_retention(storage.retention_under(config));
     db.set_max_exemplars(storage.exemplars_under(config));

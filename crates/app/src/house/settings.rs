@@ -145,13 +145,7 @@ impl Storage {
             uploaded_elsewhere: path(typed, "storage.tsdb.delay-compact-file.path"),
             lock: !typed.switch("storage.tsdb.no-lockfile"),
             exemplars: asked(typed, "exemplar-storage"),
-            starts: if asked(typed, "st-storage") {
-                tsdb::Starts::Store
-            } else if asked(typed, "created-timestamp-zero-ingestion") {
-                tsdb::Starts::Zeros
-            } else {
-                tsdb::Starts::Ignore
-            },
+            starts: starts(typed),
             wal: WalOptions {
                 compression: compression(typed)?,
                 segment_size,
@@ -181,29 +175,6 @@ impl Storage {
         ]
     }
 
-    /// An agent's: as the flags say, with a head and blocks that are gone soon.
-    pub fn of_agent(typed: &Typed<'_>) -> Result<Self> {
-        let truncate = typed.duration("storage.agent.wal-truncate-frequency")?;
-        let max = typed.duration("storage.agent.retention.max-time")?;
-        let compression = match typed.switch("storage.agent.wal-compression") {
-            false => Compression::None,
-            true => named(typed, "storage.agent.wal-compression-type")?,
-        };
-        Ok(Self {
-            dir: PathBuf::from(typed.required("storage.agent.path")?),
-            min_block: truncate,
-            max_block: Some(truncate),
-            retention: tsdb::Retention::time(max),
-            lock: !typed.switch("storage.agent.no-lockfile"),
-            wal: WalOptions {
-                compression,
-                segment_size: typed.bytes("storage.agent.wal-segment-size")?,
-                sync: sync(typed)?,
-            },
-            ..Self::from_flags(typed, PathBuf::new(), None)?
-        })
-    }
-
     /// How many exemplars are kept under that configuration.
     pub fn exemplars_under(&self, config: &Config) -> usize {
         if !self.exemplars {
@@ -225,6 +196,65 @@ impl Storage {
             bytes: u64::try_from(said.size.0).unwrap_or(0),
             percent: said.percentage,
         }
+    }
+}
+
+/// An agent's storage.
+#[derive(Clone, Debug)]
+pub struct AgentStorage {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Whether to take the lock file.
+    pub lock: bool,
+    /// The log.
+    pub wal: WalOptions,
+    /// How often the log is truncated, ms.
+    pub truncate_every: Millis,
+    /// Least age of what is deleted, ms.
+    pub min_time: Millis,
+    /// Greatest age of what is kept, ms.
+    pub max_time: Millis,
+    /// What is done with start timestamps.
+    pub starts: tsdb::Starts,
+}
+
+impl AgentStorage {
+    /// As the flags say.
+    pub fn from_flags(typed: &Typed<'_>) -> Result<Self> {
+        let compression = match typed.switch("storage.agent.wal-compression") {
+            false => Compression::None,
+            true => named(typed, "storage.agent.wal-compression-type")?,
+        };
+        let segment_size = typed.bytes("storage.agent.wal-segment-size")?;
+        if !(10 << 20..=256 << 20).contains(&segment_size) {
+            let message = "must be between 10MB and 256MB";
+            return Err(typed
+                .error("storage.agent.wal-segment-size", message)
+                .into());
+        }
+        Ok(Self {
+            dir: PathBuf::from(typed.required("storage.agent.path")?),
+            lock: !typed.switch("storage.agent.no-lockfile"),
+            wal: WalOptions {
+                compression,
+                segment_size,
+                sync: sync(typed)?,
+            },
+            truncate_every: typed.duration("storage.agent.wal-truncate-frequency")?,
+            min_time: typed.duration("storage.agent.retention.min-time")?,
+            max_time: typed.duration("storage.agent.retention.max-time")?,
+            starts: starts(typed),
+        })
+    }
+}
+
+fn starts(typed: &Typed<'_>) -> tsdb::Starts {
+    if asked(typed, "st-storage") {
+        tsdb::Starts::Store
+    } else if asked(typed, "created-timestamp-zero-ingestion") {
+        tsdb::Starts::Zeros
+    } else {
+        tsdb::Starts::Ignore
     }
 }
 

@@ -65,9 +65,9 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
         (
             "prometheus",
             table(&[
-                ("agent_mode", settings.agent),
+                ("agent_mode", settings.agent.is_some()),
                 ("auto_reload_config", auto_reload),
-                ("server_mode", !settings.agent),
+                ("server_mode", settings.agent.is_none()),
             ]),
         ),
         (

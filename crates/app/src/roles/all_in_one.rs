@@ -96,7 +96,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         storage,
         queries,
         rules: house::rules::Settings::from_flags(typed)?,
-        agent: false,
+        agent: None,
         push: house::push::Settings::from_flags(typed)?,
         flush_deadline: model::time::span(typed.duration("storage.remote.flush-deadline")?),
         bucket,

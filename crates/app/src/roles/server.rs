@@ -44,11 +44,10 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         default_labels: model::Labels::default(),
         web: settings::Web::from_flags(typed)?,
         bucket: settings::Bucket::from_flags(typed, None, dir.join("thanos").join("store"))?,
-        storage: match agent {
-            true => settings::Storage::of_agent(typed)?,
-            false => settings::Storage::from_flags(typed, dir, None)?,
-        },
-        agent,
+        storage: settings::Storage::from_flags(typed, dir, None)?,
+        agent: agent
+            .then(|| settings::AgentStorage::from_flags(typed))
+            .transpose()?,
         queries: settings::Queries::from_flags(typed)?,
         rules: house::rules::Settings::from_flags(typed)?,
         push: house::push::Settings::from_flags(typed)?,
@@ -69,13 +68,15 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
 
 /// Flags that have no meaning in this mode end it, with Prometheus' status.
 fn misplaced(typed: &Typed<'_>, agent: bool) -> Option<ExitCode> {
-    const OF_SERVERS: [&str; 6] = [
+    const OF_SERVERS: [&str; 8] = [
         "storage.tsdb.",
         "storage.remote.read-",
         "query.",
         "rules.",
         "alertmanager.",
         "objstore.",
+        "shipper.",
+        "grpc-",
     ];
     let wrong: Vec<String> = typed
         .given()

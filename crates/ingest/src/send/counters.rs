@@ -23,6 +23,8 @@ pub(super) struct Families {
     enqueue_retries: Family<Counter, 2>,
     durations: Family<Histogram, 2>,
     highest_sent: Family<FloatGauge, 2>,
+    highest_read: Family<FloatGauge, 2>,
+    segment: Family<Gauge, 1>,
     shards: Family<Gauge, 2>,
     shards_max: Family<Gauge, 2>,
     shards_min: Family<Gauge, 2>,
@@ -51,6 +53,10 @@ pub(super) struct Counters {
     pub(super) enqueue_retries: Counter,
     pub(super) durations: Histogram,
     pub(super) highest_sent: FloatGauge,
+    /// Time of the newest sample that was read from the log.
+    pub(super) highest_read: FloatGauge,
+    /// The segment of the log that is being read.
+    pub(super) segment: Gauge,
     pub(super) shards: Gauge,
     pub(super) shards_max: Gauge,
     pub(super) shards_min: Gauge,
@@ -116,6 +122,16 @@ impl Families {
                 "Timestamp from a WAL sample, the highest timestamp successfully sent by this queue, in seconds since epoch. Initialized to 0 when no data has been sent yet.",
                 QUEUE,
             )?,
+            highest_read: registry.float_gauges(
+                &full("queue_highest_timestamp_seconds"),
+                "Timestamp of the newest sample that the queue has read from the WAL, in seconds since epoch.",
+                QUEUE,
+            )?,
+            segment: registry.gauges(
+                "prometheus_wal_watcher_current_segment",
+                "Current segment the WAL watcher is reading records from.",
+                ["consumer"],
+            )?,
             shards: gauge("shards", "The number of shards used for parallel sending to the remote storage.")?,
             shards_max: gauge("shards_max", "The maximum number of shards that the queue is allowed to run.")?,
             shards_min: gauge("shards_min", "The minimum number of shards that the queue is allowed to run.")?,
@@ -152,6 +168,8 @@ impl Families {
             enqueue_retries: self.enqueue_retries.with(&queue),
             durations: self.durations.with(&queue),
             highest_sent: self.highest_sent.with(&queue),
+            highest_read: self.highest_read.with(&queue),
+            segment: self.segment.with(&[name]),
             shards: self.shards.with(&queue),
             shards_max: self.shards_max.with(&queue),
             shards_min: self.shards_min.with(&queue),
@@ -196,6 +214,8 @@ impl Counters {
         }
         f.durations.remove(&queue);
         f.highest_sent.remove(&queue);
+        f.highest_read.remove(&queue);
+        f.segment.remove(&[queue[0]]);
         f.shards_desired.remove(&queue);
         for family in [
             &f.shards,

@@ -101,6 +101,20 @@ pub(super) struct Progress {
     pub(super) last: std::sync::atomic::AtomicI64,
     /// Timestamp of the newest sample sent, ms.
     pub(super) highest: std::sync::atomic::AtomicI64,
+    /// The oldest segment of the log that is not settled.
+    pub(super) segment: std::sync::atomic::AtomicU64,
+}
+
+impl Progress {
+    /// The oldest segment of the log that is still needed.
+    pub(super) fn needs(&self) -> u64 {
+        self.segment.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The time of the newest sample sent, ms.
+    pub(super) fn sent(&self) -> Millis {
+        self.highest.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 /// Why a request was not taken.

@@ -75,6 +75,12 @@ impl Running {
         let thread = tokio::task::spawn_blocking(move || {
             if let Err(error) = filler.run(&wal, Mark::new(mark)) {
                 let url = &filler.shared.settings.shown_url;
+                // Nothing is kept for one that reads no more.
+                filler
+                    .shared
+                    .progress
+                    .segment
+                    .store(u64::MAX, Ordering::Relaxed);
                 tracing::error!(url, %error, "reading the log for remote write ended");
             }
         });
@@ -85,6 +91,11 @@ impl Running {
             thread,
             metadata,
         }
+    }
+
+    /// How far it is.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Sends what is left, as far as the deadline allows, and ends.
@@ -171,6 +182,7 @@ impl Filler {
             // Asked before reading: what was there when the end began is sent, too.
             let ending = self.stop.is_cancelled();
             tail.read(self)?;
+            self.progress(tail.position());
             self.flush(ending);
             if ending {
                 break;
@@ -202,6 +214,14 @@ impl Filler {
         self.join();
         mark.write(self.shared.tracker.settled(tail.position()));
         Ok(())
+    }
+
+    /// Tells who keeps the log how far reading is, and what of it is settled.
+    fn progress(&self, read: Position) {
+        self.shared.counters.segment.set(read.segment as i64);
+        let settled = self.shared.tracker.settled(read).segment;
+        let segment = &self.shared.progress.segment;
+        segment.store(settled, Ordering::Relaxed);
     }
 
     fn think(&mut self, sharding: &mut Sharding, seen: Seen) {
@@ -342,6 +362,7 @@ impl Reader for Filler {
         if self.stretch_items >= STRETCH {
             self.stretch_items = 0;
             self.stretch = self.shared.tracker.begin(start);
+            self.progress(start);
         }
         let resumed = start < self.resume_until;
         let settings = &self.shared.settings;
@@ -387,7 +408,9 @@ impl Reader for Filler {
         });
         if highest > self.highest {
             self.highest = highest;
-            self.shared.counters.highest.set(highest as f64 / 1000.0);
+            let counters = &self.shared.counters;
+            counters.highest.set(highest as f64 / 1000.0);
+            counters.highest_read.set(highest as f64 / 1000.0);
         }
         self.stretch_items += found.len() as u64;
         self.shared.tracker.add(self.stretch, found.len() as u64);

@@ -11,8 +11,12 @@ use ulid::Ulid;
 use super::local::LocalBlock;
 use super::{Db, Inner};
 use crate::Error;
+use crate::agent::last_to_go;
 use crate::head::{Snapshot, range_end};
 use crate::wal::{self, checkpoint};
+
+/// So long the log keeps what remote write has not sent yet, ms: as an agent does.
+const UNSENT_AT_MOST: Millis = 4 * 3_600_000;
 
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -238,6 +242,13 @@ impl Inner {
             return Ok(());
         }
         let last = first + (ended - first) * 2 / 3;
+        // Prometheus does not ask how far remote write is; what it has not read is lost there.
+        let readers = self.readers.read().clone();
+        let needed = readers.and_then(|r| r.segment()).unwrap_or(u64::MAX);
+        let range = (first, last, needed);
+        let Some(last) = last_to_go(&self.wal, range, UNSENT_AT_MOST, &self.stats.unsent) else {
+            return Ok(());
+        };
         self.stats.checkpoints.inc();
         let expiry = self.expiry.lock().clone();
         let min = self.head.min_valid();

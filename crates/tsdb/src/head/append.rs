@@ -4,6 +4,8 @@ mod judge;
 mod log;
 mod zeros;
 
+pub(crate) use zeros::zero;
+
 use std::sync::Arc;
 
 use model::histogram::Histogram;
@@ -19,8 +21,6 @@ use super::{Head, Starts, place};
 use crate::Error;
 use crate::wal::{Records, Wal};
 
-/// A samples record is closed once it has this many bytes: large enough to compress well.
-const SAMPLES_RECORD: usize = 64 << 10;
 /// So many sets of buffers are kept.
 const SPARE: usize = 8;
 

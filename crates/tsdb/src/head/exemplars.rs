@@ -15,6 +15,14 @@ use crate::stats::ExemplarStats;
 /// So many characters the labels of an exemplar may have.
 const MAX_CHARACTERS: usize = 128;
 
+/// Whether the labels of an exemplar are short enough.
+pub(crate) fn fits(labels: &Labels) -> bool {
+    let characters = labels
+        .iter()
+        .map(|(n, v)| n.chars().count() + v.chars().count());
+    characters.sum::<usize>() <= MAX_CHARACTERS
+}
+
 /// What is to be done with an exemplar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judged {
@@ -196,12 +204,7 @@ impl Ring {
         if self.size == 0 {
             return Judged::Pass;
         }
-        let characters: usize = e
-            .labels
-            .iter()
-            .map(|(n, v)| n.chars().count() + v.chars().count())
-            .sum();
-        if characters > MAX_CHARACTERS {
+        if !fits(&e.labels) {
             return Judged::No(Reject::ExemplarLabels);
         }
         let Some(newest) = self.newest(series) else {

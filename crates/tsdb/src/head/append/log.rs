@@ -5,110 +5,39 @@ use model::{Batch, STALE_NAN};
 
 use super::super::Head;
 use super::super::exemplars::Judged;
-use super::{SAMPLES_RECORD, Scratch, Verdict};
-use crate::wal::{Records, record};
+use super::{Scratch, Verdict};
+use crate::wal::{Rows, record};
 
-/// The record that rows are added to.
-enum Writer {
-    None,
-    Floats(record::SamplesWriter),
-    Started(record::StartedSamplesWriter),
-    Histograms(record::HistogramsWriter),
-}
-
-struct Rows<'a> {
-    records: &'a mut Records,
-    writer: Writer,
-    /// Start timestamps are written too.
-    starts: bool,
-}
-
-impl Rows<'_> {
-    fn end_if_full(&mut self) {
-        if self.records.open_len() > SAMPLES_RECORD {
-            self.end();
-        }
-    }
-
-    fn end(&mut self) {
-        self.records.end();
-        self.writer = Writer::None;
-    }
-
-    #[inline]
-    fn float(&mut self, series: u64, ts: i64, value: f64) {
-        self.end_if_full();
-        let writer = match self.writer {
-            Writer::Floats(writer) => writer,
-            _ => {
-                self.end();
-                let writer = record::SamplesWriter::begin(self.records.out(), series, ts);
-                self.writer = Writer::Floats(writer);
-                writer
+/// Writes a row as it was judged.
+fn put(rows: &mut Rows<'_>, batch: &Batch, row: usize, verdict: Verdict) {
+    let Some(at) = row.checked_sub(batch.refs.len()) else {
+        let (id, ts) = (batch.refs[row].id, batch.ts[row]);
+        let start = batch.starts.get(row).copied().unwrap_or(0);
+        match verdict {
+            // What is out of order stands here too: whoever sends the log on wants every sample,
+            // and replay passes over it as what it is.
+            Verdict::Take | Verdict::Ooo => rows.sample((id, ts, start), batch.values[row]),
+            Verdict::TakeIntMarker => {
+                let marker = IntHistogram {
+                    sum: STALE_NAN,
+                    ..IntHistogram::default()
+                };
+                rows.histogram((id, ts, start), &Histogram::Int(marker));
             }
-        };
-        writer.push(self.records.out(), series, ts, value);
-    }
-
-    fn started(&mut self, row: (u64, i64, i64), value: f64) {
-        self.end_if_full();
-        if !matches!(self.writer, Writer::Started(_)) {
-            self.end();
-            let begun = record::StartedSamplesWriter::begin(self.records.out());
-            self.writer = Writer::Started(begun);
-        }
-        if let Writer::Started(writer) = &mut self.writer {
-            writer.push(self.records.out(), row, value);
-        }
-    }
-
-    fn histogram(&mut self, row: (u64, i64, i64), value: &Histogram) {
-        let (series, ts, _) = row;
-        self.end_if_full();
-        if !matches!(&self.writer, Writer::Histograms(w) if w.takes(value)) {
-            self.end();
-            let out = self.records.out();
-            let begun = record::HistogramsWriter::begin(out, (series, ts), value, self.starts);
-            self.writer = Writer::Histograms(begun);
-        }
-        if let Writer::Histograms(writer) = &mut self.writer {
-            writer.push(self.records.out(), row, value);
-        }
-    }
-
-    fn row(&mut self, batch: &Batch, row: usize, verdict: Verdict) {
-        let Some(at) = row.checked_sub(batch.refs.len()) else {
-            let (id, ts) = (batch.refs[row].id, batch.ts[row]);
-            let start = batch.starts.get(row).copied().unwrap_or(0);
-            match verdict {
-                // What is out of order stands here too: whoever sends the log on wants every sample,
-                // and replay passes over it as what it is.
-                Verdict::Take | Verdict::Ooo if self.starts => {
-                    self.started((id, ts, start), batch.values[row]);
-                }
-                Verdict::Take | Verdict::Ooo => self.float(id, ts, batch.values[row]),
-                Verdict::TakeIntMarker => {
-                    let marker = IntHistogram {
-                        sum: STALE_NAN,
-                        ..IntHistogram::default()
-                    };
-                    self.histogram((id, ts, start), &Histogram::Int(marker));
-                }
-                Verdict::TakeFloatMarker => {
-                    let marker = FloatHistogram {
-                        sum: STALE_NAN,
-                        ..FloatHistogram::default()
-                    };
-                    self.histogram((id, ts, start), &Histogram::Float(marker));
-                }
-                Verdict::Same | Verdict::Reject(_) => {}
+            Verdict::TakeFloatMarker => {
+                let marker = FloatHistogram {
+                    sum: STALE_NAN,
+                    ..FloatHistogram::default()
+                };
+                rows.histogram((id, ts, start), &Histogram::Float(marker));
             }
-            return;
-        };
-        if verdict.takes() || verdict == Verdict::Ooo {
-            let h = &batch.histograms[at];
-            self.histogram((h.series.id, h.ts, h.start), &h.value);
+            Verdict::Same | Verdict::Reject(_) => {}
         }
+        return;
+    };
+    if verdict.takes() || verdict == Verdict::Ooo {
+        let h = &batch.histograms[at];
+        rows.histogram((h.series.id, h.ts, h.start), &h.value);
     }
 }
 
@@ -124,14 +53,10 @@ impl Head {
     /// The records of the rows that are out of order.
     pub(super) fn write_ooo_records(&self, batch: &Batch, scratch: &mut Scratch) {
         scratch.records.clear();
-        let mut rows = Rows {
-            records: &mut scratch.records,
-            writer: Writer::None,
-            starts: self.stores_starts(),
-        };
+        let mut rows = Rows::new(&mut scratch.records, self.stores_starts());
         for (row, v) in scratch.verdicts.iter().enumerate() {
             if *v == Verdict::Ooo {
-                rows.row(batch, row, *v);
+                put(&mut rows, batch, row, *v);
             }
         }
         rows.end();
@@ -153,26 +78,22 @@ impl Head {
             record::put_metadata(records.out(), m.series.id, d.kind, &d.unit, &d.help);
         }
         records.end();
-        let mut rows = Rows {
-            records,
-            writer: Writer::None,
-            starts: self.stores_starts(),
-        };
+        let mut rows = Rows::new(records, self.stores_starts());
         let floats = batch.refs.len();
         if !order.is_empty() {
             for &row in order.iter() {
-                rows.row(batch, row as usize, verdicts[row as usize]);
+                put(&mut rows, batch, row as usize, verdicts[row as usize]);
             }
         } else {
             for (row, v) in verdicts.iter().take(floats).enumerate() {
-                rows.row(batch, row, *v);
+                put(&mut rows, batch, row, *v);
             }
             // Each sort together, so that there are few records.
             if !batch.histograms.is_empty() {
                 for wanted in [(false, false), (false, true), (true, false), (true, true)] {
                     for (at, h) in batch.histograms.iter().enumerate() {
                         if sort(&h.value) == wanted {
-                            rows.row(batch, floats + at, verdicts[floats + at]);
+                            put(&mut rows, batch, floats + at, verdicts[floats + at]);
                         }
                     }
                 }

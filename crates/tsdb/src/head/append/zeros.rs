@@ -48,7 +48,7 @@ impl Head {
 }
 
 /// No observation, in the buckets' own terms, so that no chunk is cut for it.
-fn zero(of: &Histogram) -> Histogram {
+pub(crate) fn zero(of: &Histogram) -> Histogram {
     match of {
         Histogram::Int(h) => Histogram::Int(IntHistogram {
             counter_reset: CounterReset::Reset,

@@ -1,12 +1,10 @@
-//! The database's own threads: one makes the log power-safe, one does the maintenance.
+//! Threads of a database that do the same again and again.
 
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-
-use super::Inner;
 
 /// Tells the threads to end.
 #[derive(Default)]
@@ -27,43 +25,23 @@ impl Stop {
 }
 
 /// The running threads; they end when this is dropped.
-pub(super) struct Keepers {
+#[derive(Default)]
+pub(crate) struct Keepers {
     stop: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Keepers {
-    pub(super) fn start(inner: &Arc<Inner>) -> Self {
-        let mut keepers = Self {
-            stop: Arc::default(),
-            threads: Vec::new(),
-        };
-        if let Some(every) = inner.sync_interval() {
-            keepers.spawn("wal-sync", inner, every, |inner| {
-                if let Err(e) = inner.wal.sync().and_then(|()| inner.sync_ooo()) {
-                    tracing::error!(error = %e, "the log could not be made power-safe");
-                }
-            });
-        }
-        if let Some(every) = inner.options.maintain_every {
-            keepers.spawn("tsdb-maintain", inner, every, |inner| {
-                if let Err(e) = inner.maintain() {
-                    tracing::error!(error = %e, "maintenance failed and will be tried again");
-                }
-            });
-        }
-        keepers
-    }
-
-    fn spawn(
+    /// Does `work` with `inner` every so often, on a thread of its own.
+    pub(crate) fn spawn<T: Send + Sync + 'static>(
         &mut self,
         name: &str,
-        inner: &Arc<Inner>,
+        inner: &Arc<T>,
         every: Duration,
-        work: impl Fn(&Arc<Inner>) + Send + 'static,
+        work: impl Fn(&Arc<T>) + Send + 'static,
     ) {
         let stop = Arc::clone(&self.stop);
-        let inner: Weak<Inner> = Arc::downgrade(inner);
+        let inner: Weak<T> = Arc::downgrade(inner);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
