@@ -65,7 +65,7 @@ impl Journal {
                 None
             }
         };
-        let counters = Counters::new(registry, queries, &current)?;
+        let counters = Counters::new(registry, &current)?;
         let shared = Shared {
             current,
             active,
@@ -86,12 +86,10 @@ impl Journal {
         let shared = Arc::clone(&self.shared);
         async move {
             let began = Instant::now();
-            let running = shared.counters.queries.in_flight();
             let noted = shared.active.as_ref().and_then(|a| a.note(&asked.expr));
             let answer = answer.await;
             drop(noted);
-            drop(running);
-            shared.counters.ended(began.elapsed(), &answer);
+            shared.counters.ended(&answer);
             shared.log(&asked, began, &answer);
             answer
         }
