@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::peers::prometheus3;
 use crate::fleet::wait;
+use crate::peers::prometheus3;
 use crate::process::{Process, available, free_port};
 use crate::remote::counting;
 
