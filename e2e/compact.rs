@@ -360,6 +360,57 @@ async fn a_backup_is_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_viewer_of_a_bucket_marks_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bucket, config) = filesystem(dir.path(), "bucket");
+    upload(&blocks(dir.path(), 2), &config);
+    let block = metas(&bucket).into_keys().next().unwrap();
+    let port = free_port();
+    let args = [
+        "tools".to_owned(),
+        "bucket".to_owned(),
+        "web".to_owned(),
+        format!("--http-address=127.0.0.1:{port}"),
+        format!("--objstore.config-file={config}"),
+    ];
+    let binary = env!("CARGO_BIN_EXE_epimetheus");
+    let mut viewer = Process::start(binary, dir.path(), port, args);
+    viewer.wait_for("/-/ready").await;
+    let shown = async || {
+        let answer = viewer.get("/api/v1/blocks", &[("view", "global")]).await;
+        answer["data"]["blocks"][0].clone()
+    };
+    while shown().await.is_null() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(shown().await["ulid"], block.as_str());
+    assert_eq!(shown().await["marks"], Value::Null);
+    for (action, detail) in [("NO_COMPACTION", "look first"), ("DELETION", "old")] {
+        let form = format!("id={block}&action={action}&detail={detail}").replace(' ', "+");
+        let marked = reqwest::Client::new()
+            .post(viewer.url("/api/v1/blocks/mark"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(marked.status(), 204);
+    }
+    let marks = &shown().await["marks"];
+    assert_eq!(
+        (&marks[0]["kind"], &marks[0]["details"]),
+        (&"deletion".into(), &"old".into()),
+        "{marks}"
+    );
+    assert_eq!(
+        (&marks[1]["kind"], &marks[1]["reason"], &marks[1]["details"]),
+        (&"no-compact".into(), &"manual".into(), &"look first".into()),
+        "{marks}"
+    );
+    assert!(marks[1]["time"].as_i64().unwrap() > 1_700_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tools_show_and_rewrite() {
     let dir = tempfile::tempdir().unwrap();
     let blocks = blocks(dir.path(), 2);

@@ -119,6 +119,19 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     await page.getByText('The first block is cut and shipped in about').waitFor();
   }, 90_000);
 
+  test('a block is marked where that is allowed', async () => {
+    const page = await visit(`${world.viewer}/blocks`);
+    const blocks = page.locator('.lane .block');
+    await expect.poll(() => blocks.count(), { timeout: 60_000 }).toBeGreaterThan(0);
+    await blocks.last().click();
+    const details = page.locator('.block-details');
+    await details.getByRole('button', { name: 'no compaction' }).click();
+    await details.getByLabel('Why').fill('look first');
+    await details.getByRole('button', { name: 'Mark for no compaction' }).click();
+    await details.locator('.badge', { hasText: 'no-compact' }).waitFor();
+    await details.getByText('look first').waitFor();
+  }, 90_000);
+
   test('light, dark and as the system has it', async () => {
     const page = await visit(`${world.allInOne}/status`, { dark: true });
     const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -162,7 +175,7 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     await page.getByText('There is no such page').waitFor();
   });
 
-  const pages: [base: 'allInOne' | 'querier', path: string, sign: string, act?: (page: Page) => Promise<void>][] = [
+  const pages: [base: 'allInOne' | 'querier' | 'viewer', path: string, sign: string, act?: (page: Page) => Promise<void>][] = [
     ['allInOne', '/query?g0.expr=up&g0.tab=1', '.results .row'],
     ['allInOne', '/query?g0.expr=shop_queue_length&g0.tab=graph', '.legend-row'],
     ['allInOne', '/query?g0.expr=sum(up)&g0.tab=explain&g0.analyze=1', '.plan-row'],
@@ -178,6 +191,7 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     ['querier', '/stores', '.store-row'],
     ['allInOne', '/tsdb-status', '.bars'],
     ['allInOne', '/bucket', '.lane .block', (page) => page.locator('.lane .block').nth(4).click()],
+    ['viewer', '/blocks', '.lane .block'],
     ['allInOne', '/status', '.facts'],
     ['allInOne', '/flags', '.flags'],
     ['allInOne', '/config', '.yaml'],

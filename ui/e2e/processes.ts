@@ -12,6 +12,8 @@ export interface World {
   /** Base URLs. */
   allInOne: string;
   querier: string;
+  /** `tools bucket web` over the bucket of all-in-one. */
+  viewer: string;
   /** All-in-one under a prefix, without any data. */
   prefixed: string;
   /** The configuration of all-in-one. */
@@ -39,7 +41,7 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
     writeFileSync(file, weather(until));
     execFileSync(BINARY, ['tools', 'tsdb', 'create-blocks-from', 'openmetrics', '--quiet', file, join(data, 'tsdb')]);
     const histograms = nativeHistograms(join(data, 'tsdb'));
-    const [http, grpc, query, queryGrpc, closed, prefix] = (await freePorts(6)) as [number, number, number, number, number, number];
+    const [http, grpc, query, queryGrpc, closed, prefix, viewer] = (await freePorts(7)) as [number, number, number, number, number, number, number];
     const config = join(dir, 'prometheus.yml');
     writeFileSync(config, configuration(exporter.address, http, closed));
     writeFileSync(join(dir, 'rules.yml'), RULES);
@@ -59,16 +61,22 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
       'query', `--http-address=127.0.0.1:${query}`, `--grpc-address=127.0.0.1:${queryGrpc}`,
       `--endpoint=127.0.0.1:${grpc}`, `--endpoint=127.0.0.1:${closed}`, '--query.replica-label=replica',
     ]);
+    mkdirSync(join(data, 'bucket'), { recursive: true });
+    run([
+      'tools', 'bucket', 'web', `--http-address=127.0.0.1:${viewer}`, '--refresh=2s',
+      `--objstore.config=type: FILESYSTEM\nconfig: {directory: '${join(data, 'bucket')}'}`,
+    ]);
     run(['all-in-one', `--data-dir=${join(dir, 'other')}`, `--web.listen-address=127.0.0.1:${prefix}`, '--web.external-url=http://127.0.0.1/metrics/here']);
     const world = {
       allInOne: `http://127.0.0.1:${http}`,
       querier: `http://127.0.0.1:${query}`,
+      viewer: `http://127.0.0.1:${viewer}`,
       prefixed: `http://127.0.0.1:${prefix}/metrics/here`,
       config,
       until,
       histograms,
     };
-    await Promise.all([world.allInOne, world.querier, world.prefixed].map((base) => until200(`${base}/-/ready`)));
+    await Promise.all([world.allInOne, world.querier, world.viewer, world.prefixed].map((base) => until200(`${base}/-/ready`)));
     await untilTrue('the first samples', async () => (await vector(world.allInOne, 'count(device_temperature)')) > 0);
     await untilTrue('a firing alert', async () => (await vector(world.allInOne, 'count(ALERTS{alertstate="firing"})')) > 0);
     return [world, stop];

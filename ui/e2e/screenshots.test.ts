@@ -10,7 +10,7 @@ const TO = resolve('../docs/ui');
 
 interface Shot {
   name: string;
-  base: 'allInOne' | 'querier' | 'prefixed';
+  base: 'allInOne' | 'querier' | 'viewer' | 'prefixed';
   path: (world: World) => string;
   sign: string;
   act?: (page: Page) => Promise<unknown>;
@@ -56,6 +56,7 @@ const SHOTS: Shot[] = [
   plain('stores', 'querier', '/stores', '.store-row'),
   plain('database', 'allInOne', '/tsdb-status', '.bars'),
   plain('bucket', 'allInOne', '/bucket', '.lane .block', (page) => page.locator('.lane .block').nth(4).click()),
+  plain('blocks', 'viewer', '/blocks', '.lane .block', (page) => page.locator('.lane .block').nth(4).click()),
   plain('bucket-empty', 'prefixed', '/bucket', '.empty'),
   plain('runtime', 'allInOne', '/status', '.facts'),
   plain('flags', 'allInOne', '/flags', '.flags'),

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Form, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bucket::catalog::CatalogBlock;
 use bucket::marks::{self, DeletionMark, NoCompactMark};
 use bucket::{Bucket, Catalog};
 use model::Millis;
@@ -69,14 +71,44 @@ async fn list(
         _ => Some(&blocks.global),
     };
     let snapshot = catalog.map(|c| c.snapshot()).unwrap_or_default();
-    let metas: Vec<&block::Meta> = snapshot.blocks.iter().map(|b| &b.meta).collect();
+    let shown: Vec<Value> = snapshot.blocks.iter().map(|b| shown(b)).collect();
     let unreadable = snapshot.unreadable.first();
     success(json!({
         "label": blocks.label,
-        "blocks": metas,
+        "blocks": shown,
         "refreshedAt": rfc3339(snapshot.taken),
         "err": unreadable.map(|(ulid, why)| format!("{ulid}: {why}")),
     }))
+}
+
+/// The meta.json, and beside what Thanos tells the marks of the block.
+fn shown(block: &CatalogBlock) -> Value {
+    let mut meta = serde_json::to_value(&block.meta).unwrap_or_default();
+    let of = |kind: &str, reason: &str, details: &str, time: i64| json!({ "kind": kind, "reason": reason, "details": details, "time": time });
+    let mut marks = Vec::new();
+    if let Some(mark) = &block.marks.deletion {
+        marks.push(of("deletion", "", &mark.details, mark.deletion_time));
+    }
+    if let Some(mark) = &block.marks.no_compact {
+        marks.push(of(
+            "no-compact",
+            &mark.reason,
+            &mark.details,
+            mark.no_compact_time,
+        ));
+    }
+    if let Some(mark) = &block.marks.no_downsample {
+        marks.push(of(
+            "no-downsample",
+            &mark.reason,
+            &mark.details,
+            mark.no_downsample_time,
+        ));
+    }
+    if let (Value::Object(meta), false) = (&mut meta, marks.is_empty()) {
+        meta.insert("marks".to_owned(), marks.into());
+    }
+    meta
 }
 
 async fn plan(State(blocks): State<Blocks>) -> Response {
@@ -117,7 +149,12 @@ async fn mark(State(blocks): State<Blocks>, Form(form): Form<Marking>) -> Respon
         other => return bad(format!("not supported marker {other}")),
     };
     match written {
-        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Ok(_) => {
+            // So that whoever looks next sees it; a bucket that takes long shows it later.
+            let look = blocks.global.sync();
+            let _ = tokio::time::timeout(Duration::from_secs(5), look).await;
+            StatusCode::NO_CONTENT.into_response()
+        }
         Err(e) => bad(e),
     }
 }

@@ -2,47 +2,6 @@
 
 use crate::kingpin::{Flag, many, switch, switch_on, value};
 
-const NO_GO: &str = "there is no Go runtime; see --memory.limit";
-const NO_TRACING: &str = "tracing is not in this version";
-
-/// HTTP alone.
-pub const HTTP: &[Flag] = &[
-    value(
-        "http-address",
-        "0.0.0.0:10902",
-        "Listen host:port for HTTP endpoints.",
-    ),
-    value(
-        "http-grace-period",
-        "2m",
-        "Time to wait after an interrupt received for HTTP Server.",
-    ),
-    value(
-        "http.config",
-        "",
-        "Path to the configuration file that can enable TLS or authentication for all HTTP endpoints.",
-    ),
-];
-
-/// What every program of Thanos takes.
-pub const GLOBAL: &[Flag] = &[
-    value("tracing.config", "", "Tracing configuration in YAML.").accepted(NO_TRACING),
-    value(
-        "tracing.config-file",
-        "",
-        "Path to YAML file with tracing configuration.",
-    )
-    .accepted(NO_TRACING),
-    switch("enable-auto-gomemlimit", "Set Go's memory limit.").accepted(NO_GO),
-    value(
-        "auto-gomemlimit.ratio",
-        "0.9",
-        "Share of the memory limit for Go's runtime.",
-    )
-    .accepted(NO_GO),
-    value("debug.name", "", "Name to add to log lines.").accepted("log lines carry no name"),
-];
-
 /// Which blocks are looked at.
 pub const SELECT: &[Flag] = &[
     value(

@@ -31,7 +31,10 @@ mod endpoints;
 pub const FLAGS: &[&[Flag]] = &[
     thanos::QUERY,
     thanos::ENDPOINTS,
-    thanos::COMMON,
+    thanos::HTTP,
+    thanos::GRPC,
+    thanos::REQUESTS,
+    thanos::GLOBAL,
     thanos::LIMITS,
     thanos::WEB,
     limits::FLAGS,

@@ -18,7 +18,14 @@ use crate::outpost::{Outpost, Settings, content, listed};
 use crate::{flags::thanos, limits, logging};
 
 /// The flags of this role.
-pub const FLAGS: &[&[Flag]] = &[thanos::QUERY_FRONTEND, limits::FLAGS, logging::FLAGS];
+pub const FLAGS: &[&[Flag]] = &[
+    thanos::QUERY_FRONTEND,
+    thanos::HTTP,
+    thanos::REQUESTS,
+    thanos::GLOBAL,
+    limits::FLAGS,
+    logging::FLAGS,
+];
 
 /// How often the querier is asked whether it is ready.
 const LOOK: Duration = Duration::from_secs(10);

@@ -36,7 +36,10 @@ mod remote;
 /// The flags of this role.
 pub const FLAGS: &[&[Flag]] = &[
     thanos::RULE,
-    thanos::COMMON,
+    thanos::HTTP,
+    thanos::GRPC,
+    thanos::REQUESTS,
+    thanos::GLOBAL,
     thanos::LIMITS,
     thanos::OBJSTORE,
     thanos::WEB,

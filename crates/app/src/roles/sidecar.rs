@@ -23,7 +23,10 @@ mod reloader;
 /// The flags of this role.
 pub const FLAGS: &[&[Flag]] = &[
     thanos::SIDECAR,
-    thanos::COMMON,
+    thanos::HTTP,
+    thanos::GRPC,
+    thanos::REQUESTS,
+    thanos::GLOBAL,
     thanos::LIMITS,
     thanos::OBJSTORE,
     limits::FLAGS,

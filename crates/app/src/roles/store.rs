@@ -22,7 +22,10 @@ use crate::{flags::thanos, limits, logging};
 /// The flags of this role.
 pub const FLAGS: &[&[Flag]] = &[
     thanos::STORE,
-    thanos::COMMON,
+    thanos::HTTP,
+    thanos::GRPC,
+    thanos::REQUESTS,
+    thanos::GLOBAL,
     thanos::LIMITS,
     thanos::OBJSTORE,
     thanos::WEB,

@@ -64,7 +64,7 @@ pub const REPLICATE: &[&[Flag]] = &[
         switch("dry-run", "Say what would be copied, and copy nothing."),
     ],
     flags::SELECT,
-    flags::HTTP,
+    thanos::HTTP,
     thanos::OBJSTORE,
     logging::FLAGS,
 ];

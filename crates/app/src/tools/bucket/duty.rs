@@ -54,7 +54,7 @@ pub const DOWNSAMPLE: &[&[Flag]] = &[
     ],
     flags::SELECT,
     flags::DISCOVERY,
-    flags::HTTP,
+    thanos::HTTP,
     thanos::OBJSTORE,
     logging::FLAGS,
 ];

@@ -36,7 +36,7 @@ pub const FLAGS: &[&[Flag]] = &[
         ),
     ],
     flags::SELECT,
-    flags::HTTP,
+    thanos::HTTP,
     thanos::OBJSTORE,
     thanos::WEB,
     limits::FLAGS,
@@ -50,6 +50,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     let options = CatalogOptions {
         ignore_deletion_marks_delay: None,
         deduplicate: false,
+        compaction_marks: true,
         interval: span(typed.duration("refresh")?),
         ..selection(typed)?
     };

@@ -1,0 +1,45 @@
+//! The flags of `store`.
+
+use super::ALWAYS;
+use crate::kingpin::{Flag, switch, switch_on, value};
+
+/// `store`.
+pub const STORE: &[Flag] = &[
+    value("data-dir", "./data", "Local data directory used for caching purposes (index-headers and meta files). If removed, no data will be lost, just store will have to rebuild the cache."),
+    switch_on("cache-index-header", "Cache index-headers in --data-dir."),
+    value("index-cache-size", "250MB", "Maximum size of items held in memory: ranges of index and chunk files."),
+    value("index-cache.config", "", "YAML that configures the index cache."),
+    value("index-cache.config-file", "", "Path to YAML that configures the index cache."),
+    value("store.caching-bucket.config", "", "YAML that configures the caching bucket."),
+    value("store.caching-bucket.config-file", "", "Path to YAML that configures the caching bucket."),
+    value("chunk-pool-size", "2GB", "Maximum size of concurrently allocatable bytes reserved strictly to reuse for chunks in memory.").accepted("see --memory.limit"),
+    value("store.grpc.touched-series-limit", "0", "Deprecated: use --store.limits.request-series."),
+    value("store.grpc.series-sample-limit", "0", "Deprecated: use --store.limits.request-samples."),
+    value("store.grpc.downloaded-bytes-limit", "0", "Maximum amount of downloaded (either fetched or touched) bytes in a single Series, LabelNames or LabelValues call. 0 means no limit."),
+    value("store.grpc.series-max-concurrency", "20", "Maximum number of concurrent Series calls."),
+    value("objstore-parquet.config", "", "YAML of a bucket with parquet blocks.").accepted("parquet blocks are not read"),
+    value("objstore-parquet.config-file", "", "Path to YAML of a bucket with parquet blocks.").accepted("parquet blocks are not read"),
+    value("sync-block-duration", "15m", "Repeat interval for syncing the blocks between local and remote view."),
+    value("block-discovery-strategy", "concurrent", "How blocks are found: concurrent or recursive."),
+    value("block-sync-concurrency", "20", "Number of goroutines to use when constructing index-cache.json blocks from object storage.").accepted("index-headers are loaded when they are needed"),
+    value("block-meta-fetch-concurrency", "32", "Number of requests at once when fetching block metadata from object storage."),
+    value("min-time", "0000-01-01T00:00:00Z", "Start of time range limit to serve: RFC 3339, or a duration before now (-1d)."),
+    value("max-time", "9999-12-31T23:59:59Z", "End of time range limit to serve: RFC 3339, or a duration before now (-1d)."),
+    value("selector.relabel-config", "", "Relabelling that selects blocks by their external labels and __block_id, in YAML."),
+    value("selector.relabel-config-file", "", "Path to YAML with relabelling that selects blocks."),
+    value("consistency-delay", "0s", "Minimum age of all blocks before they are being read."),
+    value("ignore-deletion-marks-delay", "24h", "Duration after which the blocks marked for deletion will be filtered out while fetching blocks."),
+    switch("store.enable-index-header-lazy-reader", "Load index-headers when they are needed.").accepted(ALWAYS),
+    switch("store.enable-lazy-expanded-postings", "Fetch series instead of long postings.").accepted("postings are planned by their size"),
+    value("store.posting-group-max-key-series-ratio", "100", "Mark posting group as lazy if it fetches more keys than R * max series the query should fetch.").accepted("postings are planned by their size"),
+    value("store.index-header-lazy-download-strategy", "eager", "When index-headers are downloaded.").accepted("index-headers are loaded when they are needed"),
+    value("store.index-header-posting-offsets-in-mem-sampling", "32", "Every how many posting offsets are held in memory.").accepted("fixed"),
+    value("store.index-header-lazy-reader-idle-timeout", "5m", "If an index-header was not used for so long, its memory is given back."),
+    value("debug.series-batch-size", "10000", "Series in a batch.").accepted("fixed"),
+    value("debug.estimated-max-series-size", "65536", "Estimated bytes of a series.").accepted("fixed"),
+    value("debug.estimated-max-chunk-size", "16000", "Estimated bytes of a chunk.").accepted("fixed"),
+    switch("web.disable", "Disable Block Viewer UI."),
+    value("bucket-web-label", "", "External block label to use as group title in the bucket web UI.").accepted("the page has no groups"),
+    value("matcher-cache-size", "0", "Max number of cached matchers items.").accepted("matchers are compiled once a query"),
+    switch("disable-admin-operations", "Disable UI/API admin operations like marking blocks for deletion and no compaction."),
+];
