@@ -92,6 +92,22 @@ pub fn close(ours: &Value, theirs: &Value, within: f64) -> bool {
     }
 }
 
+/// A tree without these keys, at any depth.
+pub fn without(mut tree: Value, keys: &[&str]) -> Value {
+    fn walk(tree: &mut Value, keys: &[&str]) {
+        match tree {
+            Value::Object(map) => {
+                keys.iter().for_each(|key| drop(map.remove(*key)));
+                map.values_mut().for_each(|value| walk(value, keys));
+            }
+            Value::Array(list) => list.iter_mut().for_each(|value| walk(value, keys)),
+            _ => {}
+        }
+    }
+    walk(&mut tree, keys);
+    tree
+}
+
 /// Whether two whole answers are equal: result, error and its type, warnings and infos.
 pub fn equal_answers(query: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
     if ours["status"] != theirs["status"] {

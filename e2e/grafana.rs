@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::compare::close;
+use crate::compare::{close, without};
 use crate::exporter::{Exporter, STEP_MS};
 use crate::fleet::{ours, role};
 use crate::peers::prometheus3;
@@ -69,29 +69,18 @@ async fn ask(
 
 /// An answer without what no two servers have in common: when they did something, and where their
 /// files lie. The order in which series come counts only where the query sorts.
-fn still(path: &str, mut answer: Value) -> Value {
-    fn walk(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                for key in [
-                    "evaluationTime",
-                    "lastEvaluation",
-                    "activeAt",
-                    "keepFiringSince",
-                    "file",
-                    // A querier says these, too.
-                    "partialResponseStrategy",
-                    "alertmanager",
-                ] {
-                    map.remove(key);
-                }
-                map.values_mut().for_each(walk);
-            }
-            Value::Array(list) => list.iter_mut().for_each(walk),
-            _ => {}
-        }
-    }
-    walk(&mut answer);
+fn still(path: &str, answer: Value) -> Value {
+    let keys = [
+        "evaluationTime",
+        "lastEvaluation",
+        "activeAt",
+        "keepFiringSince",
+        "file",
+        // A querier says these, too.
+        "partialResponseStrategy",
+        "alertmanager",
+    ];
+    let mut answer = without(answer, &keys);
     let list = match path {
         "/api/v1/query" | "/api/v1/query_range" => answer.pointer_mut("/data/result"),
         "/api/v1/series" | "/api/v1/query_exemplars" => answer.pointer_mut("/data"),

@@ -4,22 +4,20 @@ use std::path::PathBuf;
 
 /// A real Thanos: `EPIMETHEUS_THANOS`, or `thanos` on `PATH`; says so where there is none.
 pub fn thanos(test: &str) -> Option<PathBuf> {
-    let found = find("EPIMETHEUS_THANOS", "thanos");
-    if found.is_none() {
-        println!(
-            "SKIPPED {test}: the part with a real thanos, which is neither on PATH nor in EPIMETHEUS_THANOS"
-        );
-    }
-    found
+    found("EPIMETHEUS_THANOS", "thanos", test)
 }
 
 /// A real Prometheus 3: `EPIMETHEUS_PROMETHEUS3`, or `prometheus3` on `PATH`; says so where there is
 /// none.
 pub fn prometheus3(test: &str) -> Option<PathBuf> {
-    let found = find("EPIMETHEUS_PROMETHEUS3", "prometheus3");
+    found("EPIMETHEUS_PROMETHEUS3", "prometheus3", test)
+}
+
+fn found(variable: &str, program: &str, test: &str) -> Option<PathBuf> {
+    let found = find(variable, program);
     if found.is_none() {
         println!(
-            "SKIPPED {test}: the part with a real Prometheus 3, which is neither prometheus3 on PATH nor in EPIMETHEUS_PROMETHEUS3"
+            "SKIPPED {test}: the part with a real {program}, which is neither on PATH nor in {variable}"
         );
     }
     found

@@ -116,6 +116,18 @@ async fn arrives(from: &Process, to: &Process, at_least: usize) {
 
 const FAST_QUEUE: &str = "queue_config: {batch_send_deadline: 100ms, max_samples_per_send: 50, min_backoff: 50ms, max_backoff: 200ms}";
 
+/// About now, and a moment of late between two samples, seconds: 2.x takes those at the edge of a window
+/// in, 3.x does not.
+async fn between_samples(source: &Process) -> (f64, f64) {
+    let now = model::time::Clock::now(&model::time::WallClock) as f64 / 1000.0 - 0.3;
+    let seen = source.query("counted_total{series=\"7\"}[1s]", now).await;
+    let last = seen[0]["values"]
+        .as_array()
+        .and_then(|all| all.last())
+        .unwrap();
+    (now, last[0].as_f64().unwrap() - 0.05)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_prometheus_writes_to_us() {
     if !available("prometheus", "real_prometheus_writes_to_us") {
@@ -317,14 +329,7 @@ async fn real_prometheus_reads_from_us_and_federates() {
         .wait_until("count(counted_total{from=\"us\"})", full)
         .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let now = model::time::Clock::now(&model::time::WallClock) as f64 / 1000.0 - 0.3;
-    let seen = source.query("counted_total{series=\"7\"}[1s]", now).await;
-    let last = seen[0]["values"]
-        .as_array()
-        .and_then(|all| all.last())
-        .unwrap();
-    // Between two samples: 2.x takes those at the edge of a window in, 3.x does not.
-    let at = last[0].as_f64().unwrap() - 0.05;
+    let (_, at) = between_samples(&source).await;
     for query in [
         "sum(counted_total)",
         "sum(sum_over_time(counted_total[1s])) > 0",
@@ -506,13 +511,7 @@ async fn we_read_from_real_prometheus() {
             .wait_until("count(counted_total{from=\"them\",job=\"e2e\"})", full)
             .await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        let now = model::time::Clock::now(&model::time::WallClock) as f64 / 1000.0 - 0.3;
-        let seen = source.query("counted_total{series=\"7\"}[1s]", now).await;
-        let last = seen[0]["values"]
-            .as_array()
-            .and_then(|all| all.last())
-            .unwrap();
-        let at = last[0].as_f64().unwrap() - 0.05;
+        let (now, at) = between_samples(&source).await;
         for query in [
             "sum(counted_total)",
             "sum(sum_over_time(counted_total[1s])) > 0",

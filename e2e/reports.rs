@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::compare::without;
 use crate::fleet::{Role, ours, role, wait};
 use crate::peers::thanos;
 use crate::process::{Process, available, free_port, node_exporter};
@@ -53,29 +54,15 @@ async fn sidecar(program: &Path, dir: &Path, prometheus: &Process) -> Role {
 }
 
 /// An answer without what changes from moment to moment.
-fn still(mut value: Value) -> Value {
-    fn walk(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                for key in [
-                    "evaluationTime",
-                    "lastEvaluation",
-                    "lastScrape",
-                    "lastScrapeDuration",
-                    "activeAt",
-                ] {
-                    map.remove(key);
-                }
-                map.values_mut().for_each(walk);
-            }
-            Value::Array(list) => {
-                list.iter_mut().for_each(walk);
-            }
-            _ => {}
-        }
-    }
-    walk(&mut value);
-    value
+fn still(value: Value) -> Value {
+    let keys = [
+        "evaluationTime",
+        "lastEvaluation",
+        "lastScrape",
+        "lastScrapeDuration",
+        "activeAt",
+    ];
+    without(value, &keys)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod config;
 mod delay;
 pub mod discovery;
+mod front;
 mod journal;
 pub mod life;
 pub mod meters;
@@ -20,7 +21,6 @@ pub mod settings;
 mod told;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +31,10 @@ use metrics::Registry;
 use model::time::{Clock as _, WallClock};
 use model::{Millis, Source};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use crate::limits::Memory;
 use config::{Current, Place};
-use life::Life;
+use front::Front;
 
 /// The commit this was built from, if whoever built it said so.
 pub(crate) const REVISION: &str = match option_env!("EPIMETHEUS_REVISION") {
@@ -93,8 +92,11 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
     }
 }
 
-/// Says what is there to work with, and begins to count.
-fn begin(queries: &settings::Queries, memory: &Memory) -> Result<Registry> {
+/// Says what is there to work with, begins to count, and reads the configuration.
+fn begin(settings: &Settings) -> Result<(Registry, Arc<Current>)> {
+    let Settings {
+        queries, memory, ..
+    } = settings;
     for name in &queries.unknown_features {
         tracing::warn!(feature = %name, "Unknown option for --enable-feature");
     }
@@ -115,96 +117,53 @@ fn begin(queries: &settings::Queries, memory: &Memory) -> Result<Registry> {
     for program in ["prometheus", "epimetheus"] {
         metrics::build_info(&registry, program, version, REVISION, "", "")?;
     }
-    Ok(registry)
-}
-
-async fn live(settings: Settings) -> Result<ExitCode> {
-    let started = WallClock.now();
-    let features = told::features(&settings);
-    let Settings {
-        role,
-        web,
-        storage,
-        queries,
-        memory,
-        ..
-    } = settings;
-    let registry = begin(&queries, &memory)?;
-    let current = Arc::new(Current::load(
-        settings.config,
+    let current = Current::load(
+        settings.config.clone(),
         settings.allow_unsupported,
-        settings.default_labels,
+        settings.default_labels.clone(),
         queries.features,
         &registry,
-    )?);
+    )?;
+    Ok((registry, Arc::new(current)))
+}
+
+async fn live(mut settings: Settings) -> Result<ExitCode> {
+    let started = WallClock.now();
+    let (registry, current) = begin(&settings)?;
     if settings.bucket.is_some() && current.external_labels().is_empty() {
         bail!(
             "shipping blocks needs external labels that tell this server from others: set global.external_labels in {}",
             current.place()
         );
     }
-
-    let server = wire::server::Server::bind(web.server.clone(), &registry).await?;
-    let addresses: Vec<String> = server.addresses().iter().map(|a| a.to_string()).collect();
-    let life = Life::start()?;
-    life.count(&registry)?;
     let stats = Arc::new(tsdb::Stats::new(&registry)?);
-    let notices = api::Notices::new(web.listeners, Arc::new(WallClock), &registry)?;
-    notices.show(api::notices::STARTING);
-    let replay = told::Replay::default();
-    let mut flags = settings.flags;
     let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
-    flags.extend(storage.as_flags(ships_merged));
+    let flags = &mut settings.flags;
+    flags.extend(settings.storage.as_flags(ships_merged));
     // A text that is no duration tells a sidecar that this is no Prometheus.
     flags.retain(|name, value| name != "storage.tsdb.retention" || !value.is_empty());
-    let mut options = api::Options {
-        lifecycle: None,
-        flags,
-        build: build_info(),
-        // These routes never become ready: those that take their place are.
-        ready: api::Ready::default(),
-        registry: registry.clone(),
-        features: queries.features,
-        per_step_stats: queries.per_step_stats,
-        cors: web.cors.clone(),
-        timeout: queries.timeout,
-        external_path: web.external_url.path().trim_end_matches('/').to_owned(),
-        title: web.title.clone(),
-        notices: Some(notices.clone()),
-        replay: Some(replay.report()),
-        feature_table: features,
-        runtime: Some(runtime_info(
-            (role, started),
-            &memory,
-            &current,
-            stats.wal_corruptions.clone(),
-            {
-                let (storage, current) = (storage.clone(), Arc::clone(&current));
-                move || settings::retention_text(storage.retention_under(&current.loaded().config))
-            },
-        )),
-        ..api::Options::default()
+    let kept = front::Kept {
+        corruptions: stats.wal_corruptions.clone(),
+        retention: Box::new({
+            let (storage, current) = (settings.storage.clone(), Arc::clone(&current));
+            move || settings::retention_text(storage.retention_under(&current.loaded().config))
+        }),
     };
-    let prefix = web.route_prefix.clone();
-    let mount = move |options| {
-        wire::server::prefix::mount(
-            api::router(options).merge(crate::profile::router()),
-            &prefix,
-        )
-    };
-    let (site, routes) = watch::channel(mount(options.clone()));
-    let serving = tokio::spawn(server.serve_changing(routes, life.draining()));
-    for address in &addresses {
-        tracing::info!(address, tls = web.server.web_config.is_some(), "listening");
-    }
+    let mut front = Front::open(&settings, started, &registry, &current, kept).await?;
+    let Settings {
+        web,
+        storage,
+        queries,
+        memory,
+        ..
+    } = settings;
 
     // The replay may take its time, and computes: not on a thread that serves.
     let hold = bucket::Hold::default();
     let db = tokio::task::spawn_blocking({
         let (storage, hold) = (storage.clone(), hold.clone());
         let shipping = settings.bucket.is_some();
-        let ships_merged = settings.bucket.as_ref().is_some_and(|b| b.upload_compacted);
-        let (current, replay) = (Arc::clone(&current), replay.clone());
+        let (current, replay) = (Arc::clone(&current), front.replay.clone());
         move || {
             let config = &current.loaded().config;
             let retention = storage.retention_under(config);
@@ -235,7 +194,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
                 ("local".into(), local),
                 ("bucket".into(), part.gateway() as Arc<dyn Source>),
             ];
-            options.bucket = Some(part.report());
+            front.options.bucket = Some(part.report());
             shipping = Some(part);
             Arc::new(store::Proxy::new(children, Handle::current()))
         }
@@ -323,14 +282,11 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let receiver = push.receiver(Arc::clone(&db) as Arc<dyn model::Sink>, &registry)?;
     if let Some(receiver) = &receiver {
         receiver.set_otlp(push.otlp(&current.loaded().config));
-        push.serve(receiver, &mut options);
+        push.serve(receiver, &mut front.options);
     }
+    let options = &mut front.options;
     options.read = push.read.clone();
     options.lookback = queries.lookback;
-    options.external_labels = Arc::new({
-        let current = Arc::clone(&current);
-        move || current.external_labels()
-    });
     db.set_readers(Arc::clone(&writes) as Arc<dyn tsdb::Readers>);
     let reload = life::Reload::new(life::Parts {
         current: Arc::clone(&current),
@@ -346,7 +302,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
         },
         writes: Arc::clone(&writes),
         receiver: receiver.map(|receiver| (receiver, push)),
-        notices: notices.clone(),
+        notices: front.notices.clone(),
     });
     options.evaluator = Some(engine);
     options.exemplars = Some(Arc::clone(&db) as Arc<dyn model::report::ExemplarReport>);
@@ -355,7 +311,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     let grpc = match settings.grpc {
         None => None,
         Some(address) => {
-            let (current, ready) = (Arc::clone(&current), life.ready.clone());
+            let (current, ready) = (Arc::clone(&current), front.life.ready.clone());
             let labels = Arc::new(move || current.external_labels());
             let is_ready = move || ready.get() == State::Ready;
             let labels: Arc<dyn Fn() -> model::Labels + Send + Sync> = labels;
@@ -376,7 +332,7 @@ async fn live(settings: Settings) -> Result<ExitCode> {
                     Arc::new(reports),
                     Arc::new(is_ready),
                     &registry,
-                    life.draining(),
+                    front.life.draining(),
                 )
                 .await?,
             )
@@ -384,52 +340,28 @@ async fn live(settings: Settings) -> Result<ExitCode> {
     };
     options.source = Some(source);
     options.local = Some(local);
-    options.targets = Some(targets.manager());
-    options.metadata = Some(targets.manager());
     options.head = Some(Arc::clone(&db) as Arc<dyn model::report::HeadReport>);
     if web.admin {
         options.admin = Some(Arc::clone(&db) as Arc<dyn model::report::Admin>);
     }
-    options.config = Some(Arc::new({
-        let current = Arc::clone(&current);
-        move || current.loaded().config.to_yaml_redacted()
-    }));
-    options.scrape_pool = Some(told::scrape_pools(Arc::clone(&current)));
     options.budget = memory.queries.child("labels and series", memory.per_query);
-    if web.lifecycle {
-        options.lifecycle = Some(Arc::new(life::OverHttp::new(reload.clone(), life.clone())));
-    }
-    options.ready = life.ready.clone();
-    life.ready.set(State::Ready);
-    notices.clear(api::notices::STARTING);
-    // Nobody listens to the routes any more only when the server has ended.
-    let _ = site.send(mount(options));
-    tracing::info!(role, addresses = addresses.join(" "), "ready to answer");
+    let mut background = front.ready(reload, &targets);
     for line in &settings.banner {
         println!(
             "{}",
-            line.replace("{address}", addresses.first().map_or("", |a| a))
+            line.replace("{address}", front.addresses.first().map_or("", |a| a))
         );
     }
 
-    let mut background = vec![
-        tokio::spawn(life::reload_on_hangup(reload.clone())),
-        tokio::spawn(count_head(Arc::clone(&db), memory.clone())),
-    ];
-    if let Some(every) = settings.auto_reload {
-        background.push(tokio::spawn(life::reload_on_change(reload, every)));
-    }
+    background.push(tokio::spawn(count_head(Arc::clone(&db), memory.clone())));
     let ships = shipping.as_ref().map(bucket::Part::start);
-    life.told_to_stop().await;
+    front.life.told_to_stop().await;
 
     // Closing, in the order that loses nothing: no new samples, then answers, then what is open.
-    life.ready.set(State::Stopping);
-    notices.show(api::notices::STOPPING);
+    front.stopping();
     targets.stop().await;
     rules.stop().await;
-    notices.close();
-    life.drain();
-    serving.await.context("the HTTP server")??;
+    front.close().await?;
     writes.stop().await;
     if let Some(grpc) = grpc {
         grpc.await.context("the gRPC server")??;
@@ -569,35 +501,6 @@ async fn store_api(
     let serve = store::Serve::new(Arc::new(source), options, Handle::current(), registry)?;
     let routes = serve.routes();
     Ok(tokio::spawn(server.serve(routes, shutdown)))
-}
-
-fn runtime_info(
-    (role, started): (&'static str, Millis),
-    memory: &Memory,
-    current: &Arc<Current>,
-    corruptions: metrics::Counter,
-    retention: impl Fn() -> String + Send + Sync + 'static,
-) -> Arc<dyn Fn() -> api::RuntimeInfo + Send + Sync> {
-    let memory_limit = memory.total.limit();
-    let current = Arc::clone(current);
-    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let handle = Handle::current();
-    Arc::new(move || {
-        let (last_config_time, reload_success) = current.last_reload();
-        api::RuntimeInfo {
-            start_time: started,
-            cwd: cwd.display().to_string(),
-            hostname: settings::hostname(),
-            reload_success,
-            last_config_time,
-            corruption_count: corruptions.get(),
-            tasks: handle.metrics().num_alive_tasks(),
-            threads: handle.metrics().num_workers(),
-            memory_limit,
-            retention: retention(),
-            role: role.to_owned(),
-        }
-    })
 }
 
 /// Clients such as Grafana decide by `version` what they may ask: the Prometheus that we equal.

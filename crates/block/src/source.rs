@@ -102,17 +102,20 @@ impl Source for BlockSource {
     }
 }
 
+/// How many threads may run at once.
+pub fn threads() -> usize {
+    // Asking the system reads files.
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 struct BlockView {
     pinned: Arc<Pinned>,
 }
 
 impl View for BlockView {
     fn select(&self, select: Select) -> Rows {
-        // Asking the system reads files.
-        static THREADS: OnceLock<usize> = OnceLock::new();
-        let parts =
-            *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-        Rows::Cursors(cursors(&self.pinned, select, parts.min(MAX_PARTS)))
+        Rows::Cursors(cursors(&self.pinned, select, threads().min(MAX_PARTS)))
     }
 
     fn label_names(

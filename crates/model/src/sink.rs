@@ -68,6 +68,17 @@ impl Batch {
         self.refs.len()
     }
 
+    /// Whether the columns fit each other, as whoever takes the batch asks first.
+    pub fn check_columns(&self) -> Result<(), SinkError> {
+        let rows = self.refs.len();
+        let starts_fit = self.starts.is_empty() || self.starts.len() == rows;
+        if self.ts.len() != rows || self.values.len() != rows || !starts_fit {
+            let text = "the columns of the batch differ in length";
+            return Err(SinkError::failed(Kind::Invalid, text));
+        }
+        Ok(())
+    }
+
     /// Whether there is nothing to append.
     pub fn is_empty(&self) -> bool {
         self.refs.is_empty()

@@ -9,7 +9,9 @@ use model::scope::PartialResponse;
 use parking_lot::Mutex;
 use promql::value::QueryOptions;
 use promql::{InstantQuery, QueryError, QueryResult, RangeQuery, Value};
-use wire::grpc::{Channel, ChannelSettings, Code, MAX_MESSAGE, Request, Status, Streaming};
+use wire::grpc::{
+    Channel, ChannelSettings, Code, MAX_MESSAGE, Request, Response, Status, Streaming,
+};
 use wire::proto::prometheus::TimeSeries;
 use wire::proto::thanos as pb;
 use wire::proto::thanos::query_client::QueryClient;
@@ -84,8 +86,7 @@ impl GrpcQueriers {
             },
         );
         let mut client = self.client(address)?;
-        let stream = client.query(request).await.map_err(|e| failed(&e))?;
-        let (series, warnings) = drain(stream.into_inner()).await?;
+        let (series, warnings) = drain(client.query(request).await).await?;
         let mut samples = Vec::with_capacity(series.len());
         for series in series {
             samples.extend(to_instant(series, query.ts).map_err(wrong)?);
@@ -116,8 +117,7 @@ impl GrpcQueriers {
             },
         );
         let mut client = self.client(address)?;
-        let stream = client.query_range(request).await.map_err(|e| failed(&e))?;
-        let (series, warnings) = drain(stream.into_inner()).await?;
+        let (series, warnings) = drain(client.query_range(request).await).await?;
         let matrix = series.into_iter().map(to_range);
         let matrix = matrix.collect::<Result<_, _>>().map_err(wrong)?;
         Ok(result(Value::Matrix(matrix), warnings))
@@ -136,8 +136,9 @@ fn result(value: Value, warnings: Vec<String>) -> QueryResult {
 
 /// Takes in a whole answer.
 async fn drain<M: Answered>(
-    mut stream: Streaming<M>,
+    answer: Result<Response<Streaming<M>>, Status>,
 ) -> Result<(Vec<TimeSeries>, Vec<String>), QueryError> {
+    let mut stream = answer.map_err(|e| failed(&e))?.into_inner();
     let (mut all, mut warnings) = (Vec::new(), Vec::new());
     while let Some(message) = stream.message().await.map_err(|e| failed(&e))? {
         match message.message() {

@@ -22,7 +22,7 @@ use crate::error::{ApiError, success};
 use crate::params::Params;
 
 /// Features by category, as `features` answers them.
-pub type FeatureTable = BTreeMap<&'static str, BTreeMap<String, bool>>;
+pub type FeatureTable = BTreeMap<&'static str, BTreeMap<&'static str, bool>>;
 
 /// How far the replay of the WAL is, in segments.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -181,11 +181,7 @@ fn float(number: f64) -> Json {
 
 pub(super) async fn features(State(api): State<Api>) -> Result<Response, ApiError> {
     let mut table = api.feature_table.clone();
-    let on = |names: &[(&str, bool)]| -> BTreeMap<String, bool> {
-        let names = names.iter();
-        names.map(|(name, on)| ((*name).to_owned(), *on)).collect()
-    };
-    let served = on(&[
+    let served = BTreeMap::from([
         ("admin", api.admin.is_some()),
         ("exclude_alerts", true),
         ("label_values_match", true),
@@ -209,24 +205,25 @@ pub(super) async fn features(State(api): State<Api>) -> Result<Response, ApiErro
 
 /// What of PromQL is there, and on.
 fn language(table: &mut FeatureTable, features: Features, per_step_stats: bool) {
-    let mut promql: BTreeMap<String, bool> = BTreeMap::new();
-    for name in [
-        "at_modifier",
-        "bool",
-        "by",
-        "group_left",
-        "group_right",
-        "ignoring",
-        "negative_offset",
-        "offset",
-        "on",
-        "per_query_lookback_delta",
-        "subqueries",
-        "without",
-    ] {
-        promql.insert(name.to_owned(), true);
-    }
-    for (name, on) in [
+    let promql = table.entry("promql").or_default();
+    promql.extend(
+        [
+            "at_modifier",
+            "bool",
+            "by",
+            "group_left",
+            "group_right",
+            "ignoring",
+            "negative_offset",
+            "offset",
+            "on",
+            "per_query_lookback_delta",
+            "subqueries",
+            "without",
+        ]
+        .map(|name| (name, true)),
+    );
+    promql.extend([
         ("anchored", features.extended_range_selectors),
         ("smoothed", features.extended_range_selectors),
         ("duration_expr", features.duration_expr),
@@ -234,22 +231,19 @@ fn language(table: &mut FeatureTable, features: Features, per_step_stats: bool) 
         ("fill_left", features.binop_fill_modifiers),
         ("fill_right", features.binop_fill_modifiers),
         ("per_step_stats", per_step_stats),
-    ] {
-        promql.insert(name.to_owned(), on);
-    }
-    table.entry("promql").or_default().append(&mut promql);
+    ]);
     let functions = promql::functions::all().iter();
     let functions = functions.map(|f| {
         let on = !f.experimental || features.experimental_functions;
-        (f.name.to_owned(), on)
+        (f.name, on)
     });
     table.insert("promql_functions", functions.collect());
     let matching = ["=~", "!~", "@"].into_iter();
     let binary = BinaryOp::ALL.into_iter().map(BinaryOp::as_str);
     let aggregate = AggregateOp::ALL.into_iter().map(|op| {
         let on = !op.is_experimental() || features.experimental_functions;
-        (op.as_str().to_owned(), on)
+        (op.as_str(), on)
     });
-    let operators = matching.chain(binary).map(|name| (name.to_owned(), true));
+    let operators = matching.chain(binary).map(|name| (name, true));
     table.insert("promql_operators", operators.chain(aggregate).collect());
 }

@@ -204,7 +204,7 @@ pub(super) async fn relabel_steps(
     #[derive(Serialize)]
     struct Step<'a> {
         rule: &'a relabel::Config,
-        output: BTreeMap<String, String>,
+        output: Object<'a>,
         keep: bool,
     }
     #[derive(Serialize)]
@@ -216,20 +216,23 @@ pub(super) async fn relabel_steps(
         .map_err(|e| ApiError::bad(format!("error parsing labels: {e}")))?;
     let pool = scrape_pool(&api, &params)?;
     let mut now = Some(Labels::from_pairs(labels));
-    let mut steps = Vec::with_capacity(pool.relabel.len());
+    let mut after = Vec::with_capacity(pool.relabel.len());
     for rule in &pool.relabel {
         // Only rules that compile come into force.
         let compiled = rule.compile(pool.scheme);
         let compiled = compiled.map_err(|e| ApiError::bad(e.to_string()))?;
         let rules = std::slice::from_ref(&compiled);
         now = now.and_then(|labels| relabel::process(&labels, rules));
-        let output = now.iter().flat_map(Labels::iter);
-        steps.push(Step {
-            rule,
-            output: output.map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
-            keep: now.is_some(),
-        });
+        after.push(now.clone());
     }
+    let nothing = Labels::default();
+    let steps = pool.relabel.iter().zip(&after);
+    let steps = steps.map(|(rule, after)| Step {
+        rule,
+        output: Object(after.as_ref().unwrap_or(&nothing)),
+        keep: after.is_some(),
+    });
+    let steps = steps.collect();
     success(&Steps { steps })
 }
 

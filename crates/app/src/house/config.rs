@@ -186,7 +186,8 @@ impl Current {
         };
         let config = &self.loaded().config;
         let mut files = vec![path.clone()];
-        for pattern in config.rule_files.iter().chain(&config.scrape_config_files) {
+        files.extend(super::rules::files(config).ok()?);
+        for pattern in &config.scrape_config_files {
             files.extend(crate::config::glob(pattern).ok()?);
         }
         let mut hasher = DefaultHasher::new();

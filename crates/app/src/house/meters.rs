@@ -33,25 +33,30 @@ pub fn durations(registry: &Registry) -> Result<Watch> {
 
 /// Tells how many queries run and may run, as Prometheus does.
 pub fn queries(engine: &Arc<Engine>, registry: &Registry) -> Result<()> {
-    running(
-        engine,
-        registry,
+    let running = (
         "prometheus_engine_queries",
         "The current number of queries being executed or waiting.",
-    )?;
-    let most = registry.gauge(
+    );
+    let most = (
         "prometheus_engine_queries_concurrent_max",
         "The max number of concurrent queries.",
-    )?;
-    most.set(i64::try_from(engine.options().max_concurrency).unwrap_or(i64::MAX));
-    Ok(())
+    );
+    running_and_most(engine, registry, running, most)
 }
 
-fn running(engine: &Arc<Engine>, registry: &Registry, name: &str, help: &str) -> Result<()> {
+/// Two gauges, each with its name and what it is.
+fn running_and_most(
+    engine: &Arc<Engine>,
+    registry: &Registry,
+    running: (&str, &str),
+    most: (&str, &str),
+) -> Result<()> {
     let weak = Arc::downgrade(engine);
-    registry.callback(Kind::Gauge, name, help, move || {
+    registry.callback(Kind::Gauge, running.0, running.1, move || {
         weak.upgrade().map_or(0.0, |engine| engine.running() as f64)
     })?;
+    let limit = i64::try_from(engine.options().max_concurrency).unwrap_or(i64::MAX);
+    registry.gauge(most.0, most.1)?.set(limit);
     Ok(())
 }
 
@@ -78,16 +83,13 @@ pub fn waiting(then: Watch, registry: &Registry) -> Result<Watch> {
 
 /// Tells how many queries run and may run, as Thanos' querier does.
 pub fn gate(engine: &Arc<Engine>, registry: &Registry) -> Result<()> {
-    running(
-        engine,
-        registry,
+    let running = (
         "thanos_query_concurrent_gate_queries_in_flight",
         "Number of queries that are currently in flight.",
-    )?;
-    let most = registry.gauge(
+    );
+    let most = (
         "thanos_query_concurrent_gate_queries_max",
         "Maximum number of concurrent queries.",
-    )?;
-    most.set(i64::try_from(engine.options().max_concurrency).unwrap_or(i64::MAX));
-    Ok(())
+    );
+    running_and_most(engine, registry, running, most)
 }

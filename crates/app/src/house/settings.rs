@@ -131,11 +131,6 @@ impl Storage {
             bytes,
             percent: 0.0,
         };
-        let segment_size = typed.bytes("storage.tsdb.wal-segment-size")?;
-        if !(10 << 20..=256 << 20).contains(&segment_size) {
-            let message = "must be between 10MB and 256MB";
-            return Err(typed.error("storage.tsdb.wal-segment-size", message).into());
-        }
         Ok(Self {
             dir,
             min_block,
@@ -148,7 +143,7 @@ impl Storage {
             starts: starts(typed),
             wal: WalOptions {
                 compression: compression(typed)?,
-                segment_size,
+                segment_size: segment_size(typed, "storage.tsdb.wal-segment-size")?,
                 sync: sync(typed)?,
             },
         })
@@ -225,19 +220,12 @@ impl AgentStorage {
             false => Compression::None,
             true => named(typed, "storage.agent.wal-compression-type")?,
         };
-        let segment_size = typed.bytes("storage.agent.wal-segment-size")?;
-        if !(10 << 20..=256 << 20).contains(&segment_size) {
-            let message = "must be between 10MB and 256MB";
-            return Err(typed
-                .error("storage.agent.wal-segment-size", message)
-                .into());
-        }
         Ok(Self {
             dir: PathBuf::from(typed.required("storage.agent.path")?),
             lock: !typed.switch("storage.agent.no-lockfile"),
             wal: WalOptions {
                 compression,
-                segment_size,
+                segment_size: segment_size(typed, "storage.agent.wal-segment-size")?,
                 sync: sync(typed)?,
             },
             truncate_every: typed.duration("storage.agent.wal-truncate-frequency")?,
@@ -246,6 +234,15 @@ impl AgentStorage {
             starts: starts(typed),
         })
     }
+}
+
+/// The size of a segment of the log, bytes, which that flag says.
+fn segment_size(typed: &Typed<'_>, flag: &'static str) -> Result<u64, FlagError> {
+    let bytes = typed.bytes(flag)?;
+    if !(10 << 20..=256 << 20).contains(&bytes) {
+        return Err(typed.error(flag, "must be between 10MB and 256MB"));
+    }
+    Ok(bytes)
 }
 
 fn starts(typed: &Typed<'_>) -> tsdb::Starts {

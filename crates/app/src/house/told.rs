@@ -50,21 +50,17 @@ pub fn scrape_pools(current: Arc<Current>) -> api::ScrapePools {
 pub fn features(settings: &Settings) -> api::FeatureTable {
     let (storage, queries) = (&settings.storage, &settings.queries);
     let auto_reload = settings.auto_reload.is_some();
-    let table = |names: &[(&str, bool)]| -> BTreeMap<String, bool> {
-        let names = names.iter();
-        names.map(|(name, on)| ((*name).to_owned(), *on)).collect()
-    };
     api::FeatureTable::from([
         (
             "otlp_receiver",
-            table(&[
+            BTreeMap::from([
                 ("delta_conversion", false),
                 ("native_delta_ingestion", settings.push.native_delta),
             ]),
         ),
         (
             "prometheus",
-            table(&[
+            BTreeMap::from([
                 ("agent_mode", settings.agent.is_some()),
                 ("auto_reload_config", auto_reload),
                 ("server_mode", settings.agent.is_none()),
@@ -72,14 +68,14 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
         ),
         (
             "promql",
-            table(&[
+            BTreeMap::from([
                 ("delayed_name_removal", queries.delayed_name_removal),
                 ("type_and_unit_labels", false),
             ]),
         ),
         (
             "rules",
-            table(&[
+            BTreeMap::from([
                 ("concurrent_rule_eval", settings.rules.beside.is_some()),
                 ("keep_firing_for", true),
                 ("query_offset", true),
@@ -87,7 +83,7 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
         ),
         (
             "scrape",
-            table(&[
+            BTreeMap::from([
                 ("extra_scrape_metrics", true),
                 (
                     "start_timestamp_zero_ingestion",
@@ -98,19 +94,17 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
         ),
         (
             "service_discovery_providers",
-            discovery::config::providers()
-                .map(|(name, runs)| (name.to_owned(), runs))
-                .collect(),
+            discovery::config::providers().collect(),
         ),
         (
             "templating_functions",
             rules::template::functions()
-                .map(|name| (name.to_owned(), true))
+                .map(|name| (name, true))
                 .collect(),
         ),
         (
             "tsdb",
-            table(&[
+            BTreeMap::from([
                 ("delayed_compaction", false),
                 ("exemplar_storage", storage.exemplars),
                 ("isolation", true),
@@ -118,6 +112,6 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
                 ("st_storage", storage.starts == tsdb::Starts::Store),
             ]),
         ),
-        ("ui", table(&[("ui_v2", false), ("ui_v3", true)])),
+        ("ui", BTreeMap::from([("ui_v2", false), ("ui_v3", true)])),
     ])
 }

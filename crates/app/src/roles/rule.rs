@@ -42,6 +42,7 @@ pub const FLAGS: &[&[Flag]] = &[
     thanos::GLOBAL,
     thanos::LIMITS,
     thanos::OBJSTORE,
+    thanos::SHIPPER,
     thanos::WEB,
     limits::FLAGS,
     logging::FLAGS,

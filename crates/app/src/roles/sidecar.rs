@@ -29,6 +29,7 @@ pub const FLAGS: &[&[Flag]] = &[
     thanos::GLOBAL,
     thanos::LIMITS,
     thanos::OBJSTORE,
+    thanos::SHIPPER,
     limits::FLAGS,
     logging::FLAGS,
 ];

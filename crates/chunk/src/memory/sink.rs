@@ -102,13 +102,7 @@ impl MemorySink {
 impl State {
     fn append(&mut self, mut batch: Batch) -> Result<Appended, SinkError> {
         let rows = batch.refs.len();
-        let starts_fit = batch.starts.is_empty() || batch.starts.len() == rows;
-        if batch.ts.len() != rows || batch.values.len() != rows || !starts_fit {
-            return Err(SinkError::failed(
-                model::Kind::Invalid,
-                "the columns of the batch differ in length",
-            ));
-        }
+        batch.check_columns()?;
         let known =
             |r: &SeriesRef| r.generation == self.generation && (r.id as usize) < self.series.len();
         let mut stale: Vec<usize> = (0..rows).filter(|&i| !known(&batch.refs[i])).collect();

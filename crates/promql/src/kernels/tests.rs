@@ -201,6 +201,29 @@ fn computed(
         .collect()
 }
 
+/// How much the rounding of products may move what `predict_linear` says. As Prometheus does, it adds up
+/// squares of distances from the evaluation and takes their mean away: of samples that lie close
+/// together and far off, few digits are left.
+fn rounding(w: &[(Millis, f64)], end: Millis, ahead: f64) -> f64 {
+    let n = w.len() as f64;
+    let x: Vec<f64> = w.iter().map(|p| (p.0 - end) as f64 / 1e3).collect();
+    let mean = x.iter().sum::<f64>() / n;
+    let spread: f64 = x.iter().map(|x| (x - mean) * (x - mean)).sum();
+    let squares: f64 = x.iter().map(|x| x * x).sum();
+    let products: f64 = x.iter().zip(w).map(|(x, p)| (x * p.1).abs()).sum();
+    let ym = w.iter().map(|p| p.1).sum::<f64>() / n;
+    let slope: f64 = x
+        .iter()
+        .zip(w)
+        .map(|(x, p)| (x - mean) * (p.1 - ym))
+        .sum::<f64>()
+        / spread;
+    let of_slope = 8.0 * f64::EPSILON * (products + slope.abs() * squares) / spread;
+    let moved = of_slope * (mean.abs() + ahead.abs());
+    // Of one sample there is no line.
+    if moved.is_finite() { moved } else { 0.0 }
+}
+
 fn close(a: Option<f64>, b: Option<f64>, scale: f64) -> bool {
     match (a, b) {
         (None, None) => true,
@@ -238,10 +261,10 @@ proptest! {
                 // predict_linear looks from the step's own time.
                 let end = if func == RangeFn::PredictLinear { grid.at(i) } else { w.end(&grid, i) };
                 let want = naive(func, &params, &inside, end, range);
-                // The slope through samples a millisecond apart, followed for seconds: what sums that
-                // slide have lost grows by as much.
-                let far = matches!(func, RangeFn::PredictLinear | RangeFn::Deriv);
-                let scale = if far { 1000.0 * (1.0 + want.map_or(0.0, f64::abs)) } else { 1.0 };
+                let scale = match func {
+                    RangeFn::PredictLinear => 1.0 + 1e9 * rounding(&inside, end, params[0]),
+                    _ => 1.0,
+                };
                 prop_assert!(
                     close(got[i], want, scale),
                     "{func:?} step {i}: {:?} instead of {want:?} of {inside:?}", got[i]

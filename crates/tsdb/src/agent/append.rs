@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use model::sink::{Column, Exemplar};
-use model::{Appended, Batch, Kind, Labels, Millis, Reject, Rejected, SeriesRef, SinkError};
+use model::{Appended, Batch, Labels, Millis, Reject, Rejected, SeriesRef, SinkError};
 
 use super::Inner;
 use super::series::{Table, reference};
@@ -63,13 +63,7 @@ impl Inner {
     pub(super) fn append(&self, mut batch: Batch) -> Result<Appended, SinkError> {
         self.open()?;
         let rows = batch.refs.len();
-        let starts_fit = batch.starts.is_empty() || batch.starts.len() == rows;
-        if batch.ts.len() != rows || batch.values.len() != rows || !starts_fit {
-            return Err(SinkError::failed(
-                Kind::Invalid,
-                "the columns of the batch differ in length",
-            ));
-        }
+        batch.check_columns()?;
         let (ticket, mut appended) = {
             let (table, records) = &mut *self.table.lock();
             let mut judging = Judging {
@@ -172,8 +166,9 @@ impl Judging<'_> {
                 Err(reason) => self.reject(batch, Column::Histograms, row, reason)?,
             }
         }
+        let exemplars = self.exemplars(batch, &mut rows);
         rows.end();
-        Ok(self.exemplars(batch, records))
+        Ok(exemplars)
     }
 
     fn reject(
@@ -243,8 +238,7 @@ impl Judging<'_> {
         records.end();
     }
 
-    fn exemplars(&mut self, batch: &Batch, records: &mut Records) -> usize {
-        let mut base = None;
+    fn exemplars(&mut self, batch: &Batch, rows: &mut Rows<'_>) -> usize {
         let mut taken = 0;
         for (row, e) in batch.exemplars.iter().enumerate() {
             let Some(of) = self.table.get(e.series) else {
@@ -263,16 +257,9 @@ impl Judging<'_> {
                 });
                 continue;
             }
-            let base = *base.get_or_insert_with(|| {
-                record::begin_exemplars(records.out(), e.series.id, e.ts);
-                (e.series.id, e.ts)
-            });
-            let labels: Vec<_> = e.labels.iter().collect();
-            let labels = labels.into_iter();
-            record::put_exemplar(records.out(), base, e.series.id, e.ts, e.value, labels);
+            rows.exemplar(e);
             of.exemplar = Some(Box::new(e.clone()));
         }
-        records.end();
         taken
     }
 }

@@ -10,6 +10,7 @@ mod pieces;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use block::source::threads;
 use hashbrown::HashMap;
 use model::source::{Aggregate, Ahead};
 use model::{
@@ -20,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 
 use self::pieces::{Gathered, HEAD, Ordinals, Pair, Piece, Ref, refs};
 use super::local::{self, LocalBlock, Wanted};
-use super::view::{Pin, threads};
+use super::view::Pin;
 use crate::head::{ChunkWriter, PairSymbols, Reach, account};
 
 /// Series of a piece.

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeSet;
 use std::future::ready;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use block::BlockError;
+use block::source::threads;
 use model::source::Capabilities;
 use model::{
     Answer, BoxFuture, Cursor, Extent, LabelSelect, Labels, Millis, Order, Rows, Scope, Select,
@@ -117,12 +118,6 @@ fn rows(cursors: Result<Vec<Box<dyn Cursor>>, SourceError>) -> Rows {
         Ok(cursors) => cursors,
         Err(e) => vec![Box::new(Failed(Some(e)))],
     })
-}
-
-pub(super) fn threads() -> usize {
-    // Asking the system reads files.
-    static THREADS: OnceLock<usize> = OnceLock::new();
-    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
 impl View for DbView {

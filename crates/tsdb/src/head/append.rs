@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use model::histogram::Histogram;
 use model::sink::Column;
-use model::{Appended, Batch, Kind, Millis, Reject, Rejected, SinkError, TimeRange};
+use model::{Appended, Batch, Millis, Reject, Rejected, SinkError, TimeRange};
 use parking_lot::MutexGuard;
 
 use super::exemplars::Judged;
@@ -161,14 +161,7 @@ impl Head {
         mut batch: Batch,
         wal: Option<&Wal>,
     ) -> Result<Appended, SinkError> {
-        let rows = batch.refs.len();
-        let starts_fit = batch.starts.is_empty() || batch.starts.len() == rows;
-        if batch.ts.len() != rows || batch.values.len() != rows || !starts_fit {
-            return Err(SinkError::failed(
-                Kind::Invalid,
-                "the columns of the batch differ in length",
-            ));
-        }
+        batch.check_columns()?;
         let _active = self.stats.active_appenders.in_flight();
         self.stats.head.appenders.inc();
         let mut scratch = self.scratch.lock().pop().unwrap_or_else(|| Scratch {
@@ -523,11 +516,10 @@ impl Head {
     {
         let chunking = self.chunking();
         let pages = self.pages.read();
-        let (mut unknown, mut chunks) = (0, 0);
-        let mut range = TimeRange::EMPTY;
+        let mut done = ReplayDone::default();
         for (number, runs) in by_page {
             let Some(Some(page)) = pages.get(number as usize) else {
-                unknown += runs.map(|run| run.1.len() as u64).sum::<u64>();
+                done.unknown += runs.map(|run| run.1.len() as u64).sum::<u64>();
                 continue;
             };
             let page = &mut *page.0.lock();
@@ -537,22 +529,12 @@ impl Head {
                     page.touch(slots.iter().map(|&slot| usize::from(slot)));
                 }
                 for (&slot, &(ts, value)) in slots.iter().zip(rows) {
-                    match page.append_replayed(usize::from(slot), (ts, value), chunking) {
-                        None => {
-                            unknown += 1;
-                            continue;
-                        }
-                        Some(Taken::No(_) | Taken::Same) => continue,
-                        Some(Taken::NewChunk) => chunks += 1,
-                        Some(Taken::Yes) => {}
-                    }
-                    range.min = range.min.min(ts);
-                    range.max = range.max.max(ts);
+                    let end = page.append_replayed(usize::from(slot), (ts, value), chunking);
+                    done.note(ts, end);
                 }
             }
         }
-        self.replayed(chunks, range);
-        unknown
+        self.replayed(done)
     }
 
     /// Appends rows of the log that are no plain floats: those of series that exist, later than what
@@ -561,8 +543,7 @@ impl Head {
         let chunking = self.chunking();
         let pages = self.pages.read();
         let mut held = Held::new(&pages);
-        let (mut unknown, mut chunks) = (0, 0);
-        let mut range = TimeRange::EMPTY;
+        let mut done = ReplayDone::default();
         for (id, ts, start, value) in rows {
             let (id, ts, start) = (*id, *ts, *start);
             if ts < min {
@@ -576,25 +557,53 @@ impl Head {
                     page.append_histogram(slot, (ts, start), value, chunking, (0, 0))
                 }
             });
-            match end {
-                None => {
-                    unknown += 1;
-                    continue;
-                }
-                Some(Taken::No(_) | Taken::Same) => continue,
-                Some(Taken::NewChunk) => chunks += 1,
-                Some(Taken::Yes) => {}
-            }
-            range = range.union(TimeRange::new(ts, ts));
+            done.note(ts, end);
         }
         drop(held);
-        self.replayed(chunks, range);
-        unknown
+        self.replayed(done)
     }
 
-    fn replayed(&self, chunks: i64, range: TimeRange) {
-        self.stats.chunks.add(chunks);
-        self.stats.chunks_created.add(chunks as u64);
-        self.saw(range);
+    /// Counts what was replayed; the answer is how many rows had no series.
+    fn replayed(&self, done: ReplayDone) -> u64 {
+        self.stats.chunks.add(done.chunks);
+        self.stats.chunks_created.add(done.chunks as u64);
+        self.saw(done.range);
+        done.unknown
+    }
+}
+
+/// What became of rows of the log.
+struct ReplayDone {
+    /// They had no series.
+    unknown: u64,
+    chunks: i64,
+    /// The times of those that were taken.
+    range: TimeRange,
+}
+
+impl Default for ReplayDone {
+    fn default() -> Self {
+        Self {
+            unknown: 0,
+            chunks: 0,
+            range: TimeRange::EMPTY,
+        }
+    }
+}
+
+impl ReplayDone {
+    #[inline]
+    fn note(&mut self, ts: Millis, end: Option<Taken>) {
+        match end {
+            None => {
+                self.unknown += 1;
+                return;
+            }
+            Some(Taken::No(_) | Taken::Same) => return,
+            Some(Taken::NewChunk) => self.chunks += 1,
+            Some(Taken::Yes) => {}
+        }
+        self.range.min = self.range.min.min(ts);
+        self.range.max = self.range.max.max(ts);
     }
 }

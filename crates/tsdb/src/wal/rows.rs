@@ -1,6 +1,7 @@
 //! Samples on their way into the log: as few records as there are sorts.
 
 use model::histogram::Histogram;
+use model::sink::Exemplar;
 
 use super::{Records, record};
 
@@ -13,6 +14,8 @@ enum Writer {
     Floats(record::SamplesWriter),
     Started(record::StartedSamplesWriter),
     Histograms(record::HistogramsWriter),
+    /// With the series and the time of the first one.
+    Exemplars((u64, i64)),
 }
 
 /// Writes rows, so that rows of one sort that follow each other share a record.
@@ -94,5 +97,22 @@ impl<'a> Rows<'a> {
         if let Writer::Histograms(writer) = &mut self.writer {
             writer.push(self.records.out(), row, value);
         }
+    }
+
+    /// An exemplar; all that follow each other share a record.
+    pub(crate) fn exemplar(&mut self, e: &Exemplar) {
+        let (series, ts) = (e.series.id, e.ts);
+        let base = match self.writer {
+            Writer::Exemplars(base) => base,
+            _ => {
+                self.end();
+                record::begin_exemplars(self.records.out(), series, ts);
+                self.writer = Writer::Exemplars((series, ts));
+                (series, ts)
+            }
+        };
+        let labels: Vec<_> = e.labels.iter().collect();
+        let labels = labels.into_iter();
+        record::put_exemplar(self.records.out(), base, series, ts, e.value, labels);
     }
 }

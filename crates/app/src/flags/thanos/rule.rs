@@ -165,43 +165,10 @@ pub const RULE: &[Flag] = &[
     )
     .accepted(ALWAYS),
     switch(
-        "shipper.upload-compacted",
-        "If true shipper will try to upload compacted blocks as well. Useful for migration purposes.",
-    ),
-    value(
-        "shipper.meta-file-name",
-        "thanos.shipper.json",
-        "The file to store shipper metadata in.",
-    ),
-    value(
-        "shipper.upload-concurrency",
-        "0",
-        "Number of goroutines to use when uploading block files to object storage.",
-    )
-    .accepted("chosen by the uploader"),
-    switch(
         "shipper.ignore-unequal-block-size",
         "Ignore that blocks are of different sizes.",
     )
     .accepted("the ruler's own blocks are of one size"),
-    switch(
-        "shipper.allow-out-of-order-uploads",
-        "Upload later blocks although an earlier one cannot be.",
-    )
-    .accepted("every block is tried"),
-    switch("shipper.skip-corrupted-blocks", "Skip corrupted blocks.")
-        .accepted("corrupted blocks are always set aside and named"),
-    value(
-        "shipper.sync-interval",
-        "30s",
-        "How often to look for blocks to ship.",
-    ),
-    value(
-        "hash-func",
-        "",
-        "Specify which hash function to use when calculating the hashes of produced files.",
-    )
-    .accepted("hashes are not written"),
     many(
         "enable-feature",
         "Comma separated feature names to enable: promql-experimental-functions.",

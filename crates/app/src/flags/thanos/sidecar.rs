@@ -69,27 +69,6 @@ pub const SIDECAR: &[Flag] = &[
         "prometheus",
         "Executable name used to match the process being reloaded when using the signal method.",
     ),
-    switch(
-        "shipper.upload-compacted",
-        "If true shipper will try to upload compacted blocks as well. Useful for migration purposes.",
-    ),
-    value(
-        "shipper.meta-file-name",
-        "thanos.shipper.json",
-        "The file to store shipper metadata in.",
-    ),
-    value(
-        "shipper.upload-concurrency",
-        "0",
-        "Number of goroutines to use when uploading block files to object storage.",
-    )
-    .accepted("chosen by the uploader"),
-    value(
-        "hash-func",
-        "",
-        "Specify which hash function to use when calculating the hashes of produced files.",
-    )
-    .accepted("hashes are not written"),
     value(
         "min-time",
         "0000-01-01T00:00:00Z",
@@ -98,17 +77,5 @@ pub const SIDECAR: &[Flag] = &[
     switch(
         "shipper.ignore-unequal-block-size",
         "If true the sidecar does not require Prometheus' min and max block size flags to be set to the same value.",
-    ),
-    switch(
-        "shipper.allow-out-of-order-uploads",
-        "Upload later blocks although an earlier one cannot be.",
-    )
-    .accepted("every block is tried"),
-    switch("shipper.skip-corrupted-blocks", "Skip corrupted blocks.")
-        .accepted("corrupted blocks are always set aside and named"),
-    value(
-        "shipper.sync-interval",
-        "30s",
-        "How often to look for blocks to ship.",
     ),
 ];

@@ -99,18 +99,10 @@ impl Head {
                 }
             }
         }
-        rows.end();
-        let mut base = None;
         let taken = batch.exemplars.iter().zip(exemplars.iter());
         for (e, _) in taken.filter(|(_, judged)| **judged == Judged::Take) {
-            let base = *base.get_or_insert_with(|| {
-                record::begin_exemplars(records.out(), e.series.id, e.ts);
-                (e.series.id, e.ts)
-            });
-            let labels: Vec<_> = e.labels.iter().collect();
-            let labels = labels.into_iter();
-            record::put_exemplar(records.out(), base, e.series.id, e.ts, e.value, labels);
+            rows.exemplar(e);
         }
-        records.end();
+        rows.end();
     }
 }
