@@ -150,7 +150,7 @@ pub const QUERY: &[Flag] = &[
         "",
         "The external Thanos Query URL that would be set in all alerts 'Source' field.",
     )
-    .accepted("alerts are not in this version"),
+    .accepted("the pages link to themselves, and alerts carry the URL that their rulers set"),
     many(
         "query.telemetry.request-duration-seconds-quantiles",
         "The quantiles for exporting metrics about the request duration quantiles.",
