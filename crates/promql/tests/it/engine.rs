@@ -7,14 +7,16 @@ use chunk::memory::MemorySource;
 use futures::executor::block_on;
 use model::source::Ahead;
 use model::{
-    BoxFuture, Budget, Cancel, Cursor, Extent, Labels, Rows, Sample, Scope, Select, SeriesBatch,
-    Source, SourceError, Str, View,
+    BoxFuture, Budget, Cancel, Extent, Labels, Rows, Sample, Scope, Select, Source, SourceError,
+    Str, View,
 };
 use promql::features::Features;
 use promql::value::QueryOptions;
 use promql::{
     Engine, EngineOptions, Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value,
 };
+
+use crate::dealt::Dealt;
 
 fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -450,100 +452,6 @@ fn deep_expressions_fit_the_stack() {
     }
 }
 
-/// What was found in memory, dealt to several cursors in batches of a few series.
-struct Dealt {
-    source: MemorySource,
-    /// What cursors say that is ahead.
-    ahead: fn(usize) -> Option<Ahead>,
-    /// The number of the cursor that fails after its first batch.
-    fails: Option<usize>,
-}
-
-struct DealtView(Box<dyn View>, fn(usize) -> Option<Ahead>, Option<usize>);
-
-struct DealtCursor {
-    batches: std::vec::IntoIter<SeriesBatch>,
-    ahead: Option<Ahead>,
-    fails: bool,
-}
-
-impl Cursor for DealtCursor {
-    fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
-        match self.batches.next() {
-            None if self.fails => Err(SourceError::new(model::Kind::Corrupt, "torn")),
-            batch => Ok(batch),
-        }
-    }
-
-    fn ahead(&mut self) -> Option<Ahead> {
-        self.ahead
-    }
-}
-
-impl Source for Dealt {
-    fn open(&self, scope: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
-        let view = self.source.open(scope)?;
-        Ok(Box::new(DealtView(view, self.ahead, self.fails)))
-    }
-
-    fn extent(&self) -> Arc<Extent> {
-        self.source.extent()
-    }
-}
-
-impl View for DealtView {
-    fn select(&self, select: Select) -> Rows {
-        const CURSORS: usize = 6;
-        let Rows::Cursors(mut cursors) = self.0.select(select) else {
-            panic!("memory has cursors");
-        };
-        let mut dealt: Vec<Vec<SeriesBatch>> = (0..CURSORS).map(|_| Vec::new()).collect();
-        let mut count = 0;
-        while let Some(batch) = cursors[0].next().expect("memory does not fail") {
-            for start in (0..batch.len()).step_by(3) {
-                let mut part = SeriesBatch {
-                    buffers: batch.buffers.clone(),
-                    ..SeriesBatch::default()
-                };
-                for i in start..batch.len().min(start + 3) {
-                    part.labels.extend_from_slice(batch.labels_of(i));
-                    part.chunks.extend_from_slice(batch.chunks_of(i));
-                    part.finish_series();
-                }
-                dealt[count % CURSORS].push(part);
-                count += 1;
-            }
-        }
-        let numbered = dealt.into_iter().enumerate();
-        Rows::Cursors(
-            numbered
-                .map(|(i, batches)| -> Box<dyn Cursor> {
-                    Box::new(DealtCursor {
-                        batches: batches.into_iter(),
-                        ahead: (self.1)(i),
-                        fails: self.2 == Some(i),
-                    })
-                })
-                .collect(),
-        )
-    }
-
-    fn label_names(
-        &self,
-        select: model::LabelSelect,
-    ) -> BoxFuture<'static, Result<model::Answer<Vec<Str>>, SourceError>> {
-        self.0.label_names(select)
-    }
-
-    fn label_values(
-        &self,
-        name: Str,
-        select: model::LabelSelect,
-    ) -> BoxFuture<'static, Result<model::Answer<Vec<Str>>, SourceError>> {
-        self.0.label_values(name, select)
-    }
-}
-
 /// Little work is done where the query is polled, much on the pool; neither is told by the answer.
 #[test]
 fn cursors_may_be_many_and_heavy_or_light() {
@@ -576,6 +484,7 @@ fn cursors_may_be_many_and_heavy_or_light() {
                     source: data(),
                     ahead,
                     fails: None,
+                    in_turn: false,
                 };
                 let engine = engine(dealt, options(), threads);
                 let mut got = values(at(&engine, expr, 3_000_000).unwrap());
@@ -591,6 +500,7 @@ fn cursors_may_be_many_and_heavy_or_light() {
             source: data(),
             ahead,
             fails: Some(4),
+            in_turn: false,
         };
         let error = at(&engine(dealt, options(), 2), "sum(c_total)", 3_000_000).unwrap_err();
         assert_eq!(error.to_string(), "expanding series: torn");
