@@ -709,8 +709,8 @@ fn is_label_name(name: &StringLiteral) -> bool {
     name.is_utf8() && !name.is_empty()
 }
 
-/// The labels of `absent(arg)`: what the selector asks to be equal, unless it asks about a label
-/// twice.
+/// The labels of `absent(arg)`: the first that the selector asks to be equal, unless another matcher
+/// of the same label comes behind it.
 fn absent_labels(arg: &Expr) -> Labels {
     let matchers: &[Matcher] = match &arg.kind {
         ExprKind::Vector(selector) => &selector.matchers,
@@ -718,11 +718,14 @@ fn absent_labels(arg: &Expr) -> Labels {
         _ => &[],
     };
     let mut labels = LabelsBuilder::default();
-    for matcher in matchers {
+    let mut asked = Vec::new();
+    for matcher in matchers.iter().filter(|m| *m.name != *METRIC_NAME) {
         let name = &*matcher.name;
-        let once = matchers.iter().filter(|m| *m.name == *name).count() == 1;
-        if name != METRIC_NAME && once && matcher.op == MatchOp::Equal {
+        if matcher.op == MatchOp::Equal && !asked.contains(&name) {
+            asked.push(name);
             labels.set(name, &*matcher.value);
+        } else {
+            labels.remove(name);
         }
     }
     labels.build()

@@ -138,3 +138,72 @@ impl View for DealtView {
         self.inner.label_values(name, select)
     }
 }
+
+/// Series that never end: each batch is all that was found in memory.
+pub struct Endless {
+    pub source: MemorySource,
+    /// How many batches were given.
+    pub given: Arc<AtomicU64>,
+}
+
+struct EndlessView {
+    inner: Arc<dyn View>,
+    given: Arc<AtomicU64>,
+}
+
+struct EndlessCursor {
+    inner: Arc<dyn View>,
+    select: Select,
+    given: Arc<AtomicU64>,
+}
+
+impl Cursor for EndlessCursor {
+    fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
+        let Rows::Cursors(mut cursors) = self.inner.select(self.select.clone()) else {
+            panic!("memory has cursors");
+        };
+        self.given.fetch_add(1, Ordering::Relaxed);
+        cursors[0].next()
+    }
+}
+
+impl Source for Endless {
+    fn open(&self, scope: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
+        Ok(Box::new(EndlessView {
+            inner: Arc::from(self.source.open(scope)?),
+            given: Arc::clone(&self.given),
+        }))
+    }
+
+    fn extent(&self) -> Arc<Extent> {
+        self.source.extent()
+    }
+}
+
+impl View for EndlessView {
+    fn select(&self, select: Select) -> Rows {
+        let cursor = |_| -> Box<dyn Cursor> {
+            Box::new(EndlessCursor {
+                inner: Arc::clone(&self.inner),
+                select: select.clone(),
+                given: Arc::clone(&self.given),
+            })
+        };
+        Rows::Cursors((0..2).map(cursor).collect())
+    }
+
+    fn label_names(
+        &self,
+        select: LabelSelect,
+    ) -> BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>> {
+        self.inner.label_names(select)
+    }
+
+    fn label_values(
+        &self,
+        name: Str,
+        select: LabelSelect,
+    ) -> BoxFuture<'static, Result<Answer<Vec<Str>>, SourceError>> {
+        self.inner.label_values(name, select)
+    }
+}

@@ -1,6 +1,7 @@
 //! Whole queries over a source in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chunk::memory::MemorySource;
@@ -16,7 +17,7 @@ use promql::{
     Engine, EngineOptions, Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value,
 };
 
-use crate::dealt::Dealt;
+use crate::dealt::{Dealt, Endless};
 
 fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -171,6 +172,21 @@ fn a_range_query_is_its_steps() {
     }
 }
 
+/// (A script cannot show this: it asks once more with the matchers sorted.)
+#[test]
+fn what_is_absent_has_the_labels_asked_to_be_equal() {
+    let engine = engine(data(), options(), 1);
+    for (matchers, labels) in [
+        (r#"a=~"x|y", a="x", b="z""#, r#"{a="x", b="z"}"#),
+        (r#"a="x", a=~"x|y", b="z""#, r#"{b="z"}"#),
+        (r#"a="x", a="y", b="z""#, r#"{b="z"}"#),
+        (r#"a="x", a="y", a="x""#, "{}"),
+    ] {
+        let absent = at(&engine, &format!("absent(c_total{{{matchers}}})"), 0).unwrap();
+        assert_eq!(values(absent), [(labels.to_owned(), 1.0)], "{matchers}");
+    }
+}
+
 #[test]
 fn errors_have_prometheus_texts() {
     let engine = engine(data(), options(), 1);
@@ -300,6 +316,50 @@ fn a_store_that_never_answers_blocks_nobody() {
         error.to_string(),
         "query timed out in expression evaluation"
     );
+}
+
+#[test]
+fn a_busy_query_ends_with_the_batches_at_hand() {
+    let given = Arc::<AtomicU64>::default();
+    let pool = pool(2);
+    let endless = Endless {
+        source: data(),
+        given: Arc::clone(&given),
+    };
+    let engine = Engine::new(Arc::new(endless), options(), Arc::clone(&pool));
+    for expr in [
+        "sum(rate(c_total[5m]))",
+        "topk(3, c_total)",
+        "stddev(c_total) / count(g)",
+    ] {
+        let cancel = Cancel::default();
+        let busy = engine.range(RangeQuery {
+            expr: expr.into(),
+            start: 0,
+            end: 3_600_000,
+            step: 15_000,
+            options: QueryOptions {
+                cancel: cancel.clone(),
+                ..QueryOptions::default()
+            },
+        });
+        let before = given.load(Ordering::Relaxed);
+        let busy = std::thread::spawn(move || block_on(busy));
+        while given.load(Ordering::Relaxed) < before + 20 {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        assert_eq!(
+            busy.join().unwrap().unwrap_err().to_string(),
+            "query was canceled in expression evaluation"
+        );
+        // Each cursor of each selector may be at work on a batch, for which it looks at the next.
+        let most = given.load(Ordering::Relaxed) + 2 * 2 * 2;
+        // What the pool has begun by now is done when each of its threads has said so.
+        pool.broadcast(|_| ());
+        let after = given.load(Ordering::Relaxed);
+        assert!(after <= most, "{expr}: {after} batches, {most} at most");
+    }
 }
 
 #[test]
