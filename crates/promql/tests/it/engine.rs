@@ -181,6 +181,7 @@ fn what_is_absent_has_the_labels_asked_to_be_equal() {
         (r#"a="x", a=~"x|y", b="z""#, r#"{b="z"}"#),
         (r#"a="x", a="y", b="z""#, r#"{b="z"}"#),
         (r#"a="x", a="y", a="x""#, "{}"),
+        (r#"a!="y", a="x", b="z""#, r#"{b="z"}"#),
     ] {
         let absent = at(&engine, &format!("absent(c_total{{{matchers}}})"), 0).unwrap();
         assert_eq!(values(absent), [(labels.to_owned(), 1.0)], "{matchers}");
