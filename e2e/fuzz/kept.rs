@@ -21,6 +21,10 @@ pub const QUERIES: &[(&str, (f64, i64, i64))] = &[
         r#"increase((build_info smoothed offset 1h)[2m30s * 2:30s])"#,
         (5385.0, 0, 0),
     ),
+    (
+        r#"absent_over_time(requests_total{job=~".*",instance=~".*-[01]:.*",instance="web-2:9100"}[1h] @ end())"#,
+        (12303.358, 0, 0),
+    ),
     (r#"day_of_month(temperature / 0)"#, (14107.563, 0, 0)),
     (r#"minute(temperature / 0)"#, (14107.563, 0, 0)),
     (r#"year(vector(NaN))"#, (14107.563, 0, 0)),

@@ -275,6 +275,13 @@ pub trait Cursor: Send {
     fn ahead(&mut self) -> Option<Ahead> {
         None
     }
+
+    /// Where the batch given last stands among those of all cursors of the select, if these take
+    /// from one list: no two batches have the same number, and those of one cursor ascend. With
+    /// numbers, what is made of all batches does not depend on which cursor was given which.
+    fn number(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What comes next of a [`Cursor`], about.

@@ -16,10 +16,10 @@ const SERIES: u32 = 1_000;
 const HOURS: i64 = 6;
 const END: i64 = HOURS * 3_600_000;
 
-fn source() -> MemorySource {
+fn source(count: u32) -> MemorySource {
     let mut series = Vec::new();
     let mut random = 1u64;
-    for i in 0..SERIES {
+    for i in 0..count {
         let samples = |random: &mut u64, gauge: bool| {
             let mut v = 0.0;
             (0..HOURS * 240)
@@ -119,7 +119,7 @@ fn histograms(c: &mut Criterion) {
 fn benches(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let engine = Engine::new(
-        Arc::new(source()),
+        Arc::new(source(SERIES)),
         EngineOptions::default(),
         Arc::new(pool.expect("a thread can be started")),
     );
@@ -184,7 +184,7 @@ fn benches(c: &mut Criterion) {
 fn light(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let engine = Engine::new(
-        Arc::new(source()),
+        Arc::new(source(SERIES)),
         EngineOptions::default(),
         Arc::new(pool.expect("a thread can be started")),
     );
@@ -209,5 +209,47 @@ fn light(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches, histograms, light);
+/// What one series, one sample, one step more costs, and what a second thread saves: time per element
+/// stays the same where the cost is linear.
+fn scaling(c: &mut Criterion) {
+    let mut group = c.benchmark_group("scaling, per sample");
+    group.sample_size(10);
+    let hour = 3_600_000;
+    // Series, hours, steps.
+    let cases = [
+        (250, 6, 360),
+        (500, 6, 360),
+        (1000, 6, 360),
+        (2000, 6, 360),
+        (1000, 1, 360),
+        (1000, 3, 360),
+        (1000, 6, 90),
+        (1000, 6, 1440),
+    ];
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = Arc::new(pool.expect("threads can be started"));
+        for (series, hours, steps) in cases {
+            let options = EngineOptions::default();
+            let engine = Engine::new(Arc::new(source(series)), options, Arc::clone(&pool));
+            group.throughput(Throughput::Elements(u64::from(series) * hours as u64 * 240));
+            let name = format!("{series} series x {hours} h, {steps} steps, {threads} threads");
+            group.bench_function(name, |b| {
+                b.iter(|| {
+                    let query = RangeQuery {
+                        expr: "sum by (ns) (rate(counter_total[5m]))".into(),
+                        start: END - hours * hour,
+                        end: END,
+                        step: hours * hour / steps,
+                        options: QueryOptions::default(),
+                    };
+                    black_box(block_on(engine.range(query)).expect("the query is right"))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches, histograms, light, scaling);
 criterion_main!(all);

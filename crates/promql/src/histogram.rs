@@ -12,6 +12,7 @@ pub(crate) mod trim;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chunk::HistogramRef;
@@ -123,8 +124,23 @@ impl Histogram {
         size_of::<Self>() + self.counts.capacity() * 8
     }
 
+    /// The same without the buckets that count as not there, for what asks which there are: whether
+    /// a bucket is there or empty is not the same once counts fall below zero.
+    pub(crate) fn settled(&self) -> Cow<'_, Self> {
+        match self.compacted && self.counts.contains(&0.0) {
+            true => Cow::Owned(Self::of_float(&self.to_float())),
+            false => Cow::Borrowed(self),
+        }
+    }
+
     /// Multiplies everything. Falling counts make it a gauge.
     pub(crate) fn scale(&mut self, factor: f64) {
+        if !factor.is_finite()
+            && let Cow::Owned(settled) = self.settled()
+        {
+            // An empty bucket becomes NaN, one that is not there stays so.
+            *self = settled;
+        }
         self.scalars.zero_count *= factor;
         self.scalars.count *= factor;
         self.scalars.sum *= factor;
@@ -136,6 +152,11 @@ impl Histogram {
 
     /// Divides everything; by zero, buckets vanish.
     pub(crate) fn divide(&mut self, by: f64) {
+        if by.is_nan()
+            && let Cow::Owned(settled) = self.settled()
+        {
+            *self = settled;
+        }
         self.scalars.zero_count /= by;
         self.scalars.count /= by;
         self.scalars.sum /= by;

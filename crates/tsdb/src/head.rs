@@ -57,7 +57,7 @@ use page::Page;
 
 pub(crate) use page::range_end;
 pub(crate) use save::Filed;
-pub(crate) use select::{ChunkWriter, HeadCursor, PairSymbols, account};
+pub(crate) use select::{ChunkWriter, HeadCursor, Ids, PairSymbols, account};
 
 /// A series record is closed once it has this many bytes.
 const SERIES_RECORD: usize = 64 << 10;

@@ -26,8 +26,8 @@ const ROW: usize = 4;
 /// likely to be at its end.
 const FEW: usize = 256;
 
-/// Makes `job` of every batch of `cursors`, taking one of each cursor in turn. The order depends on
-/// the cursors alone. `steps` is how many values a series will have.
+/// Makes `job` of every batch of `cursors`, in the order of the batches' numbers; without numbers,
+/// of one batch of each cursor in turn. `steps` is how many values a series will have.
 pub(crate) fn each<T, J>(
     cursors: Vec<Box<dyn Cursor>>,
     cx: &Arc<Context>,
@@ -39,9 +39,12 @@ where
     J: Fn(&Arc<Context>, SeriesBatch) -> Result<T, QueryError> + Clone + Send + 'static,
 {
     let cx = Arc::clone(cx);
-    let lanes = cursors.into_iter().map(move |cursor| {
+    let cursors_in_all = cursors.len() as u64;
+    let lanes = (0..).zip(cursors).map(move |(place, cursor)| {
         let worker = Worker {
             cursor,
+            next_number: place,
+            cursors: cursors_in_all,
             read: None,
             steps,
             cx: Arc::clone(&cx),
@@ -55,36 +58,42 @@ where
         })))
     });
     let mut waiting: VecDeque<_> = lanes.collect();
-    let mut under_way: VecDeque<Arc<Lane<T, J>>> = VecDeque::new();
+    let mut under_way: Vec<Arc<Lane<T, J>>> = Vec::new();
     futures_util::stream::poll_fn(move |task| {
         loop {
             while under_way.len() < LANES
                 && let Some(lane) = waiting.pop_front()
             {
                 lane.start();
-                under_way.push_back(lane);
+                under_way.push(lane);
             }
-            let Some(lane) = under_way.front() else {
-                return Poll::Ready(None);
-            };
-            match lane.poll(task.waker()) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(made) => {
-                    let lane = under_way.pop_front();
-                    match made {
-                        Some(Ok(made)) => {
-                            under_way.extend(lane);
-                            return Poll::Ready(Some(Ok(made)));
-                        }
-                        Some(Err(e)) => {
-                            under_way.clear();
-                            waiting.clear();
-                            return Poll::Ready(Some(Err(e)));
-                        }
-                        None => {}
-                    }
+            // Nothing is told before all lanes have: what is still being made may come first.
+            let (mut first, mut pending) = (None, false);
+            under_way.retain(|lane| match lane.poll(task.waker()) {
+                Poll::Pending => {
+                    pending = true;
+                    true
                 }
+                Poll::Ready(Some(number)) => {
+                    if first.as_ref().is_none_or(|(least, _)| number < *least) {
+                        first = Some((number, Arc::clone(lane)));
+                    }
+                    true
+                }
+                Poll::Ready(None) => false,
+            });
+            if under_way.len() < LANES && !waiting.is_empty() {
+                continue;
             }
+            if pending {
+                return Poll::Pending;
+            }
+            let made = first.and_then(|(_, lane)| lane.take());
+            if matches!(made, Some(Err(_))) {
+                under_way.clear();
+                waiting.clear();
+            }
+            return Poll::Ready(made);
         }
     })
     .boxed()
@@ -95,7 +104,8 @@ struct Lane<T, J>(Mutex<State<T, J>>);
 struct State<T, J> {
     /// The worker, unless it is at work.
     rests: Option<Worker<J>>,
-    made: VecDeque<Result<T, QueryError>>,
+    /// By the numbers of their batches.
+    made: VecDeque<(u64, Result<T, QueryError>)>,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -103,27 +113,45 @@ struct State<T, J> {
 /// All that work needs; dropped before the last result is told.
 struct Worker<J> {
     cursor: Box<dyn Cursor>,
+    /// The number of the next batch, if the cursor has none, and the least it can have.
+    next_number: u64,
+    /// How many cursors there are.
+    cursors: u64,
     /// A batch that was read already.
-    read: Option<SeriesBatch>,
+    read: Option<(u64, SeriesBatch)>,
     steps: usize,
     cx: Arc<Context>,
     job: J,
 }
 
 impl<J> Worker<J> {
-    /// The next batch, and whether there is another.
-    fn pull(&mut self) -> Result<Option<(SeriesBatch, bool)>, QueryError> {
-        let mut next = || self.cursor.next().map_err(of_source);
-        let batch = match self.read.take() {
-            Some(batch) => Some(batch),
-            None => next()?,
+    /// The next batch and its number.
+    fn read(&mut self) -> Result<Option<(u64, SeriesBatch)>, QueryError> {
+        let Some(batch) = self.cursor.next().map_err(of_source)? else {
+            return Ok(None);
         };
-        let Some(batch) = batch else { return Ok(None) };
-        if batch.len() >= FEW {
-            return Ok(Some((batch, true)));
+        let (number, step) = match self.cursor.number() {
+            Some(number) => (number, 1),
+            None => (self.next_number, self.cursors),
+        };
+        self.next_number = number + step;
+        Ok(Some((number, batch)))
+    }
+
+    /// The next batch and its number, and whether there is another.
+    fn pull(&mut self) -> Result<Option<(u64, SeriesBatch, bool)>, QueryError> {
+        let next = match self.read.take() {
+            Some(next) => Some(next),
+            None => self.read()?,
+        };
+        let Some((number, batch)) = next else {
+            return Ok(None);
+        };
+        if batch.len() < FEW {
+            self.read = self.read()?;
+            return Ok(Some((number, batch, self.read.is_some())));
         }
-        self.read = next()?;
-        Ok(Some((batch, self.read.is_some())))
+        Ok(Some((number, batch, true)))
     }
 
     /// Whether the next batch is so little that it is worked on at once.
@@ -152,14 +180,12 @@ where
         }
     }
 
-    /// What was made next.
-    fn poll(self: &Arc<Self>, waker: &Waker) -> Poll<Option<Result<T, QueryError>>> {
+    /// The number of what was made next.
+    fn poll(self: &Arc<Self>, waker: &Waker) -> Poll<Option<u64>> {
         loop {
             let mut state = self.0.lock();
-            if let Some(made) = state.made.pop_front() {
-                drop(state);
-                self.start();
-                return Poll::Ready(Some(made));
+            if let Some((number, _)) = state.made.front() {
+                return Poll::Ready(Some(*number));
             }
             if state.ended {
                 return Poll::Ready(None);
@@ -174,6 +200,13 @@ where
             drop(state);
             self.start();
         }
+    }
+
+    /// What was made next.
+    fn take(self: &Arc<Self>) -> Option<Result<T, QueryError>> {
+        let (_, made) = self.0.lock().made.pop_front()?;
+        self.start();
+        Some(made)
     }
 
     fn spawn(self: Arc<Self>, worker: Worker<J>, row: usize) {
@@ -191,10 +224,14 @@ where
 
     /// Works on one batch, the `row`th in a row; gives the worker back if it is to go on.
     fn work(self: Arc<Self>, mut worker: Worker<J>, row: usize) -> Option<Worker<J>> {
+        let mut number = worker.next_number;
         let made = worker.cx.check().and_then(|()| {
-            guarded(|| match worker.pull()? {
-                Some((batch, more)) => Ok(Some(((worker.job)(&worker.cx, batch)?, more))),
-                None => Ok(None),
+            guarded(|| {
+                let Some((of_batch, batch, more)) = worker.pull()? else {
+                    return Ok(None);
+                };
+                number = of_batch;
+                Ok(Some(((worker.job)(&worker.cx, batch)?, more)))
             })
         });
         let (made, more) = match made {
@@ -205,7 +242,7 @@ where
         let mut worker = Some(worker).filter(|_| more);
         let waker = {
             let mut state = self.0.lock();
-            state.made.extend(made);
+            state.made.extend(made.map(|made| (number, made)));
             state.ended = !more;
             if row >= ROW || state.made.len() >= AHEAD {
                 state.rests = worker.take();

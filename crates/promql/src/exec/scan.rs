@@ -337,7 +337,13 @@ impl ReadyScan {
         }
         if self.no_buckets && !columns.histograms.is_empty() {
             std::mem::swap(&mut columns.histograms, &mut memory.whole);
-            histograms::without_buckets(&memory.whole, &mut columns.histograms);
+            // An instant selector's window begins right behind its border.
+            let newest = matches!(self.function.kernel, Kernel::Newest(_));
+            let length = self.window.range - i64::from(newest);
+            let ends = (0..grid.count).map(|i| self.window.end(grid, i));
+            let windows = ends.map(|end| (end.saturating_sub(length), end));
+            let to = &mut columns.histograms;
+            histograms::without_buckets(&memory.whole, &columns.ts, windows, to);
         }
         if !matches!(self.function.kernel, Kernel::Newest(_)) {
             drop_stale(columns);

@@ -80,6 +80,7 @@ impl ReadySubquery {
             columns.push(self.inner.at(i), inner.values[i]);
         });
         for (i, h) in inner.histograms {
+            let h = h.settled();
             let mut scalars = h.scalars;
             // Samples between the steps are not seen, or one sample is seen at several steps: what
             // was known about resets is not.

@@ -5,6 +5,7 @@
 
 mod means;
 mod slopes;
+mod totals;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use means::{What, over_time};
 use slopes::{interpolated, rates};
 
 pub(crate) use means::Mean;
+pub(crate) use totals::without_buckets;
 
 /// What there is to say about a series; each note once, unless it counts.
 pub(crate) struct Notes<'a> {
@@ -623,38 +625,4 @@ pub(crate) fn smoothed(lookback: Millis, mixed: &Mixed<'_>, notes: &mut Notes<'_
             to.histogram(i, Arc::new(h));
         }
     });
-}
-
-/// Histograms without their buckets, for those who want count and sum only: what their buckets say
-/// about resets becomes their hint.
-pub(crate) fn without_buckets(from: &Histograms, to: &mut Histograms) {
-    to.clear();
-    let mut prev: Option<HistogramRef<'_>> = None;
-    let mut layout: Option<Arc<chunk::histograms::Layout>> = None;
-    for (i, (t, h)) in from.iter().enumerate() {
-        let mut scalars = h.scalars;
-        scalars.zero_count = 0.0;
-        if !h.is_stale() {
-            if scalars.counter_reset == CounterReset::Unknown
-                && let Some(prev) = prev
-            {
-                scalars.counter_reset = if is_reset(h, prev) {
-                    CounterReset::Reset
-                } else {
-                    CounterReset::NotReset
-                };
-            }
-            prev = Some(h);
-        }
-        let layout = match &layout {
-            Some(layout) if layout.schema == h.layout.schema => layout,
-            _ => layout.insert(Arc::new(chunk::histograms::Layout {
-                schema: h.layout.schema,
-                ..Default::default()
-            })),
-        };
-        to.shared_layout(layout);
-        to.push(t, scalars, []);
-        to.started(from.starts.get(i).copied().unwrap_or(0));
-    }
 }

@@ -709,20 +709,34 @@ fn is_label_name(name: &StringLiteral) -> bool {
     name.is_utf8() && !name.is_empty()
 }
 
-/// The labels of `absent(arg)`: what the selector asks to be equal, unless it asks about a label
-/// twice.
+/// The labels of `absent(arg)`: the first that the selector asks to be equal, unless another matcher
+/// of the same label comes behind it. Matchers that only take series away come last, since
+/// Prometheus has sorted them so by then.
 fn absent_labels(arg: &Expr) -> Labels {
     let matchers: &[Matcher] = match &arg.kind {
         ExprKind::Vector(selector) => &selector.matchers,
         ExprKind::Matrix(matrix) => &matrix.selector.matchers,
         _ => &[],
     };
+    let must_be_set = |name: &str| {
+        let mut of_label = matchers.iter().filter(|m| *m.name == *name);
+        of_label.any(|m| !m.matches_empty())
+    };
+    let takes_away = |m: &&Matcher| {
+        let negates = matches!(m.op, MatchOp::NotEqual | MatchOp::NotRegex);
+        !must_be_set(&m.name) || (negates && m.matches_empty())
+    };
+    let first = matchers.iter().filter(|m| !takes_away(m));
+    let in_order = first.chain(matchers.iter().filter(takes_away));
     let mut labels = LabelsBuilder::default();
-    for matcher in matchers {
+    let mut asked = Vec::new();
+    for matcher in in_order.filter(|m| *m.name != *METRIC_NAME) {
         let name = &*matcher.name;
-        let once = matchers.iter().filter(|m| *m.name == *name).count() == 1;
-        if name != METRIC_NAME && once && matcher.op == MatchOp::Equal {
+        if matcher.op == MatchOp::Equal && !asked.contains(&name) {
+            asked.push(name);
             labels.set(name, &*matcher.value);
+        } else {
+            labels.remove(name);
         }
     }
     labels.build()

@@ -1,20 +1,23 @@
 //! Whole queries over a source in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chunk::memory::MemorySource;
 use futures::executor::block_on;
 use model::source::Ahead;
 use model::{
-    BoxFuture, Budget, Cancel, Cursor, Extent, Labels, Rows, Sample, Scope, Select, SeriesBatch,
-    Source, SourceError, Str, View,
+    BoxFuture, Budget, Cancel, Extent, Labels, Rows, Sample, Scope, Select, Source, SourceError,
+    Str, View,
 };
 use promql::features::Features;
 use promql::value::QueryOptions;
 use promql::{
     Engine, EngineOptions, Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value,
 };
+
+use crate::dealt::{Dealt, Endless};
 
 fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -169,6 +172,22 @@ fn a_range_query_is_its_steps() {
     }
 }
 
+/// (A script cannot show this: it asks once more with the matchers sorted.)
+#[test]
+fn what_is_absent_has_the_labels_asked_to_be_equal() {
+    let engine = engine(data(), options(), 1);
+    for (matchers, labels) in [
+        (r#"a=~"x|y", a="x", b="z""#, r#"{a="x", b="z"}"#),
+        (r#"a="x", a=~"x|y", b="z""#, r#"{b="z"}"#),
+        (r#"a="x", a="y", b="z""#, r#"{b="z"}"#),
+        (r#"a="x", a="y", a="x""#, "{}"),
+        (r#"a!="y", a="x", b="z""#, r#"{b="z"}"#),
+    ] {
+        let absent = at(&engine, &format!("absent(c_total{{{matchers}}})"), 0).unwrap();
+        assert_eq!(values(absent), [(labels.to_owned(), 1.0)], "{matchers}");
+    }
+}
+
 #[test]
 fn errors_have_prometheus_texts() {
     let engine = engine(data(), options(), 1);
@@ -298,6 +317,50 @@ fn a_store_that_never_answers_blocks_nobody() {
         error.to_string(),
         "query timed out in expression evaluation"
     );
+}
+
+#[test]
+fn a_busy_query_ends_with_the_batches_at_hand() {
+    let given = Arc::<AtomicU64>::default();
+    let pool = pool(2);
+    let endless = Endless {
+        source: data(),
+        given: Arc::clone(&given),
+    };
+    let engine = Engine::new(Arc::new(endless), options(), Arc::clone(&pool));
+    for expr in [
+        "sum(rate(c_total[5m]))",
+        "topk(3, c_total)",
+        "stddev(c_total) / count(g)",
+    ] {
+        let cancel = Cancel::default();
+        let busy = engine.range(RangeQuery {
+            expr: expr.into(),
+            start: 0,
+            end: 3_600_000,
+            step: 15_000,
+            options: QueryOptions {
+                cancel: cancel.clone(),
+                ..QueryOptions::default()
+            },
+        });
+        let before = given.load(Ordering::Relaxed);
+        let busy = std::thread::spawn(move || block_on(busy));
+        while given.load(Ordering::Relaxed) < before + 20 {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        assert_eq!(
+            busy.join().unwrap().unwrap_err().to_string(),
+            "query was canceled in expression evaluation"
+        );
+        // Each cursor of each selector may be at work on a batch, for which it looks at the next.
+        let most = given.load(Ordering::Relaxed) + 2 * 2 * 2;
+        // What the pool has begun by now is done when each of its threads has said so.
+        pool.broadcast(|_| ());
+        let after = given.load(Ordering::Relaxed);
+        assert!(after <= most, "{expr}: {after} batches, {most} at most");
+    }
 }
 
 #[test]
@@ -450,100 +513,6 @@ fn deep_expressions_fit_the_stack() {
     }
 }
 
-/// What was found in memory, dealt to several cursors in batches of a few series.
-struct Dealt {
-    source: MemorySource,
-    /// What cursors say that is ahead.
-    ahead: fn(usize) -> Option<Ahead>,
-    /// The number of the cursor that fails after its first batch.
-    fails: Option<usize>,
-}
-
-struct DealtView(Box<dyn View>, fn(usize) -> Option<Ahead>, Option<usize>);
-
-struct DealtCursor {
-    batches: std::vec::IntoIter<SeriesBatch>,
-    ahead: Option<Ahead>,
-    fails: bool,
-}
-
-impl Cursor for DealtCursor {
-    fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
-        match self.batches.next() {
-            None if self.fails => Err(SourceError::new(model::Kind::Corrupt, "torn")),
-            batch => Ok(batch),
-        }
-    }
-
-    fn ahead(&mut self) -> Option<Ahead> {
-        self.ahead
-    }
-}
-
-impl Source for Dealt {
-    fn open(&self, scope: Arc<Scope>) -> Result<Box<dyn View>, SourceError> {
-        let view = self.source.open(scope)?;
-        Ok(Box::new(DealtView(view, self.ahead, self.fails)))
-    }
-
-    fn extent(&self) -> Arc<Extent> {
-        self.source.extent()
-    }
-}
-
-impl View for DealtView {
-    fn select(&self, select: Select) -> Rows {
-        const CURSORS: usize = 6;
-        let Rows::Cursors(mut cursors) = self.0.select(select) else {
-            panic!("memory has cursors");
-        };
-        let mut dealt: Vec<Vec<SeriesBatch>> = (0..CURSORS).map(|_| Vec::new()).collect();
-        let mut count = 0;
-        while let Some(batch) = cursors[0].next().expect("memory does not fail") {
-            for start in (0..batch.len()).step_by(3) {
-                let mut part = SeriesBatch {
-                    buffers: batch.buffers.clone(),
-                    ..SeriesBatch::default()
-                };
-                for i in start..batch.len().min(start + 3) {
-                    part.labels.extend_from_slice(batch.labels_of(i));
-                    part.chunks.extend_from_slice(batch.chunks_of(i));
-                    part.finish_series();
-                }
-                dealt[count % CURSORS].push(part);
-                count += 1;
-            }
-        }
-        let numbered = dealt.into_iter().enumerate();
-        Rows::Cursors(
-            numbered
-                .map(|(i, batches)| -> Box<dyn Cursor> {
-                    Box::new(DealtCursor {
-                        batches: batches.into_iter(),
-                        ahead: (self.1)(i),
-                        fails: self.2 == Some(i),
-                    })
-                })
-                .collect(),
-        )
-    }
-
-    fn label_names(
-        &self,
-        select: model::LabelSelect,
-    ) -> BoxFuture<'static, Result<model::Answer<Vec<Str>>, SourceError>> {
-        self.0.label_names(select)
-    }
-
-    fn label_values(
-        &self,
-        name: Str,
-        select: model::LabelSelect,
-    ) -> BoxFuture<'static, Result<model::Answer<Vec<Str>>, SourceError>> {
-        self.0.label_values(name, select)
-    }
-}
-
 /// Little work is done where the query is polled, much on the pool; neither is told by the answer.
 #[test]
 fn cursors_may_be_many_and_heavy_or_light() {
@@ -576,6 +545,7 @@ fn cursors_may_be_many_and_heavy_or_light() {
                     source: data(),
                     ahead,
                     fails: None,
+                    in_turn: false,
                 };
                 let engine = engine(dealt, options(), threads);
                 let mut got = values(at(&engine, expr, 3_000_000).unwrap());
@@ -591,6 +561,7 @@ fn cursors_may_be_many_and_heavy_or_light() {
             source: data(),
             ahead,
             fails: Some(4),
+            in_turn: false,
         };
         let error = at(&engine(dealt, options(), 2), "sum(c_total)", 3_000_000).unwrap_err();
         assert_eq!(error.to_string(), "expanding series: torn");

@@ -2,6 +2,8 @@
 
 mod conformance;
 mod corpus;
+mod dealt;
+mod determinism;
 mod engine;
 mod oracle;
 mod oracle_data;

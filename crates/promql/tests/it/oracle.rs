@@ -301,14 +301,23 @@ impl Answer {
     }
 }
 
-fn close(a: f64, b: f64) -> bool {
-    a == b
-        || (a.is_nan() && b.is_nan())
-        || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
-        || (a - b).abs() <= 1e-9
+/// How far apart values may be, relative to the greater. The variance of large numbers that lie
+/// close to each other (times are) depends on the order in which they come.
+fn tolerance(expr: &str) -> f64 {
+    if expr.contains("stddev") || expr.contains("stdvar") {
+        1e-6
+    } else {
+        1e-9
+    }
 }
 
-fn same(a: &Point, b: &Point) -> bool {
+fn same(a: &Point, b: &Point, within: f64) -> bool {
+    let close = |a: f64, b: f64| {
+        a == b
+            || (a.is_nan() && b.is_nan())
+            || (a - b).abs() <= within * a.abs().max(b.abs())
+            || (a - b).abs() <= 1e-9
+    };
     match (a, b) {
         (Point::Float(a), Point::Float(b)) => close(*a, *b),
         (Point::Histogram(c1, s1, b1), Point::Histogram(c2, s2, b2)) => {
@@ -348,13 +357,14 @@ fn difference(expr: &str, theirs: &Answer, ours: &Answer) -> Option<String> {
         return (text(theirs) != text(ours))
             .then(|| format!("error {:?}, ours {:?}", theirs.error, ours.error));
     }
+    let within = tolerance(expr);
     for (labels, points) in &theirs.series {
         let Some(mine) = ours.series.get(labels) else {
             return Some(format!("{labels} is missing: {points:?}"));
         };
         for (t, p) in points {
             match mine.get(t) {
-                Some(mine) if same(p, mine) => {}
+                Some(mine) if same(p, mine, within) => {}
                 mine => return Some(format!("{labels} at {t}: {p:?}\n  ours {mine:?}")),
             }
         }
@@ -373,16 +383,58 @@ fn difference(expr: &str, theirs: &Answer, ours: &Answer) -> Option<String> {
         // Series that a join cannot match may never be read, so that nothing is said of them.
         let narrowed = ["and", "unless", "on (", "ignoring ("]
             .iter()
-            .any(|j| expr.contains(j));
-        if narrowed && expr.contains('{') && b.iter().all(|text| a.contains(text)) {
+            .any(|j| expr.contains(j))
+            || ["+", "-", "*", "/", "==", "!=", "== bool", ">", ">/"]
+                .iter()
+                .any(|op| expr.contains(&format!(") {op} (")));
+        // One text is shown once, with the place of the last that said it.
+        let said = |text: &String| {
+            text.rsplit_once(" (")
+                .map_or(text.clone(), |t| t.0.to_owned())
+        };
+        let theirs: Vec<String> = a.iter().map(said).collect();
+        if narrowed && expr.contains('{') && b.iter().all(|text| theirs.contains(&said(text))) {
             continue;
         }
         // The API shows ten.
-        if a != b && b.len() <= 10 {
+        let plain = |texts: &[String]| -> Vec<String> {
+            texts.iter().map(|text| without_count(text)).collect()
+        };
+        if plain(a) != plain(b) && b.len() <= 10 {
             return Some(format!("{kind} {a:#?}\n  ours {b:#?}"));
         }
     }
     None
+}
+
+/// Over several steps Prometheus adds the number of samples of a corrected histogram up more than
+/// once.
+fn without_count(text: &str) -> String {
+    match text.split_once(", over ") {
+        Some((head, tail)) if text.contains("monotonicity") => {
+            let rest = tail.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit());
+            format!("{head}{rest}")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// What is different between ours and whatever Prometheus says, and whether it says several things:
+/// the order of series in between is that of its hash tables, another one each time.
+fn judge(expr: &str, ours: &Answer, mut ask: impl FnMut() -> Answer) -> (Option<String>, bool) {
+    let first = ask();
+    let Some(what) = difference(expr, &first, ours) else {
+        return (None, false);
+    };
+    let mut varies = false;
+    for _ in 0..30 {
+        let again = ask();
+        if difference(expr, &again, ours).is_none() {
+            return (None, false);
+        }
+        varies |= difference(expr, &first, &again).is_some();
+    }
+    (Some(what), varies)
 }
 
 /// Writes the series as a block into `folder`.
@@ -451,7 +503,7 @@ fn random_histogram_queries_equal_prometheus() {
         Arc::new(pool.expect("threads")),
     );
     let mut random = Random::new(seed ^ 0x5eed);
-    let mut found = Vec::new();
+    let (mut found, mut undecided) = (Vec::new(), Vec::new());
     let mut answered = 0;
     for _ in 0..queries {
         let expr = oracle_data::expression(&mut random);
@@ -462,7 +514,6 @@ fn random_histogram_queries_equal_prometheus() {
             let step = [15_000, 60_000, 137_000, 600_000][random.below(4) as usize];
             When::Range(at, (at + 20 * step).min(END), step)
         };
-        let theirs = server.query(&expr, when);
         let ours = Answer::of_ours(match when {
             When::At(ts) => block_on(engine.instant(InstantQuery {
                 expr: expr.as_str().into(),
@@ -477,19 +528,25 @@ fn random_histogram_queries_equal_prometheus() {
                 options: QueryOptions::default(),
             })),
         });
-        answered += usize::from(!theirs.series.is_empty());
-        if let Some(what) = difference(&expr, &theirs, &ours) {
-            found.push(format!("{expr}\n  {when:?}\n  {what}"));
+        answered += usize::from(!ours.series.is_empty());
+        let (what, varies) = judge(&expr, &ours, || server.query(&expr, when));
+        if let Some(what) = what {
+            let list = if varies { &mut undecided } else { &mut found };
+            list.push(format!("{expr}\n  {when:?}\n  {what}"));
         }
     }
-    let text: Vec<String> = found
-        .iter()
-        .take(40)
-        .map(|f| f.chars().take(1500).collect())
-        .collect();
+    let text = |list: &[String]| -> String {
+        let first = list.iter().take(40);
+        let short: Vec<String> = first.map(|f| f.chars().take(1500).collect()).collect();
+        short.join("\n\n")
+    };
     println!(
-        "{queries} queries, {answered} with series, {} differ",
-        found.len()
+        "{queries} queries, {answered} with series, {} differ, of {} Prometheus says several things\n{}",
+        found.len(),
+        undecided.len(),
+        text(&undecided)
     );
-    assert!(found.is_empty(), "{}", text.join("\n\n"));
+    assert!(found.is_empty(), "{}", text(&found));
+    // Few: else the queries would be the wrong ones.
+    assert!(undecided.len() as u64 <= 2 + queries / 200);
 }

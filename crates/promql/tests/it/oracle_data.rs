@@ -18,7 +18,9 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        // States of seeds side by side lie apart: else one stream would be another's, a bit later.
+        let mut first = Self(seed);
+        Self(first.next())
     }
 
     pub fn next(&mut self) -> u64 {

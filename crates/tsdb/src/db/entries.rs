@@ -296,6 +296,7 @@ pub(super) fn cursors(shared: Arc<Shared>) -> Vec<Box<dyn Cursor>> {
             Box::new(MergedCursor {
                 shared: Arc::clone(&shared),
                 gathered: None,
+                number: 0,
                 left: if limit == 0 { usize::MAX } else { limit },
                 chunks: ChunkWriter::default(),
                 wanted: Vec::new(),
@@ -312,6 +313,8 @@ type InBlock = (u16, u64, u32);
 struct MergedCursor {
     shared: Arc<Shared>,
     gathered: Option<Arc<Gathered>>,
+    /// Where the batch at hand begins.
+    number: usize,
     /// Series that the limit still allows.
     left: usize,
     chunks: ChunkWriter,
@@ -339,6 +342,7 @@ impl Cursor for MergedCursor {
         if start >= gathered.len() {
             return Ok(None);
         }
+        self.number = start;
         let end = (start + size).min(gathered.len());
         let series = (start..end).map(|i| gathered.series(i));
         self.batch(&gathered.pieces, series).map(Some)
@@ -377,6 +381,10 @@ impl Cursor for MergedCursor {
             bytes: in_blocks(LocalBlock::bytes_of_series).saturating_add(of_head * 512),
         })
     }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.number as u64)
+    }
 }
 
 impl MergedCursor {
@@ -390,6 +398,7 @@ impl MergedCursor {
             if start >= ids {
                 break;
             }
+            self.number = start;
             let pieces = [shared.piece(found, 0, start..start + size)?];
             let refs: Vec<Ref> = refs(&pieces).take(self.left).collect();
             self.left -= refs.len();

@@ -477,3 +477,58 @@ fn what_is_deleted_stays_deleted() {
     check(&db);
     check(&Db::open(dir.path().join("snapshots").join(name), small()).unwrap());
 }
+
+/// The series of a select batch by batch in the order of the numbers, cursors being asked in the
+/// order that `turns` gives.
+fn numbered(db: &Db, range: TimeRange, mut turns: impl FnMut(usize) -> usize) -> Vec<Vec<Labels>> {
+    use model::{Rows, Scope, Select, Source};
+    let scope = Scope::unbounded(range);
+    let view = db.open(Arc::clone(&scope)).unwrap();
+    let mut select = Select::new(vec![], range);
+    select.hints.step = 1;
+    let Rows::Cursors(mut cursors) = view.select(select) else {
+        panic!("a database has cursors");
+    };
+    let mut batches = std::collections::BTreeMap::new();
+    while !cursors.is_empty() {
+        let turn = turns(cursors.len());
+        let Some(batch) = cursors[turn].next().unwrap() else {
+            cursors.remove(turn);
+            continue;
+        };
+        let series = (0..batch.len()).map(|i| batch.label_set(i, &scope.symbols));
+        let number = cursors[turn].number().unwrap();
+        let same = batches.insert(number, series.collect());
+        assert_eq!(same, None, "two batches have one number");
+    }
+    batches.into_values().collect()
+}
+
+#[test]
+fn batches_are_the_same_whichever_cursor_takes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), small()).unwrap();
+    for t in 0..24 {
+        // Half of the series end early.
+        let n = if t < 12 { 2100 } else { 1050 };
+        db.append_samples(&rows(t * 100, n)).unwrap();
+    }
+    db.maintain().unwrap();
+    let (head, both, block) = ((2000, 2300), (0, 2300), (0, 900));
+    for (range, series) in [(head, 1050), (both, 2100), (block, 2100)] {
+        let range = TimeRange::new(range.0, range.1);
+        let first = numbered(&db, range, |_| 0);
+        assert_eq!(first.iter().flatten().count(), series);
+        assert!(first.len() > 4, "{} batches", first.len());
+        let mut state = 1u64;
+        for _ in 0..10 {
+            let again = numbered(&db, range, |n| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) as usize % n
+            });
+            assert_eq!(again, first);
+        }
+    }
+}

@@ -20,7 +20,7 @@ use model::{
 use super::entries::{Shared, cursors};
 use super::local::LocalBlock;
 use super::{Db, Inner, Layout};
-use crate::head::{ChunkWriter, HeadCursor, PAGE, PairSymbols, Reach, Snapshot};
+use crate::head::{ChunkWriter, HeadCursor, Ids, PairSymbols, Reach, Snapshot};
 
 /// Series in a batch of a range query, and of an instant query.
 const BATCH: usize = 128;
@@ -178,41 +178,24 @@ impl DbView {
         let head = &self.pin.inner.head;
         let mut ids = head.matching(&select.matchers);
         head.keep_shard(&mut ids, &select);
-        let held = Arc::new(
-            self.scope
-                .budget
-                .reserve("postings", ids.len() as u64 * 4)?,
-        );
         let select = Arc::new(select);
         let parts = (ids.len() / CURSOR_SERIES).clamp(1, threads());
-        let mut cursors: Vec<Box<dyn Cursor>> = Vec::with_capacity(parts);
-        let mut rest = ids.as_slice();
-        for part in (1..=parts).rev() {
-            // Series of one page share a lock and buffers: cut between pages.
-            let mut len = rest.len() / part;
-            if part == 1 {
-                len = rest.len();
-            }
-            while len > 0 && len < rest.len() && rest[len] / PAGE == rest[len - 1] / PAGE {
-                len += 1;
-            }
-            let (now, later) = rest.split_at(len);
-            rest = later;
-            cursors.push(Box::new(HeadCursor {
+        let ids = Arc::new(Ids::new(ids, batch_series, &self.scope)?);
+        let cursor = |_| -> Box<dyn Cursor> {
+            Box::new(HeadCursor {
                 head: Arc::clone(head),
                 snapshot: Arc::clone(&self.pin.snapshot),
                 pin: Some(Arc::clone(&self.pin.layout)),
                 scope: Arc::clone(&self.scope),
                 select: Arc::clone(&select),
                 reach,
-                ids: Vec::from(now).into_iter(),
-                batch_series,
+                ids: Arc::clone(&ids),
+                number: 0,
                 symbols: PairSymbols::default(),
                 chunks: ChunkWriter::default(),
-                held: Some(Arc::clone(&held)),
-            }));
-        }
-        Ok(cursors)
+            })
+        };
+        Ok((0..parts).map(cursor).collect())
     }
 
     fn labels(

@@ -1,6 +1,7 @@
 //! Reading series of the head: labels as symbols of the query, chunks shared or copied.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -14,7 +15,7 @@ use parking_lot::MutexGuard;
 use super::files::{ChunkFile, Place};
 use super::index::{Index, PairId};
 use super::ooo::Reach;
-use super::page::{Inner, Page, Seen, SeenBytes};
+use super::page::{Inner, PAGE, Page, Seen, SeenBytes};
 use super::{Head, Snapshot, place};
 
 /// Label pairs of the head as symbols of a query; each pair is interned once.
@@ -275,7 +276,48 @@ pub(crate) fn account(
     Ok(())
 }
 
-/// Series of the head, in the order of the numbers that it is given.
+/// The numbers of a select's series, off which its cursors take stretches.
+pub(crate) struct Ids {
+    all: Vec<u32>,
+    /// About how many make a stretch.
+    stretch: usize,
+    next: AtomicUsize,
+    _held: Reservation,
+}
+
+impl Ids {
+    pub(crate) fn new(all: Vec<u32>, stretch: usize, scope: &Scope) -> Result<Self, SourceError> {
+        let held = scope.budget.reserve("postings", all.len() as u64 * 4)?;
+        Ok(Self {
+            all,
+            stretch,
+            next: AtomicUsize::new(0),
+            _held: held,
+        })
+    }
+
+    /// Takes the next stretch: where it begins, and its numbers. Where stretches are cut depends on
+    /// the numbers alone.
+    fn take(&self) -> Option<(usize, &[u32])> {
+        let page = |at: usize| self.all.get(at).map(|id| id / PAGE);
+        let end = |start: usize| {
+            let mut end = (start + self.stretch).min(self.all.len());
+            // Series of one page share a lock and buffers: cut between pages.
+            while end > 0 && end < self.all.len() && page(end) == page(end - 1) {
+                end += 1;
+            }
+            (end > start).then_some(end)
+        };
+        let start = self.next.fetch_update(Relaxed, Relaxed, end).ok()?;
+        Some((start, self.all.get(start..end(start)?)?))
+    }
+
+    fn left(&self) -> usize {
+        self.all.len().saturating_sub(self.next.load(Relaxed))
+    }
+}
+
+/// Series of the head, in the order of their numbers.
 pub(crate) struct HeadCursor {
     pub(crate) head: Arc<Head>,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -285,12 +327,11 @@ pub(crate) struct HeadCursor {
     pub(crate) select: Arc<Select>,
     /// The select's range, cut to what the head is asked for.
     pub(crate) reach: Reach,
-    pub(crate) ids: std::vec::IntoIter<u32>,
-    pub(crate) batch_series: usize,
+    pub(crate) ids: Arc<Ids>,
+    /// Where the stretch at hand begins.
+    pub(crate) number: usize,
     pub(crate) symbols: PairSymbols,
     pub(crate) chunks: ChunkWriter,
-    /// Memory of the numbers.
-    pub(crate) held: Option<Arc<Reservation>>,
 }
 
 impl HeadCursor {
@@ -303,7 +344,7 @@ impl HeadCursor {
         self.select.hints.projection.keeps(name) && without.iter().all(|w| **w != *name)
     }
 
-    fn fill(&mut self, batch: &mut SeriesBatch) {
+    fn fill(&mut self, ids: &[u32], batch: &mut SeriesBatch) {
         let head = Arc::clone(&self.head);
         let index = head.index.read();
         let pages = head.pages.read();
@@ -314,8 +355,7 @@ impl HeadCursor {
                 model::Order::ByLabels { without } => without.is_empty(),
             };
         let mut held: Option<(usize, MutexGuard<'_, Inner>)> = None;
-        while batch.len() < self.batch_series {
-            let Some(id) = self.ids.next() else { break };
+        for &id in ids {
             let (number, slot) = place(id);
             if held.as_ref().is_none_or(|h| h.0 != number) {
                 held = None;
@@ -357,14 +397,17 @@ fn lock(page: &Page) -> MutexGuard<'_, Inner> {
 
 impl Cursor for HeadCursor {
     fn next(&mut self) -> Result<Option<SeriesBatch>, SourceError> {
-        self.scope.check()?;
+        let ids = Arc::clone(&self.ids);
         let mut batch = SeriesBatch::default();
         self.chunks.begin(&mut batch);
-        self.fill(&mut batch);
-        if batch.is_empty() {
-            self.held = None;
-            self.pin = None;
-            return Ok(None);
+        while batch.is_empty() {
+            self.scope.check()?;
+            let Some((start, stretch)) = ids.take() else {
+                self.pin = None;
+                return Ok(None);
+            };
+            self.number = start;
+            self.fill(stretch, &mut batch);
         }
         let copied = self.chunks.end(&mut batch)?;
         account(&mut batch, &self.scope, copied)?;
@@ -374,12 +417,16 @@ impl Cursor for HeadCursor {
     fn ahead(&mut self) -> Option<Ahead> {
         // A chunk is about so long, and takes about so many bytes.
         const CHUNK: (i64, usize) = (1_800_000, 256);
-        let series = self.ids.len().min(self.batch_series);
+        let series = self.ids.left().min(self.ids.stretch);
         let (min, max) = self.reach.ordered;
         let chunks = max.saturating_sub(min).max(0) / CHUNK.0 + 1;
         let chunks = usize::try_from(chunks).unwrap_or(usize::MAX);
         let bytes = series.saturating_mul(chunks.saturating_mul(CHUNK.1).saturating_add(256));
         Some(Ahead { series, bytes })
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.number as u64)
     }
 }
 

@@ -323,11 +323,10 @@ fn a_cursor_gives_symbols_and_chunks() {
             ordered: (950, 2050),
             ooo: None,
         },
-        ids: h.index.read().all().to_vec().into_iter(),
-        batch_series: 64,
+        ids: Arc::new(Ids::new(h.index.read().all().to_vec(), 64, &scope).unwrap()),
+        number: 0,
         symbols: PairSymbols::default(),
         chunks: ChunkWriter::default(),
-        held: None,
     };
     let mut n = 0;
     while let Some(batch) = model::Cursor::next(&mut cursor).unwrap() {
