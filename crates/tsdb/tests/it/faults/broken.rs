@@ -8,10 +8,9 @@ use block::fs::sim::{Deed as Step, Dice, Failure, Loss, Plan};
 use model::Kind;
 use tsdb::Db;
 
+use super::content::{Content, Seen, assert_same, content, judge};
 use super::effort;
-use super::script::{
-    Content, Deed, Run, assert_same, content, judge, labels, options, random, recover,
-};
+use super::script::{Deed, Run, labels, options, random, recover};
 
 /// What is wrong with the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +155,9 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
             found.retain(|key, _| live.contains_key(key) || !undeleted.contains_key(key));
             // and what was refused its fsync, if a restart came before the next one, be lost.
             let again = script.iter().any(|deed| matches!(deed, Deed::Reopen));
-            for (key, bits) in unsynced.iter().flatten().filter(|_| again) {
+            for (key, seen) in unsynced.iter().flatten().filter(|_| again) {
                 if live.contains_key(key) {
-                    found.insert(key.clone(), *bits);
+                    found.insert(key.clone(), *seen);
                 }
             }
         }
@@ -168,11 +167,16 @@ fn try_point(trouble: Trouble, seed: u64, script: &[Deed], from: usize, tally: &
     run.all(&[Deed::Flush, Deed::Reopen]);
 }
 
-/// Takes refused batches for some that were not, if all of one is there.
+/// Takes refused batches for some that were not, as far as they are there: a batch is a few records,
+/// and floats are the first of them.
 fn adopt(want: &mut Content, found: &Content, refused: &mut [Content]) {
+    let floats = |c: &Content| c.values().filter(|s| matches!(s, Seen::Float(_))).count();
     for batch in refused {
-        if batch.iter().all(|(key, bits)| found.get(key) == Some(bits)) {
-            want.append(batch);
+        let mut there = batch.clone();
+        there.retain(|key, seen| found.get(key) == Some(seen));
+        if floats(&there) == floats(batch) {
+            batch.retain(|key, _| !there.contains_key(key));
+            want.append(&mut there);
         }
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use block::fs::sim::{Dice, Loss};
 use tsdb::Options;
 
+use super::content::{assert_same, content, judge};
 use super::effort;
-use super::script::{Deed, Run, assert_same, content, judge, random, recover};
+use super::script::{Deed, Run, random, recover};
 
 #[derive(Default)]
 struct Tally {
