@@ -140,6 +140,11 @@ impl Run {
     /// Goes on with a folder that is there.
     pub fn on(dir: tempfile::TempDir, model: Content, now: i64) -> Self {
         let fs = SimFs::new(dir.path()).unwrap();
+        Self::go_on(dir, fs, model, now)
+    }
+
+    /// Goes on where a process was killed, on the disk as it was then.
+    pub fn go_on(dir: tempfile::TempDir, fs: SimFs, model: Content, now: i64) -> Self {
         let options = options(&fs);
         let mut run = Self {
             dir,
@@ -166,13 +171,18 @@ impl Run {
         self.db.as_ref().expect("open")
     }
 
+    /// What a query answers while the disk is well.
+    pub fn content(&self) -> Content {
+        self.fs.undisturbed(|| content(self.db()))
+    }
+
     /// Does a script; nothing fails.
     pub fn all(&mut self, script: &[Deed]) {
         for deed in script {
             self.deed(deed);
             let done = self.done.last().expect("just done");
             assert_eq!(done.error, None, "{deed:?}");
-            let found = content(self.db());
+            let found = self.content();
             assert_same(&found, &done.after, &format!("after {deed:?}"));
         }
     }
@@ -261,7 +271,7 @@ impl Run {
         if limit == 0 {
             return;
         }
-        let found = content(self.db());
+        let found = self.content();
         let newest = after.keys().map(|k| k.1).max().unwrap_or(0);
         after.retain(|key, _| {
             let kept = found.contains_key(key);
