@@ -46,10 +46,13 @@ fn histogram(schema: i32) -> Histogram {
     })
 }
 
-/// Floats and exponential histograms: enough of them for finished chunks and two blocks.
+/// Behind all that [`fill`] appends, ms.
+const LATER: i64 = 900 * 15_000;
+
+/// Floats and exponential histograms: enough of them for finished chunks and a block.
 fn fill(db: &Db) {
     let refs = db.resolve_now(&[set("float"), set("histogram")]).unwrap();
-    for k in 0..600i64 {
+    for k in 0..900i64 {
         let mut batch = Batch::default();
         batch.push(refs[0], k * 15_000, (k * k) as f64);
         batch.histograms.push(HistogramSample {
@@ -74,7 +77,7 @@ fn what_an_older_prometheus_cannot_read_is_said() {
                 let mut batch = Batch::default();
                 batch.histograms.push(HistogramSample {
                     series,
-                    ts: 9_000_000,
+                    ts: LATER,
                     start: 0,
                     value: histogram(CUSTOM_SCHEMA),
                 });
@@ -88,7 +91,7 @@ fn what_an_older_prometheus_cannot_read_is_said() {
             "names in UTF-8",
             |db| {
                 let labels = Labels::from_pairs([("__name__", "m"), ("a.b", "c")]);
-                db.append_samples(&[(labels, 9_000_000, 1.0)]).unwrap();
+                db.append_samples(&[(labels, LATER, 1.0)]).unwrap();
             },
             |_| (),
             [3, 3, 0],
@@ -146,7 +149,10 @@ fn damage_of_every_kind_of_file_is_named() {
     let every = || vec![Matcher::equal("kind", "float")];
     db.maintain().unwrap();
     let gone = db.delete_series(every(), TimeRange::new(0, 100_000));
-    futures::executor::block_on(gone).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(gone).unwrap();
+    // What was before lies in a checkpoint.
+    db.append_samples(&[(set("float"), LATER, 1.0)]).unwrap();
     drop(db);
     assert_eq!(verify(dir.path(), None).0, Some(0));
     let mut all = Vec::new();

@@ -78,7 +78,7 @@ pub(super) fn matrix(all: &[RangeSeries]) -> String {
         let histograms = one.histograms.iter();
         let histograms = histograms.map(|(ts, h)| format!("{} @[{ts}]", histogram_text(h)));
         let samples: Vec<String> = floats.chain(histograms).collect();
-        format!("{} =>\n{}", one.labels, samples.join("\n"))
+        format!("{} =>\n{}", pairs(&one.labels), samples.join("\n"))
     };
     let all: Vec<String> = all.iter().map(series).collect();
     all.join("\n")
