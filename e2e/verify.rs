@@ -151,8 +151,10 @@ fn damage_of_every_kind_of_file_is_named() {
     let gone = db.delete_series(every(), TimeRange::new(0, 100_000));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(gone).unwrap();
-    // What was before lies in a checkpoint.
-    db.append_samples(&[(set("float"), LATER, 1.0)]).unwrap();
+    // What was before lies in a checkpoint; and damage in the last record of all looks like a crash.
+    for ts in [LATER, LATER + 1] {
+        db.append_samples(&[(set("float"), ts, 1.0)]).unwrap();
+    }
     drop(db);
     assert_eq!(verify(dir.path(), None).0, Some(0));
     let mut all = Vec::new();
