@@ -34,4 +34,5 @@ mod reports;
 mod rule;
 mod stateless;
 mod tenants;
+mod upgrade;
 mod verify;
