@@ -244,6 +244,7 @@ fn what_went_wrong_once_does_not_again() {
         // A file of head chunks that could not be synced was followed by another, whose chunks hid
         // samples of the log when the power had taken the first.
         (Trouble::Broken, 0, 223),
+        (Trouble::Unsynced, 0, 223),
     ] {
         let script = random(seed, 40);
         try_point(trouble, seed, &script, from, &mut Tally::default());
