@@ -14,7 +14,11 @@ fuzz_target!(|bytes: &[u8]| {
     // What stands in memory costs no disk.
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let dir = dir.expect("a folder");
-    let (mut wal, mut wbl, mut chunks) = (Vec::new(), Vec::new(), b"\x01\x30\xbc\x91\x01\0\0\0".to_vec());
+    let (mut wal, mut wbl, mut chunks) = (
+        Vec::new(),
+        Vec::new(),
+        b"\x01\x30\xbc\x91\x01\0\0\0".to_vec(),
+    );
     let mut rest = bytes;
     // Of each piece: what it is for, its length, its bytes.
     while let [what, high, low, data @ ..] = rest {
@@ -51,7 +55,10 @@ fuzz_target!(|bytes: &[u8]| {
     ask(&db);
     drop(db);
     let db = Db::open(dir.path(), options()).expect("opened again");
-    assert!(db.replayed().damaged.is_empty(), "{:?}", db.replayed().damaged);
+    // What was set aside stays there; a malformed record under a right checksum is passed over each time.
+    let mut damaged = db.replayed().damaged.iter();
+    let again = damaged.find(|what| !what.contains("malformed record"));
+    assert_eq!(again, None);
     ask(&db);
 });
 

@@ -53,7 +53,10 @@ fn read(bytes: &[u8]) {
     });
     let _ = record::read_started_samples(bytes, |_, _, _, _| {});
     let mut rows = Vec::new();
-    if record::read_samples(bytes, |series, ts, value| rows.push((series, ts, value.to_bits()))).is_ok()
+    if record::read_samples(bytes, |series, ts, value| {
+        rows.push((series, ts, value.to_bits()))
+    })
+    .is_ok()
         && let Some(&(series, ts, _)) = rows.first()
     {
         let mut again = Vec::new();
