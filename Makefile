@@ -3,6 +3,7 @@
 CARGO ?= cargo
 NPM ?= npm
 RUN_FLAGS ?=
+FUZZ_SECONDS ?= 60
 # What `make test` runs before the Rust tests; empty where it has run already.
 TEST_UI ?= test-ui
 
@@ -54,6 +55,12 @@ chart-test: ## Test the Helm chart (Python; installs what it needs into target/c
 .PHONY: bench
 bench: ## Micro-benchmarks of the hot rooms
 	$(CARGO) bench -p chunk -p block -p tsdb -p promql -p scrape
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
+	for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run -O -a -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -35,3 +35,4 @@ mod rule;
 mod stateless;
 mod tenants;
 mod upgrade;
+mod verify;

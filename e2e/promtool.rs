@@ -415,24 +415,59 @@ fn unit_tests_of_rules_fail_in_promtools_words() {
         ),
     )
     .unwrap();
-    let run = |program: &str, first: &[&str]| {
+    let junit = dir.path().join("junit.xml");
+    let run = |program: &str, first: &[&str], flags: &[&str]| {
         let mut command = Command::new(program);
         let out = command
             .args(first)
             .args(["test", "rules"])
+            .args(flags)
             .arg(&file)
             .output()
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (out.status.code(), text(out.stdout), text(out.stderr))
     };
-    let ours = run(env!("CARGO_BIN_EXE_epimetheus"), &["tools"]);
+    let binary = env!("CARGO_BIN_EXE_epimetheus");
+    let ours = run(binary, &["tools"], &[]);
     assert_eq!(ours.0, Some(1));
     assert!(ours.2.contains("{__name__=\"dup\"} 7E+00"), "{}", ours.2);
+    let diff = run(binary, &["tools"], &["--diff"]);
+    assert!(diff.2.contains("diff: [\n"), "{}", diff.2);
+    let debug = run(binary, &["tools"], &["--debug"]);
+    // How long it took, and when it was.
+    let timeless = |(code, out, err): (Option<i32>, String, String)| {
+        let lines = err.lines().filter(|line| !line.contains("finished, took"));
+        (code, out, lines.map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert!(
+        debug.2.contains("DEBUG: Starting test unnamed#0"),
+        "{}",
+        debug.2
+    );
+    let flag = format!("--junit={}", junit.display());
+    let xml = |program: &str, first: &[&str]| {
+        run(program, first, &[&flag]);
+        let xml = std::fs::read_to_string(&junit).unwrap();
+        let (head, rest) = xml.split_once("timestamp=\"").unwrap();
+        let (time, rest) = rest.split_once('"').unwrap();
+        assert_eq!(time.len(), "2006-01-02T15:04:05".len(), "{time}");
+        format!("{head}{rest}")
+    };
+    let reported = xml(binary, &["tools"]);
+    assert!(
+        reported.contains("<testcase name=\"unnamed#0\"><failure>"),
+        "{reported}"
+    );
     for tool in promtools("unit_tests_of_rules_fail_in_promtools_words") {
         // The older one knows fewer words.
-        if !tool.old {
-            assert_eq!(ours, run(&tool.program, &[]));
+        if tool.old {
+            continue;
         }
+        assert_eq!(ours, run(&tool.program, &[], &[]));
+        assert_eq!(diff, run(&tool.program, &[], &["--diff"]));
+        let theirs = run(&tool.program, &[], &["--debug"]);
+        assert_eq!(timeless(debug.clone()), timeless(theirs));
+        assert_eq!(reported, xml(&tool.program, &[]));
     }
 }

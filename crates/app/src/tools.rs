@@ -37,6 +37,7 @@ pub fn command() -> Command {
                 .about("Unit testing")
                 .subcommand_required(true)
                 .arg_required_else_help(true)
+                .arg(rules::junit_arg())
                 .subcommand(rules::test_rules_command()),
         )
         .subcommand(debug::command())

@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use block::fs::{Fs, MapFs, OsFs};
 use block::index::{Reader, SymbolSet};
 use block::merge::{merge, meta_of};
 use block::postings::resolve;
 use block::read_at::FileAt;
-use block::{Access, Block, BlockSource, Chunk, Meta, Writer};
+use block::{Block, BlockSource, Chunk, Meta, Writer};
 use chunk::{Columns, SeriesDecoder, Want, xor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use model::{
@@ -146,11 +147,11 @@ fn bench(c: &mut Criterion) {
     let all = [Matcher::equal("job", "kubelet")];
     let one = [Matcher::equal("__name__", "metric_42")];
     let instant = TimeRange::new(START + 3_300_000, START + 3_600_000);
-    for (access_name, access) in [("read", Access::Read), ("map", Access::Map)] {
-        let open = || Arc::new(Block::open_with(&path, access).unwrap());
+    for (how, fs) in [("read", &OsFs as &dyn Fs), ("map", &MapFs)] {
+        let open = || Arc::new(Block::open_on(fs, &path).unwrap());
         let source = BlockSource::new(vec![open()]);
         let twice = BlockSource::new(vec![open(), open()]);
-        let mut group = c.benchmark_group(format!("select_{access_name}"));
+        let mut group = c.benchmark_group(format!("select_{how}"));
         group.sample_size(10);
         group.throughput(Throughput::Elements(SERIES as u64));
         group.bench_function("instant_100k", |b| {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use model::{Cursor, Scope, Select, TimeRange};
 
 use crate::chunks::{self, Segments};
-use crate::read_at::{FileAt, ReadAt, map_file};
+use crate::fs::{Fs, OsFs};
+use crate::read_at::ReadAt;
 use crate::source::BlockSource;
 use crate::{BlockError, Meta, Tombstones, index};
 
@@ -18,33 +19,21 @@ pub struct Block {
     tombstones: Tombstones,
 }
 
-/// How a block's files are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Access {
-    /// With `pread`: an I/O error is an error.
-    #[default]
-    Read,
-    /// Mapped into memory: only for blocks that this process wrote.
-    Map,
-}
-
 impl Block {
     /// Opens the block in the directory `dir`: its meta, index and segment headers are checked.
     pub fn open(dir: &Path) -> Result<Self, BlockError> {
-        Self::open_with(dir, Access::Read)
+        Self::open_on(&OsFs, dir)
     }
 
-    /// Opens the block in the directory `dir`.
-    pub fn open_with(dir: &Path, access: Access) -> Result<Self, BlockError> {
-        let meta = Meta::read(dir)?;
+    /// Like [`Block::open`], on any files.
+    pub fn open_on(fs: &dyn Fs, dir: &Path) -> Result<Self, BlockError> {
+        let meta = Meta::read_on(fs, dir)?;
         let path = dir.join(index::FILE);
-        let io = BlockError::io("opening", &path);
-        let index: Arc<dyn ReadAt> = match access {
-            Access::Read => Arc::new(FileAt::open(&path).map_err(io)?),
-            Access::Map => Arc::new(map_file(&path).map_err(io)?),
-        };
-        let segments = Segments::open(&dir.join(chunks::DIR), access == Access::Map)?;
-        let tombstones = Tombstones::read(dir)?;
+        let index = fs
+            .open_at(&path)
+            .map_err(BlockError::io("opening", &path))?;
+        let segments = Segments::open(fs, &dir.join(chunks::DIR))?;
+        let tombstones = Tombstones::read(fs, dir)?;
         let mut block = Self::from_parts(meta, index, segments, tombstones)?;
         block.dir = dir.to_owned();
         Ok(block)

@@ -16,8 +16,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Useful for: everything that must survive a crash. Not useful for: reading chunks and indexes
-//! ([`ReadAt`](crate::read_at::ReadAt)), caches that can be had again.
+//! Useful for: everything that must survive a crash, and reading it back. Not useful for: caches that
+//! can be had again.
 
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -27,6 +27,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::read_at::{FileAt, ReadAt, map_file};
 
 /// What is done to files and folders. The default of each is the operating system's.
 pub trait Fs: Send + Sync {
@@ -44,6 +46,11 @@ pub trait Fs: Send + Sync {
     /// Opens the file `path` to read it from its beginning.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    /// Opens the file `path` to read it at any place.
+    fn open_at(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(FileAt::open(path)?))
     }
 
     /// Creates a folder in one that exists.
@@ -74,6 +81,11 @@ pub trait Fs: Send + Sync {
     /// Makes a folder's entries (names that were created, renamed or removed) power-safe.
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    /// Whether what is written here has to survive a power failure.
+    fn lasts(&self) -> bool {
+        true
     }
 
     /// Creates the file `path` if need be and locks it (`flock`) until the answer is dropped;
@@ -108,6 +120,17 @@ pub struct OsFs;
 
 impl Fs for OsFs {}
 
+/// The operating system's files, read by mapping them into memory: only for what this process wrote,
+/// because a disk that fails under it, or somebody who cuts it, ends the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MapFs;
+
+impl Fs for MapFs {
+    fn open_at(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(map_file(path)?))
+    }
+}
+
 /// The operating system's files, for whoever takes any.
 pub fn os() -> Arc<dyn Fs> {
     Arc::new(OsFs)
@@ -138,6 +161,23 @@ pub trait FsExt: Fs {
             }
             created => created,
         }
+    }
+
+    /// All bytes of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Makes a file power-safe that an earlier process may have left without an fsync. Where that
+    /// fails, its bytes are written anew in its place ([`FsExt::replace`]), because the next fsync
+    /// might pass without them.
+    fn secure(&self, path: &Path) -> io::Result<()> {
+        if !self.lasts() || self.open_end(path)?.sync().is_ok() {
+            return Ok(());
+        }
+        self.replace(path, &self.read(path)?)
     }
 
     /// Creates a folder and those above it that are missing, and makes their names power-safe.

@@ -45,7 +45,7 @@ pub mod suite;
 pub mod tombstones;
 mod writer;
 
-pub use block::{Access, Block};
+pub use block::Block;
 pub use error::BlockError;
 pub use meta::Meta;
 pub use source::BlockSource;

@@ -268,6 +268,11 @@ impl Meta {
 
     /// Reads the file in the block directory `dir`.
     pub fn read(dir: &Path) -> Result<Self, BlockError> {
+        Self::read_on(&OsFs, dir)
+    }
+
+    /// Like [`Meta::read`], on any files.
+    pub fn read_on(fs: &dyn Fs, dir: &Path) -> Result<Self, BlockError> {
         let path = dir.join(FILE);
         let len = std::fs::metadata(&path)
             .map_err(BlockError::io("reading", &path))?
@@ -275,7 +280,7 @@ impl Meta {
         if len > MAX_BYTES {
             return Err(BlockError::corrupt(format!("meta.json of {len} bytes")));
         }
-        let json = std::fs::read(&path).map_err(BlockError::io("reading", &path))?;
+        let json = fs.read(&path).map_err(BlockError::io("reading", &path))?;
         Self::parse(&json)
     }
 

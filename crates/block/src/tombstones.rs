@@ -122,9 +122,9 @@ impl Tombstones {
     }
 
     /// Reads the file in the block directory `dir`; a missing file deletes nothing.
-    pub fn read(dir: &Path) -> Result<Self, BlockError> {
+    pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Self, BlockError> {
         let path = dir.join(FILE);
-        match std::fs::read(&path) {
+        match fs.read(&path) {
             Ok(bytes) => Self::decode(&bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::new()),
             Err(e) => Err(BlockError::io("reading", &path)(e)),

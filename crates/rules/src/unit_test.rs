@@ -3,18 +3,20 @@
 //! The format is Prometheus' (`cmd/promtool/unittest.go`): series to begin with, rules evaluated at
 //! every step over them, and what alerts and expressions are expected at some of the steps.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+mod diff;
+mod file;
+mod show;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::metrics::Registry;
 use model::report::{AlertState, RuleKind};
-use model::settings::{Blank, Duration};
 use model::{Labels, Millis, Sink};
 use promql::Evaluator;
 use promql::parse::SequenceValue;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use promql::value::Value;
 
 use crate::file::ReadOptions;
 use crate::group::{Group, Means, write};
@@ -22,138 +24,10 @@ use crate::link::Link;
 use crate::manager::Silence;
 use crate::metrics::Metrics;
 use crate::rule::{Made, Shared, ask};
-
-model::settings! {
-    /// A test file.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct TestFile ("main.unitTestFile") {
-        /// Patterns of rule files, relative to the test file.
-        pub rule_files ("rule_files"): Vec<String>;
-        /// How often rules are evaluated.
-        pub evaluation_interval ("evaluation_interval"): Duration = Duration(60_000);
-        /// Groups whose order matters.
-        pub group_eval_order ("group_eval_order"): Vec<String>;
-        /// The tests.
-        pub tests ("tests"): Vec<Case>;
-        /// Whether the last bit of a float may differ.
-        pub fuzzy_compare ("fuzzy_compare"): bool;
-    }
-}
-
-model::settings! {
-    /// One test.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct Case ("main.testGroup") {
-        /// The distance of the input's samples.
-        pub interval ("interval"): Duration;
-        /// The input.
-        pub input_series ("input_series"): Vec<InputSeries>;
-        /// What alerts are expected.
-        pub alert_rule_test ("alert_rule_test"): Vec<AlertTest>;
-        /// What expressions are expected to give.
-        pub promql_expr_test ("promql_expr_test"): Vec<ExprTest>;
-        /// Labels for templates.
-        pub external_labels ("external_labels"): BTreeMap<String, String>;
-        /// The URL for templates.
-        pub external_url ("external_url"): String;
-        /// Its name.
-        pub name ("name"): String;
-        /// When it begins.
-        pub start_timestamp ("start_timestamp"): Start;
-    }
-}
-
-model::settings! {
-    /// A series of the input.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct InputSeries ("main.series") {
-        /// Name and labels.
-        pub series ("series"): String;
-        /// Values in the notation of tests.
-        pub values ("values"): String;
-    }
-}
-
-model::settings! {
-    /// Alerts that are expected to fire.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct AlertTest ("main.alertTestCase") {
-        /// When.
-        pub eval_time ("eval_time"): Duration;
-        /// Of which rule.
-        pub alertname ("alertname"): String;
-        /// Which.
-        pub exp_alerts ("exp_alerts"): Vec<ExpectedAlert>;
-    }
-}
-
-model::settings! {
-    /// An alert.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct ExpectedAlert ("main.alert") {
-        /// Its labels, without the alert's name.
-        pub exp_labels ("exp_labels"): BTreeMap<String, String>;
-        /// Its annotations.
-        pub exp_annotations ("exp_annotations"): BTreeMap<String, String>;
-    }
-}
-
-model::settings! {
-    /// An expression and what it gives.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct ExprTest ("main.promqlTestCase") {
-        /// The expression.
-        pub expr ("expr"): String;
-        /// When.
-        pub eval_time ("eval_time"): Duration;
-        /// What.
-        pub exp_samples ("exp_samples"): Vec<ExpectedSample>;
-    }
-}
-
-model::settings! {
-    /// A sample.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct ExpectedSample ("main.sample") {
-        /// Its labels, as a selector.
-        pub labels ("labels"): String;
-        /// Its value.
-        pub value ("value"): f64;
-        /// Its native histogram, if it is one.
-        pub histogram ("histogram"): String;
-    }
-}
-
-/// When a test begins, ms: a number of seconds or RFC 3339.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Start(pub Millis);
-
-impl Blank for Start {
-    fn is_blank(&self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl<'de> Deserialize<'de> for Start {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if let Ok(seconds) = text.parse::<f64>() {
-            return Ok(Self((seconds * 1000.0).round() as Millis));
-        }
-        match text.parse::<jiff::Timestamp>() {
-            Ok(at) => Ok(Self(at.as_millisecond())),
-            Err(_) => Err(de::Error::custom(format_args!(
-                "cannot parse {text:?} to a valid timestamp"
-            ))),
-        }
-    }
-}
-
-impl Serialize for Start {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0 as f64 / 1000.0)
-    }
-}
+pub use file::{
+    AlertTest, Case, ExpectedAlert, ExpectedSample, ExprTest, InputSeries, Start, TestFile,
+};
+use show::{list, samples, shown, shown_time};
 
 /// A store for one test, and an engine over it.
 pub struct Bench {
@@ -174,16 +48,31 @@ pub struct RunOptions<'a> {
     pub glob: &'a dyn Fn(&str) -> Result<Vec<PathBuf>, String>,
     /// Which tests to run, by name.
     pub wanted: &'a dyn Fn(&str) -> bool,
+    /// Show how alerts differ, instead of both lists.
+    pub diff: bool,
+    /// Hears, line by line, what is under way, and at the end of a test all of its data.
+    pub debug: Option<&'a dyn Fn(&str)>,
 }
 
-/// Runs the tests of a file: what failed, or what deserves a warning (second list).
-pub async fn run(path: &Path, options: &RunOptions<'_>) -> (Vec<String>, Vec<String>) {
-    let mut warnings = Vec::new();
-    let failures = match read(path, options, &mut warnings) {
-        Err(error) => vec![error],
-        Ok((file, rule_files)) => run_cases(&file, &rule_files, options).await,
-    };
-    (failures, warnings)
+/// What came of a file.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What deserves a warning.
+    pub warnings: Vec<String>,
+    /// Its tests that ran: names and what failed.
+    pub cases: Vec<(String, Vec<String>)>,
+    /// Why it could not be read.
+    pub aborted: Option<String>,
+}
+
+/// Runs the tests of a file.
+pub async fn run(path: &Path, options: &RunOptions<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    match read(path, options, &mut outcome.warnings) {
+        Err(error) => outcome.aborted = Some(error),
+        Ok((file, rule_files)) => outcome.cases = run_cases(&file, &rule_files, options).await,
+    }
+    outcome
 }
 
 fn read(
@@ -217,13 +106,12 @@ async fn run_cases(
     file: &TestFile,
     rule_files: &[PathBuf],
     options: &RunOptions<'_>,
-) -> Vec<String> {
-    let mut failures = Vec::new();
-    for case in file
-        .tests
-        .iter()
-        .filter(|case| (options.wanted)(&case.name))
-    {
+) -> Vec<(String, Vec<String>)> {
+    let mut cases = Vec::new();
+    for (i, case) in file.tests.iter().enumerate() {
+        if !(options.wanted)(&case.name) {
+            continue;
+        }
         let running = Running {
             file,
             case,
@@ -232,11 +120,19 @@ async fn run_cases(
                 0 => file.evaluation_interval.0.max(1),
                 own => own,
             },
+            options,
         };
-        let (Ok(found) | Err(found)) = running.run(rule_files, options).await;
-        failures.extend(found);
+        let name = match case.name.as_str() {
+            "" => format!("unnamed#{i}"),
+            name => name.to_owned(),
+        };
+        running.tell(|| format!("DEBUG: Starting test {name}"));
+        let started = std::time::Instant::now();
+        let (Ok(found) | Err(found)) = running.run(rule_files).await;
+        running.tell(|| format!("DEBUG: Test {name} finished, took {:?}", started.elapsed()));
+        cases.push((name, found));
     }
-    failures
+    cases
 }
 
 struct Running<'a> {
@@ -246,6 +142,7 @@ struct Running<'a> {
     interval: Millis,
     /// Distance of the input's samples, ms.
     spacing: Millis,
+    options: &'a RunOptions<'a>,
 }
 
 /// A sample of the input: series, time, value.
@@ -253,17 +150,13 @@ type Input = (Labels, Millis, SequenceValue);
 
 impl Running<'_> {
     /// What failed; as an error where the test could not go on.
-    async fn run(
-        &self,
-        rule_files: &[PathBuf],
-        options: &RunOptions<'_>,
-    ) -> Result<Vec<String>, Vec<String>> {
+    async fn run(&self, rule_files: &[PathBuf]) -> Result<Vec<String>, Vec<String>> {
         let one = |message: String| vec![message];
         let start = self.case.start_timestamp.0;
         let mut input = self.input(start).map_err(one)?.into_iter().peekable();
-        let mut groups = self.groups(rule_files, options)?;
+        let mut groups = self.groups(rule_files)?;
         self.check_names().map_err(one)?;
-        let bench = (options.bench)(self.interval);
+        let bench = (self.options.bench)(self.interval);
         let shared = Shared {
             evaluator: Arc::clone(&bench.evaluator),
             external_labels: Labels::from_pairs(self.case.external_labels.clone()),
@@ -314,7 +207,40 @@ impl Running<'_> {
             let at = start + test.eval_time.0;
             failures.extend(self.expression(test, &*bench.evaluator, at).await);
         }
+        if self.options.debug.is_some() {
+            self.dump(&*bench.evaluator, start).await;
+        }
         Ok(failures)
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if let Some(debug) = self.options.debug {
+            debug(&what());
+        }
+    }
+
+    /// Tells all the data that there is at the end.
+    async fn dump(&self, evaluator: &dyn Evaluator, start: Millis) {
+        // An expression names whole seconds.
+        let span = (self.last_time() / 1000 + 1) * 1000;
+        let expr = format!("{{__name__=~\".+\"}}[{}]", shown(span));
+        let query = promql::InstantQuery {
+            expr: expr.as_str().into(),
+            ts: start + span,
+            options: Default::default(),
+        };
+        match evaluator.instant(query).await.map(|answer| answer.value) {
+            Err(e) => {
+                let expr = model::text::quote(&expr);
+                self.tell(|| format!("DEBUG: Failed query exec, expr: {expr}, err: {e}"));
+            }
+            Ok(Value::Matrix(all)) => {
+                let at = shown_time(span);
+                self.tell(|| format!("DEBUG: Dump of all data (input_series and rules) at {at}:"));
+                self.tell(|| show::matrix(&all));
+            }
+            Ok(_) => self.tell(|| "DEBUG: Got something that is no matrix".to_owned()),
+        }
     }
 
     /// The samples of the input by time.
@@ -334,12 +260,8 @@ impl Running<'_> {
         Ok(all)
     }
 
-    fn groups(
-        &self,
-        rule_files: &[PathBuf],
-        options: &RunOptions<'_>,
-    ) -> Result<Vec<Group>, Vec<String>> {
-        let files = crate::load(rule_files, options.read)
+    fn groups(&self, rule_files: &[PathBuf]) -> Result<Vec<Group>, Vec<String>> {
+        let files = crate::load(rule_files, self.options.read)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let mut groups = Vec::new();
         for (path, file) in files {
@@ -420,13 +342,23 @@ impl Running<'_> {
                     "" => String::new(),
                     name => format!("    name: {name},\n"),
                 };
-                failures.push(format!(
-                    "{name}    alertname: {}, time: {}, \n        exp:{}, \n        got:{}",
+                let head = format!(
+                    "{name}    alertname: {}, time: {}, ",
                     test.alertname,
-                    shown(test.eval_time.0),
-                    list(&expected),
-                    list(&got)
-                ));
+                    shown(test.eval_time.0)
+                );
+                failures.push(match self.options.diff {
+                    true => {
+                        let pad = format!("\n{}", " ".repeat(12));
+                        let diff = diff::show(&expected, &got).replace('\n', &pad);
+                        format!("{head}\n        diff: {diff}")
+                    }
+                    false => format!(
+                        "{head}\n        exp:{}, \n        got:{}",
+                        list(&expected),
+                        list(&got)
+                    ),
+                });
             }
         }
         failures
@@ -526,67 +458,4 @@ async fn put(
         Some(rejected) => Err(rejected.reason.to_string()),
         None => Ok(()),
     }
-}
-
-/// A duration as Prometheus shows it.
-fn shown(ms: Millis) -> String {
-    model::time::format_duration(ms)
-}
-
-/// A time since the epoch as Go shows a duration.
-fn shown_time(ms: Millis) -> String {
-    crate::template::go_duration(ms)
-}
-
-fn list(alerts: &[(Labels, Labels)]) -> String {
-    let pad = " ".repeat(12);
-    if alerts.is_empty() {
-        return "[]".to_owned();
-    }
-    let mut out = format!("[\n{pad}");
-    for (i, (labels, annotations)) in alerts.iter().enumerate() {
-        if i > 0 {
-            let _ = write!(out, ",\n{pad}");
-        }
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            "{i}:\n{pad}  Labels:{labels}\n{pad}  Annotations:{annotations}"
-        );
-    }
-    let _ = write!(out, "\n{pad}]");
-    out
-}
-
-fn samples(all: &[Made]) -> String {
-    if all.is_empty() {
-        return "nil".to_owned();
-    }
-    let shown: Vec<String> = all
-        .iter()
-        .map(|made| {
-            let labels = pairs(&made.labels);
-            match &made.histogram {
-                Some(h) => format!("{labels} {}", promql::value::histogram_text(h)),
-                None => {
-                    let value = model::text::format_e(made.value, None).replace('e', "E");
-                    format!("{labels} {value}")
-                }
-            }
-        })
-        .collect();
-    shown.join(", ")
-}
-
-/// All pairs, the name among them.
-fn pairs(labels: &Labels) -> String {
-    let pair = |(name, value): (&str, &str)| {
-        let name = match model::labels::is_legacy_label_name(name) {
-            true => name.to_owned(),
-            false => model::text::quote(name),
-        };
-        format!("{name}={}", model::text::quote(value))
-    };
-    let all: Vec<String> = labels.iter().map(pair).collect();
-    format!("{{{}}}", all.join(", "))
 }

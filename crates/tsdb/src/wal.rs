@@ -20,7 +20,7 @@ mod tests;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -143,6 +143,11 @@ pub struct Wal {
     active: Mutex<Active>,
     syncing: Mutex<()>,
     synced: AtomicU64,
+    /// Segments of earlier processes, which may have died before their fsync; the first fsync here is
+    /// theirs, too.
+    found: Mutex<Vec<PathBuf>>,
+    /// None of those is left.
+    secured: AtomicBool,
 }
 
 struct Active {
@@ -170,8 +175,17 @@ impl Wal {
     ) -> Result<Self, Error> {
         fs.create_dir_all(dir).map_err(Error::io("creating", dir))?;
         let next = |n: Option<u64>| n.map_or(0, |n| n + 1);
-        let number = next(segments(dir)?.last().map(|s| s.0))
-            .max(next(checkpoint::latest(dir)?.map(|c| c.0)));
+        let found = segments(dir)?;
+        for (_, path) in &found {
+            // Left by an attempt to write it anew.
+            let half = path.with_extension("tmp");
+            if half.exists() {
+                fs.remove_file(&half)
+                    .map_err(Error::io("removing", &half))?;
+            }
+        }
+        let number =
+            next(found.last().map(|s| s.0)).max(next(checkpoint::latest(dir)?.map(|c| c.0)));
         let file = create(&*fs, dir, number)?;
         stats.segment.set(number as i64);
         Ok(Self {
@@ -194,6 +208,8 @@ impl Wal {
             }),
             syncing: Mutex::new(()),
             synced: AtomicU64::new(0),
+            secured: AtomicBool::new(found.is_empty()),
+            found: Mutex::new(found.into_iter().rev().map(|s| s.1).collect()),
         })
     }
 
@@ -301,18 +317,40 @@ impl Wal {
     }
 
     fn sync_up_to(&self, ticket: u64) -> Result<(), Error> {
-        if self.synced.load(Ordering::Acquire) >= ticket {
+        if self.is_synced(ticket) {
             return Ok(());
         }
         // Whoever waits here is served by the fsync of the one before, if that began late enough.
         let _turn = self.syncing.lock();
-        if self.synced.load(Ordering::Acquire) >= ticket {
+        if self.is_synced(ticket) {
             return Ok(());
         }
         let started = std::time::Instant::now();
+        self.secure_found()?;
         let upto = self.sync_files()?;
         self.stats.fsync.observe_duration(started.elapsed());
         self.synced.store(upto, Ordering::Release);
+        Ok(())
+    }
+
+    fn is_synced(&self, ticket: u64) -> bool {
+        self.secured.load(Ordering::Acquire) && self.synced.load(Ordering::Acquire) >= ticket
+    }
+
+    /// Syncs what earlier processes wrote, oldest first: what comes now builds on it.
+    fn secure_found(&self) -> Result<(), Error> {
+        let mut found = self.found.lock();
+        while let Some(path) = found.last() {
+            match self.fs.secure(path) {
+                // A checkpoint has taken its place.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                done => done
+                    .map_err(Error::io("syncing", path))
+                    .inspect_err(|_| self.stats.writes_failed.inc())?,
+            }
+            found.pop();
+        }
+        self.secured.store(true, Ordering::Release);
         Ok(())
     }
 

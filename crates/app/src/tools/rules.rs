@@ -1,5 +1,7 @@
 //! `tools check config|rules` and `tools test rules`, as promtool does them.
 
+mod junit;
+
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -91,6 +93,15 @@ pub fn check_rules_command() -> Command {
     )
 }
 
+/// Where `test` writes its results, said before or behind the command.
+pub fn junit_arg() -> Arg {
+    Arg::new("junit")
+        .long("junit")
+        .value_name("FILE")
+        .global(true)
+        .help("File path to store JUnit XML test results")
+}
+
 /// `test rules`.
 pub fn test_rules_command() -> Command {
     Command::new("rules")
@@ -105,6 +116,18 @@ pub fn test_rules_command() -> Command {
                 .long("ignore-unknown-fields")
                 .action(ArgAction::SetTrue)
                 .help("Ignore unknown fields in the rule groups read by the rules files"),
+        )
+        .arg(
+            Arg::new("diff")
+                .long("diff")
+                .action(ArgAction::SetTrue)
+                .help("Show how expected and received alerts differ, in colors"),
+        )
+        .arg(
+            Arg::new("debug")
+                .long("debug")
+                .action(ArgAction::SetTrue)
+                .help("Tell what is under way, and show all data at the end of each test"),
         )
         .arg(file_args(true, "The unit test files"))
 }
@@ -366,18 +389,29 @@ pub fn test_rules(matches: &ArgMatches) -> Result<ExitCode> {
             Some(Regex::new(&all.join("|")).context("--run")?)
         }
     };
+    let debug = |line: &str| eprintln!("{line}");
     let options = RunOptions {
         read: read_options(matches.get_flag("ignore-unknown-fields")),
         bench: &bench,
         glob: &glob,
         wanted: &|name| wanted.as_ref().is_none_or(|regex| regex.is_match(name)),
+        diff: matches.get_flag("diff"),
+        debug: match matches.get_flag("debug") {
+            true => Some(&debug),
+            false => None,
+        },
     };
+    let junit = matches.get_one::<String>("junit");
+    let mut results = junit::Results::default();
     let mut verdict = Verdict::Good;
     for path in paths(matches) {
-        let (failures, warnings) = runtime.block_on(rules::unit_test::run(&path, &options));
-        for warning in warnings {
+        let outcome = runtime.block_on(rules::unit_test::run(&path, &options));
+        results.add(&path, &outcome);
+        for warning in &outcome.warnings {
             eprintln!("  WARNING: {warning}");
         }
+        let failures = outcome.cases.iter().flat_map(|case| &case.1);
+        let failures: Vec<&String> = outcome.aborted.iter().chain(failures).collect();
         if failures.is_empty() {
             println!("  SUCCESS");
         } else {
@@ -390,6 +424,9 @@ pub fn test_rules(matches: &ArgMatches) -> Result<ExitCode> {
             }
         }
         println!();
+    }
+    if let Some(path) = junit {
+        std::fs::write(path, results.finish()).with_context(|| format!("writing {path}"))?;
     }
     Ok(verdict.code())
 }

@@ -6,8 +6,9 @@ use model::Encoding;
 
 use super::{Frame, HEADER_LEN, MAGIC, MAX_FRAME, VERSION, split};
 use crate::BlockError;
+use crate::fs::Fs;
 use crate::input::{Input, crc};
-use crate::read_at::{FileAt, ReadAt, map_file};
+use crate::read_at::ReadAt;
 
 /// A chunk whose length is not known is read with so many bytes at first.
 const GUESS: u64 = 2048;
@@ -51,9 +52,8 @@ impl std::fmt::Debug for Segments {
 }
 
 impl Segments {
-    /// Opens the files in `dir` whose names are numbers, in the order of these numbers. With `map`
-    /// they are mapped into memory.
-    pub fn open(dir: &Path, map: bool) -> Result<Self, BlockError> {
+    /// Opens the files in `dir` whose names are numbers, in the order of these numbers.
+    pub fn open(fs: &dyn Fs, dir: &Path) -> Result<Self, BlockError> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(BlockError::io("listing", dir))? {
             let entry = entry.map_err(BlockError::io("listing", dir))?;
@@ -65,11 +65,8 @@ impl Segments {
         files.sort();
         let mut segments: Vec<Arc<dyn ReadAt>> = Vec::with_capacity(files.len());
         for (_, path) in files {
-            let io = BlockError::io("opening", &path);
-            segments.push(match map {
-                true => Arc::new(map_file(&path).map_err(io)?),
-                false => Arc::new(FileAt::open(&path).map_err(io)?),
-            });
+            let segment = fs.open_at(&path);
+            segments.push(segment.map_err(BlockError::io("opening", &path))?);
         }
         Self::new(segments)
     }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Fs, LogFile, OsFs};
+use crate::read_at::ReadAt;
+use bytes::Bytes;
 use disk::Disk;
 
 /// What a step is; for deciding whether it fails.
@@ -135,17 +137,7 @@ pub struct SimFs {
 impl SimFs {
     /// Begins with what is in the folder `root`, all of it synced.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let before = Disk::read(root)?;
-        Ok(Self {
-            root: root.to_owned(),
-            state: Arc::new(Mutex::new(State {
-                journal: Vec::new(),
-                now: before.clone(),
-                before,
-                plan: None,
-                failed: 0,
-            })),
-        })
+        Ok(Self::on(root, Disk::read(root)?))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -171,6 +163,14 @@ impl SimFs {
         self.state().plan = plan;
     }
 
+    /// Does something while nothing fails.
+    pub fn undisturbed<T>(&self, deed: impl FnOnce() -> T) -> T {
+        let plan = self.state().plan.take();
+        let done = deed();
+        self.state().plan = plan;
+        done
+    }
+
     /// How many steps have failed.
     pub fn failed(&self) -> usize {
         self.state().failed
@@ -179,9 +179,39 @@ impl SimFs {
     /// Lays out in the folder `into`, which is created, what a crash leaves that comes when the
     /// first `steps` steps are done.
     pub fn lay_out(&self, steps: usize, loss: Loss, seed: u64, into: &Path) -> io::Result<()> {
+        let mut dice = Dice::new(seed);
+        let mut disk = self.disk_after(steps, &mut dice);
+        if loss == Loss::Power {
+            disk.lose_power(&mut dice);
+        }
+        disk.write(into)
+    }
+
+    /// Lays out what a kill leaves ([`Loss::Kill`]), and goes on there: what was never synced is still
+    /// only in the system's memory, and a power failure takes it yet.
+    pub fn go_on(&self, steps: usize, seed: u64, into: &Path) -> io::Result<Self> {
+        let disk = self.disk_after(steps, &mut Dice::new(seed));
+        disk.write(into)?;
+        Ok(Self::on(into, disk))
+    }
+
+    fn on(root: &Path, before: Disk) -> Self {
+        Self {
+            root: root.to_owned(),
+            state: Arc::new(Mutex::new(State {
+                journal: Vec::new(),
+                now: before.clone(),
+                before,
+                plan: None,
+                failed: 0,
+            })),
+        }
+    }
+
+    /// The disk when `steps` steps are done, and a part of the one under way.
+    fn disk_after(&self, steps: usize, dice: &mut Dice) -> Disk {
         let state = self.state();
         let mut disk = state.before.clone();
-        let mut dice = Dice::new(seed);
         for step in state.journal.iter().take(steps) {
             disk.apply(step);
         }
@@ -189,11 +219,7 @@ impl SimFs {
             let some = dice.below(bytes.len() + 1);
             disk.apply(&Step::Append(*file, bytes[..some].to_vec()));
         }
-        drop(state);
-        if loss == Loss::Power {
-            disk.lose_power(&mut dice);
-        }
-        disk.write(into)
+        disk
     }
 
     fn relative(&self, path: &Path) -> Option<PathBuf> {
@@ -284,6 +310,14 @@ impl Fs for SimFs {
         }))
     }
 
+    fn open_at(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(SimAt {
+            fs: self.clone(),
+            path: path.to_owned(),
+            inner: OsFs.open_at(path)?,
+        }))
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let name = self.relative(path);
         let note = |_: &mut State| name.map(Step::CreateDir);
@@ -319,6 +353,10 @@ impl Fs for SimFs {
         let note = |_: &mut State| name.map(Step::SyncDir);
         // The real disk need not be waited for.
         self.step(Deed::SyncDir, path, || path.metadata().map(drop), note)
+    }
+
+    fn lasts(&self) -> bool {
+        true
     }
 
     /// Held as long as the answer lives, and no step: a crash frees it.
@@ -401,5 +439,33 @@ impl Read for SimReader {
                 self.inner.read(&mut buf[..some])
             }
         }
+    }
+}
+
+struct SimAt {
+    fs: SimFs,
+    path: PathBuf,
+    inner: Arc<dyn ReadAt>,
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl ReadAt for SimAt {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Fails or not; there are no short reads here: a `ReadAt` gives all or nothing.
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let asked = self.fs.state().ask(Deed::Read, &self.path);
+        asked.map_err(|failure| failure.error)?;
+        self.inner.read_at(offset, len)
+    }
+
+    fn whole(&self) -> Option<Bytes> {
+        None
     }
 }

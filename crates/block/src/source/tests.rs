@@ -12,10 +12,11 @@ use ulid::Ulid;
 
 use super::*;
 use crate::chunks::Segments;
+use crate::fs::{Fs, MapFs, OsFs};
 use crate::index::SymbolSet;
 use crate::read_at::{FaultyAt, ReadAt};
 use crate::suite::Plan;
-use crate::{Access, Chunk, Meta, Tombstones, Writer};
+use crate::{Chunk, Meta, Tombstones, Writer};
 
 type Series = Vec<(Labels, Vec<Sample>)>;
 
@@ -38,34 +39,30 @@ impl Source for Held {
     }
 }
 
-fn source(
-    access: Access,
-    blocks: impl Fn(Series) -> Vec<Series>,
-    series: Series,
-) -> Arc<dyn Source> {
+fn source(fs: &dyn Fs, blocks: impl Fn(Series) -> Vec<Series>, series: Series) -> Arc<dyn Source> {
     let blocks = blocks(series).into_iter();
-    stored(access, blocks.map(crate::suite::floats).collect())
+    stored(fs, blocks.map(crate::suite::floats).collect())
 }
 
-fn stored(access: Access, blocks: Vec<Vec<StoredSeries>>) -> Arc<dyn Source> {
+fn stored(fs: &dyn Fs, blocks: Vec<Vec<StoredSeries>>) -> Arc<dyn Source> {
     let dir = tempfile::tempdir().unwrap();
     let blocks = blocks
         .into_iter()
         .filter_map(|s| Plan::default().write(dir.path(), s).unwrap())
-        .map(|m| Arc::new(Block::open_with(&dir.path().join(m.ulid.to_string()), access).unwrap()))
+        .map(|m| Arc::new(Block::open_on(fs, &dir.path().join(m.ulid.to_string())).unwrap()))
         .collect();
     Arc::new(Held(BlockSource::new(blocks), dir))
 }
 
 #[test]
 fn one_block() {
-    suite::source("one block", |s| source(Access::Read, |s| vec![s], s));
-    suite::source("one mapped block", |s| source(Access::Map, |s| vec![s], s));
+    suite::source("one block", |s| source(&OsFs, |s| vec![s], s));
+    suite::source("one mapped block", |s| source(&MapFs, |s| vec![s], s));
 }
 
 #[test]
 fn blocks_with_histograms() {
-    suite::histogram_source("one block", |s| stored(Access::Read, vec![s]));
+    suite::histogram_source("one block", |s| stored(&OsFs, vec![s]));
     // Dealt to blocks that overlap.
     let deal = |s: Vec<StoredSeries>| {
         let part = |k: usize| {
@@ -82,7 +79,7 @@ fn blocks_with_histograms() {
             part.retain(|one| !one.is_empty());
             part
         };
-        stored(Access::Map, (0..3).map(part).collect())
+        stored(&MapFs, (0..3).map(part).collect())
     };
     suite::histogram_source("on top", deal);
 }
@@ -105,7 +102,7 @@ fn blocks_side_by_side() {
             })
             .collect()
     };
-    suite::source("side by side", |s| source(Access::Read, divide, s));
+    suite::source("side by side", |s| source(&OsFs, divide, s));
 }
 
 /// Samples are dealt to blocks that all overlap, many of them twice.
@@ -128,8 +125,8 @@ fn blocks_on_top_of_each_other() {
             })
             .collect()
     };
-    suite::source("on top", |s| source(Access::Read, deal, s));
-    suite::source("on top, mapped", |s| source(Access::Map, deal, s));
+    suite::source("on top", |s| source(&OsFs, deal, s));
+    suite::source("on top, mapped", |s| source(&MapFs, deal, s));
 }
 
 /// Some series are only in one of the blocks.
@@ -147,7 +144,7 @@ fn blocks_with_different_series() {
             })
             .collect()
     };
-    suite::source("different series", |s| source(Access::Map, deal, s));
+    suite::source("different series", |s| source(&MapFs, deal, s));
 }
 
 fn ramps(series: usize, samples: i64) -> Series {

@@ -67,7 +67,7 @@ fn tombstones_of_a_real_block() {
     let copy = tempfile::tempdir().unwrap();
     copy_dir(&dir, copy.path());
     copy_dir(&deleted, copy.path());
-    let tombstones = Tombstones::read(&deleted).unwrap();
+    let tombstones = Tombstones::read(&block::fs::OsFs, &deleted).unwrap();
     let bytes = std::fs::read(deleted.join("tombstones")).unwrap();
     // Prometheus writes the series in the order of a Go map, so only the records are the same.
     assert_eq!(tombstones.encode().len(), bytes.len());

@@ -186,7 +186,7 @@ fn mark(
         .write_on(fs, &dir)
         .and_then(|()| meta.write_on(fs, &dir));
     // Even what failed may be there: what is on the disk counts.
-    *block = Arc::new(LocalBlock::open(&dir)?);
+    *block = Arc::new(LocalBlock::open(fs, &dir)?);
     written.map_err(failed)
 }
 

@@ -62,7 +62,7 @@ pub(super) fn load(
             blocks.push(Arc::clone(block));
             continue;
         }
-        match LocalBlock::open(&path) {
+        match LocalBlock::open(fs, &path) {
             Ok(block) if block.ulid() == ulid => blocks.push(Arc::new(block)),
             Ok(block) => {
                 let reason = format!("its meta.json names another block, {}", block.ulid());

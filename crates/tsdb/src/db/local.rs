@@ -16,6 +16,7 @@ use model::{ChunkRef, Encoding, Matcher, SeriesBatch, TimeRange};
 use ulid::Ulid;
 
 use crate::Error;
+use crate::fs::Fs;
 use crate::rewrite::without;
 
 /// Chunks this close together are read together,
@@ -67,8 +68,8 @@ pub(crate) fn insert(mut more: More, batch: &mut SeriesBatch) {
 }
 
 impl LocalBlock {
-    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let block = Block::open(dir).map_err(|e| Error::block(dir, e))?;
+    pub(crate) fn open(fs: &dyn Fs, dir: &Path) -> Result<Self, Error> {
+        let block = Block::open_on(fs, dir).map_err(|e| Error::block(dir, e))?;
         Ok(Self {
             bytes: size(dir)?,
             failed: AtomicBool::new(block.meta().compaction.failed),

@@ -171,7 +171,7 @@ impl Inner {
         let mut list = layout.blocks.clone();
         let ulid = meta.map(|m| m.ulid);
         if let Some(ulid) = ulid {
-            let block = LocalBlock::open(&self.dir.join(ulid.to_string()))?;
+            let block = LocalBlock::open(&*self.options.fs, &self.dir.join(ulid.to_string()))?;
             list.push(Arc::new(block));
             tracing::info!(block = %ulid, min, max, "cut a block from the head");
         }

@@ -134,7 +134,7 @@ impl Inner {
             .collect();
         if let Some(ulid) = ulid {
             let path = self.dir.join(ulid.to_string());
-            list.push(Arc::new(LocalBlock::open(&path)?));
+            list.push(Arc::new(LocalBlock::open(&*self.options.fs, &path)?));
             list.sort_by_key(|b| (b.meta().min_time, b.meta().max_time, b.ulid()));
             tracing::info!(block = %ulid, of = inputs.len(), "merged blocks");
         } else {

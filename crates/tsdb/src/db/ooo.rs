@@ -55,7 +55,7 @@ pub(super) fn open(
     let segments = wal::segments(&dir)?;
     let last = segments.last().map(|s| s.0);
     for (number, path) in &segments {
-        let mut reader = SegmentReader::open(path)?;
+        let mut reader = SegmentReader::open_on(&*options.fs, path)?;
         let torn_is_fine = Some(*number) == last;
         loop {
             match reader.read() {
@@ -147,7 +147,7 @@ impl Inner {
         let mut new = Vec::new();
         for meta in self.write_all_ooo(&self.dir, epoch)? {
             let path = self.dir.join(meta.ulid.to_string());
-            new.push(Arc::new(LocalBlock::open(&path)?));
+            new.push(Arc::new(LocalBlock::open(&*self.options.fs, &path)?));
         }
         if !new.is_empty() {
             let layout = self.layout();

@@ -124,8 +124,11 @@ impl Fs for Beside {
         OsFs.open_end(path)
     }
 
-    /// Nothing here has to last.
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn lasts(&self) -> bool {
+        false
     }
 }

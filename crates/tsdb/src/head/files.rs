@@ -10,7 +10,7 @@
 //!
 //! They hold nothing that the log does not hold: they take chunks out of memory, and replay passes
 //! over the samples that are in them. So a damaged one is set aside, and the last one needs no
-//! fsync. Files that this process wrote are mapped; those it found are read with `pread`, so that a failing disk
+//! fsync before another follows. Files that this process wrote are mapped; those it found are read with `pread`, so that a failing disk
 //! is an error.
 
 mod load;
@@ -28,6 +28,7 @@ use bytes::Bytes;
 use model::{Encoding, Millis};
 use parking_lot::{Mutex, RwLock};
 
+use load::entries_of;
 pub(super) use load::{Found, Loaded};
 
 use crate::Error;
@@ -128,6 +129,9 @@ impl ChunkFile {
 struct Active {
     out: Arc<dyn LogFile>,
     place: u16,
+    /// An fsync failed on it, or it ends in a part of a chunk that could not be cut off: nothing is
+    /// written behind that any more.
+    doubtful: bool,
 }
 
 /// The folder of head chunk files.
@@ -142,7 +146,8 @@ pub(crate) struct ChunkFiles {
     stats: Arc<ChunkFileStats>,
 }
 
-fn numbers(dir: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
+/// The files of the folder by number. What was half written in the place of one goes.
+fn numbers(fs: &dyn Fs, dir: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -152,6 +157,8 @@ fn numbers(dir: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
             && let Ok(number) = name.parse()
         {
             found.insert(number, entry.path());
+        } else if entry.path().extension().is_some_and(|e| e == "tmp") {
+            fs.remove_file(&entry.path())?;
         }
     }
     Ok(found)
@@ -168,7 +175,7 @@ impl ChunkFiles {
         damaged: &mut Vec<String>,
     ) -> Result<(Self, Loaded), Error> {
         fs.create_dir_all(dir).map_err(Error::io("creating", dir))?;
-        let found = numbers(dir).map_err(Error::io("listing", dir))?;
+        let found = numbers(&*fs, dir).map_err(Error::io("listing", dir))?;
         let mut files = Self {
             dir: dir.to_owned(),
             fs,
@@ -210,6 +217,10 @@ impl ChunkFiles {
             let Some(file) = self.file(now.place) else {
                 continue;
             };
+            if now.doubtful {
+                self.end(now, &file, active)?;
+                continue;
+            }
             let start = file.len.load(Ordering::Acquire);
             out.clear();
             let mut max = Millis::MIN;
@@ -236,16 +247,13 @@ impl ChunkFiles {
             rest = rest.get(done..).unwrap_or_default();
             if done == 0 {
                 // It is full; the next one is begun.
-                self.end(&now, &file)?;
+                self.end(now, &file, active)?;
                 continue;
             }
             if let Err(e) = now.out.append(&out).and_then(|()| grown(&file, out.len())) {
-                // What was written of it must not stand in the way of what comes; a file that
-                // cannot be cut is not written to again.
-                let cut = now.out.truncate(start);
-                if cut.is_ok() {
-                    *active = Some(now);
-                }
+                // What was written of it must not stand in the way of what comes.
+                let doubtful = now.out.truncate(start).is_err();
+                *active = Some(Active { doubtful, ..now });
                 return Err(Error::io("writing", &file.path)(e));
             }
             file.len.fetch_add(out.len() as u64, Ordering::AcqRel);
@@ -257,10 +265,31 @@ impl ChunkFiles {
         Ok(places)
     }
 
-    /// Ends a file. After a power failure only the last one may lack something.
-    fn end(&self, active: &Active, file: &ChunkFile) -> Result<(), Error> {
-        let failed = Error::io("syncing", &file.path);
-        active.out.sync().map_err(failed)
+    /// Ends a file. After a power failure only the last one may lack something: chunks in a later one
+    /// would hide what the log has from before them. So when the disk does not keep it, it is written
+    /// anew in its own place; until that is done it stays the last, in `slot`.
+    fn end(
+        &self,
+        active: Active,
+        file: &ChunkFile,
+        slot: &mut Option<Active>,
+    ) -> Result<(), Error> {
+        if !active.doubtful && active.out.sync().is_ok() {
+            return Ok(());
+        }
+        let len = file.len.load(Ordering::Acquire);
+        let anew = file
+            // Below 128 MiB.
+            .chunk(0, len as u32)
+            .and_then(|bytes| match entries_of(&bytes, |_| ()) {
+                Ok(()) => self.fs.replace(&file.path, &bytes),
+                Err(_) => Err(io::Error::other("what was written cannot be read back")),
+            });
+        anew.map_err(|e| {
+            let doubtful = true;
+            *slot = Some(Active { doubtful, ..active });
+            Error::io("writing what may not be on the disk anew,", &file.path)(e)
+        })
     }
 
     fn create(&self) -> Result<Active, Error> {
@@ -295,7 +324,11 @@ impl ChunkFiles {
             file,
             map: Some(map),
         })?;
-        Ok(Active { out, place })
+        Ok(Active {
+            out,
+            place,
+            doubtful: false,
+        })
     }
 
     fn add(&self, file: ChunkFile) -> Result<u16, Error> {
@@ -327,7 +360,7 @@ impl ChunkFiles {
         {
             match file.len.load(Ordering::Acquire) == HEADER as u64 {
                 true => *active = Some(now),
-                false => self.end(&now, &file)?,
+                false => self.end(now, &file, &mut active)?,
             }
         }
         drop(active);

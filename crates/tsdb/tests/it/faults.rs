@@ -5,6 +5,7 @@
 //! points; `EPIMETHEUS_FAULT_SEEDS=40` tries every point of so many scripts and prints how many.
 
 mod broken;
+mod content;
 mod crash;
 mod damage;
 mod model;

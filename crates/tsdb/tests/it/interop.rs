@@ -58,13 +58,16 @@ pub(crate) fn same(a: &Series, b: &Series) {
 
 #[test]
 fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
-    let Some(binary) = binaries().into_iter().next() else {
-        return;
-    };
+    for binary in binaries() {
+        take_over_and_give_back(&binary);
+    }
+}
+
+fn take_over_and_give_back(binary: &str) {
     for signal in ["-TERM", "-KILL"] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let theirs = begin(&binary, &data, true);
+        let theirs = begin(binary, &data, true);
         // Its discovery takes five seconds to begin.
         let deadline = Instant::now() + Duration::from_secs(60);
         let (end, want) = loop {
@@ -107,7 +110,7 @@ fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
         let ours = all(&db);
         drop(db);
 
-        let theirs = begin(&binary, &data, false);
+        let theirs = begin(binary, &data, false);
         same(&theirs.all(later + 1000), &until(&ours, later));
         theirs.signal("-TERM");
         let db = Db::open(&data, Options::quiet()).unwrap();
@@ -117,9 +120,12 @@ fn a_folder_that_prometheus_left_is_taken_over_and_given_back() {
 
 #[test]
 fn a_folder_that_we_left_opens_in_prometheus() {
-    let Some(binary) = binaries().into_iter().next() else {
-        return;
-    };
+    for binary in binaries() {
+        leave_to(&binary);
+    }
+}
+
+fn leave_to(binary: &str) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let options = Options {
@@ -172,7 +178,7 @@ fn a_folder_that_we_left_opens_in_prometheus() {
     let ours = all(&db);
     drop(db);
 
-    let theirs = begin(&binary, &data, false);
+    let theirs = begin(binary, &data, false);
     let end = now() + 60_000;
     same(&theirs.all(end), &until(&ours, end));
     theirs.signal("-KILL");

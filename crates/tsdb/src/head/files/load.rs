@@ -13,6 +13,7 @@ use super::{
 };
 use crate::Error;
 use crate::codec::Reader;
+use crate::fs::FsExt as _;
 
 /// A chunk in a file.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub(crate) struct Loaded {
 }
 
 /// A chunk of a file's bytes.
-struct Entry {
+pub(super) struct Entry {
     series: u64,
     min: Millis,
     max: Millis,
@@ -47,7 +48,7 @@ struct Entry {
 }
 
 /// What is wrong with a file, and from where on.
-struct Damage {
+pub(super) struct Damage {
     at: usize,
     what: &'static str,
     /// The file ends within a chunk: a crash leaves it like that.
@@ -74,7 +75,7 @@ impl ChunkFiles {
                 .map_err(Error::io("reading", &path))?
                 .len();
             let bytes = match size <= MAX_FILE {
-                true => std::fs::read(&path).map_err(Error::io("reading", &path))?,
+                true => self.fs.read(&path).map_err(Error::io("reading", &path))?,
                 false => Vec::new(),
             };
             if size < HEADER as u64 && Some(number) == last {
@@ -120,11 +121,22 @@ impl ChunkFiles {
             self.set_aside(&path)?;
             *self.next.get_mut() = number;
         }
+        // The last file of an earlier process, which others will follow now.
+        if let Some(path) = self.last() {
+            self.fs.secure(&path).map_err(Error::io("syncing", &path))?;
+        }
         if !whole {
             let failed = Error::io("syncing", &self.dir);
             self.fs.sync_dir(&self.dir).map_err(failed)?;
         }
         Ok(loaded)
+    }
+
+    /// The path of the file with the highest number.
+    fn last(&self) -> Option<PathBuf> {
+        let files = self.files.read();
+        let last = files.iter().flatten().max_by_key(|f| f.number)?;
+        Some(last.path.clone())
     }
 
     /// Takes the chunks of a file; its place.
@@ -190,7 +202,7 @@ impl ChunkFiles {
     }
 }
 
-fn entries_of(bytes: &[u8], mut each: impl FnMut(Entry)) -> Result<(), Damage> {
+pub(super) fn entries_of(bytes: &[u8], mut each: impl FnMut(Entry)) -> Result<(), Damage> {
     let at = |at: usize, what: &'static str| Damage {
         at,
         what,

@@ -21,6 +21,10 @@ fn chunk(series: u64, min: Millis, n: usize) -> (u64, Millis, Vec<u8>) {
 }
 
 fn write(files: &ChunkFiles, chunks: &[(u64, Millis, Vec<u8>)]) -> Vec<Place> {
+    try_write(files, chunks).unwrap()
+}
+
+fn try_write(files: &ChunkFiles, chunks: &[(u64, Millis, Vec<u8>)]) -> Result<Vec<Place>, Error> {
     let chunks: Vec<Unsaved<'_>> = chunks
         .iter()
         .map(|(series, min, bytes)| Unsaved {
@@ -31,7 +35,7 @@ fn write(files: &ChunkFiles, chunks: &[(u64, Millis, Vec<u8>)]) -> Vec<Place> {
             bytes,
         })
         .collect();
-    files.write(&chunks).unwrap()
+    files.write(&chunks)
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn chunks_come_back() {
     assert_eq!(bytes, chunks[1].2);
     // A new file is begun behind it.
     write(&files, &[chunk(9, 100, 5)]);
-    let names = numbers(dir.path()).unwrap();
+    let names = numbers(&block::fs::OsFs, dir.path()).unwrap();
     assert_eq!(names.into_keys().collect::<Vec<_>>(), [1, 2]);
 }
 
@@ -72,7 +76,12 @@ fn old_files_go_in_order() {
         write(&files, &[chunk(i as u64 + 1, min, 5)]);
         files.truncate(Millis::MIN).unwrap();
     }
-    let left = || numbers(dir.path()).unwrap().into_keys().collect::<Vec<_>>();
+    let left = || {
+        numbers(&block::fs::OsFs, dir.path())
+            .unwrap()
+            .into_keys()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(left(), [1, 2, 3]);
     files.truncate(45).unwrap();
     assert_eq!(left(), [2, 3], "the third waits for the second");
@@ -104,8 +113,40 @@ fn damage_is_set_aside_with_what_follows() {
     assert!(dir.path().join("000004.bad").exists());
     // No gap between the numbers.
     write(&files, &[chunk(9, 100, 5)]);
-    let left = numbers(dir.path()).unwrap();
+    let left = numbers(&block::fs::OsFs, dir.path()).unwrap();
     assert_eq!(left.into_keys().collect::<Vec<_>>(), [1, 2]);
+}
+
+/// What an fsync failed on is written anew before another file follows it.
+#[test]
+fn no_file_follows_one_that_may_not_be_on_the_disk() {
+    use block::fs::sim::{Deed, Failure, Loss, SimFs};
+    let dir = tempfile::tempdir().unwrap();
+    let sim = SimFs::new(dir.path()).unwrap();
+    let open = |dir: &Path, fs: Arc<dyn Fs>| {
+        let mut damaged = Vec::new();
+        ChunkFiles::open(dir, fs, Millis::MIN, Arc::default(), &mut damaged).unwrap()
+    };
+    let (files, _) = open(dir.path(), Arc::new(sim.clone()));
+    write(&files, &[chunk(1, 10, 50)]);
+    // Neither the fsync works, nor writing it anew.
+    sim.fail(Some(Box::new(|_, deed, _| {
+        (deed == Deed::Sync).then(|| Failure::broken(0))
+    })));
+    assert!(files.truncate(Millis::MIN).is_err());
+    let more = [chunk(1, 20, 50)];
+    assert!(try_write(&files, &more).is_err());
+    sim.fail(None);
+    assert_eq!(write(&files, &more)[0].file, 1);
+    assert_eq!(files.file(0).unwrap().chunk(0, 8).unwrap().len(), 8);
+    for seed in 0..20 {
+        let left = tempfile::tempdir().unwrap();
+        sim.lay_out(sim.steps(), Loss::Power, seed, left.path())
+            .unwrap();
+        let (_, loaded) = open(left.path(), block::fs::os());
+        let first: Vec<_> = loaded.chunks[&1].iter().map(|c| c.min).collect();
+        assert_eq!(first[0], 10, "{first:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@ use block::fs::sim::Loss;
 use model::TimeRange;
 use proptest::prelude::*;
 
-use super::script::{BLOCK, Deed, Run, STEP, assert_same, content, judge, recover};
+use super::content::{assert_same, content, judge};
+use super::script::{BLOCK, Deed, Run, STEP, recover};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -24,6 +25,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => Just(Act::Do(Deed::Maintain)),
         1 => Just(Act::Do(Deed::Flush)),
         1 => Just(Act::Do(Deed::CleanTombstones)),
+        1 => Just(Act::Do(Deed::Snapshot)),
         1 => Just(Act::Do(Deed::Reopen)),
         2 => (0..6usize, span).prop_map(|(s, (from, len))| {
             Act::Do(Deed::Delete(s, TimeRange::new(from, from + len)))

@@ -1,6 +1,5 @@
 //! Deeds of a database, and what they should leave.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +10,7 @@ use model::{Labels, Matcher, TimeRange};
 use tsdb::wal::SyncMode;
 use tsdb::{Db, Options};
 
-use crate::all;
-
-/// Every sample, by series and time, as the bits of its value.
-pub type Content = BTreeMap<(Labels, i64), u64>;
+use super::content::{Content, Value, append, assert_same, content};
 
 /// How long blocks of a script are, ms.
 pub const BLOCK: i64 = 2_000;
@@ -94,18 +90,6 @@ pub fn options(fs: &SimFs) -> Options {
     options
 }
 
-/// What a query for everything answers.
-pub fn content(db: &Db) -> Content {
-    let mut content = Content::new();
-    for (labels, samples) in all(db) {
-        for s in samples {
-            let twice = content.insert((labels.clone(), s.ts), s.value.to_bits());
-            assert_eq!(twice, None, "{labels} has two samples at {}", s.ts);
-        }
-    }
-    content
-}
-
 /// A deed that was done or tried, and when.
 #[derive(Clone, Debug)]
 pub struct Done {
@@ -156,6 +140,11 @@ impl Run {
     /// Goes on with a folder that is there.
     pub fn on(dir: tempfile::TempDir, model: Content, now: i64) -> Self {
         let fs = SimFs::new(dir.path()).unwrap();
+        Self::go_on(dir, fs, model, now)
+    }
+
+    /// Goes on where a process was killed, on the disk as it was then.
+    pub fn go_on(dir: tempfile::TempDir, fs: SimFs, model: Content, now: i64) -> Self {
         let options = options(&fs);
         let mut run = Self {
             dir,
@@ -182,13 +171,18 @@ impl Run {
         self.db.as_ref().expect("open")
     }
 
+    /// What a query answers while the disk is well.
+    pub fn content(&self) -> Content {
+        self.fs.undisturbed(|| content(self.db()))
+    }
+
     /// Does a script; nothing fails.
     pub fn all(&mut self, script: &[Deed]) {
         for deed in script {
             self.deed(deed);
             let done = self.done.last().expect("just done");
             assert_eq!(done.error, None, "{deed:?}");
-            let found = content(self.db());
+            let found = self.content();
             assert_same(&found, &done.after, &format!("after {deed:?}"));
         }
     }
@@ -203,30 +197,29 @@ impl Run {
         let result: Result<(), String> = match deed {
             Deed::Append(series) => {
                 self.now += STEP;
-                let value = self.now as f64;
-                let rows: Vec<_> = series
-                    .iter()
-                    .map(|&s| (labels(s), self.now, value))
-                    .collect();
+                let now = self.now;
+                let row = |&s: &usize| (labels(s), now, Value::of(s, now, now));
+                let rows: Vec<_> = series.iter().map(row).collect();
                 for (labels, ts, value) in &rows {
-                    after.insert((labels.clone(), *ts), value.to_bits());
-                    self.ever.insert((labels.clone(), *ts), value.to_bits());
+                    after.insert((labels.clone(), *ts), value.seen());
+                    self.ever.insert((labels.clone(), *ts), value.seen());
                 }
-                let took = self.db().append_samples(&rows);
+                let took = append(self.db(), &rows);
                 took.map(|t| assert!(t.rejected.is_empty(), "{:?}", t.rejected))
                     .map_err(|e| e.to_string())
             }
             Deed::Late(series, back) => {
-                let row = (labels(*series), (self.now - back).max(1), *back as f64);
+                let ts = (self.now - back).max(1);
+                let row = (labels(*series), ts, Value::of(*series, ts, *back));
                 let key = (row.0.clone(), row.1);
                 // What is there already is refused, or the same.
                 let new = !self.ever.contains_key(&key);
                 if new {
-                    after.insert(key.clone(), row.2.to_bits());
-                    self.ever.insert(key.clone(), row.2.to_bits());
+                    after.insert(key.clone(), row.2.seen());
+                    self.ever.insert(key.clone(), row.2.seen());
                 }
                 let took = match new {
-                    true => self.db().append_samples(&[row]),
+                    true => append(self.db(), &[row]),
                     false => Ok(model::Appended::default()),
                 };
                 took.map(|t| {
@@ -278,7 +271,7 @@ impl Run {
         if limit == 0 {
             return;
         }
-        let found = content(self.db());
+        let found = self.content();
         let newest = after.keys().map(|k| k.1).max().unwrap_or(0);
         after.retain(|key, _| {
             let kept = found.contains_key(key);
@@ -307,51 +300,6 @@ impl Run {
             };
         }
         last
-    }
-}
-
-/// How two contents differ, in a few lines.
-pub fn difference(found: &Content, want: &Content) -> Vec<String> {
-    let say = |what: &str, (key, bits): (&(Labels, i64), &u64)| {
-        format!("{what} {} at {}: {}", key.0, key.1, f64::from_bits(*bits))
-    };
-    let missing = want.iter().filter(|(k, v)| found.get(k) != Some(v));
-    let extra = found.iter().filter(|(k, v)| want.get(k) != Some(v));
-    let mut lines: Vec<String> = missing.map(|e| say("missing", e)).collect();
-    lines.extend(extra.map(|e| say("extra", e)));
-    lines
-}
-
-pub fn assert_same(found: &Content, want: &Content, when: &str) {
-    let lines = difference(found, want);
-    assert!(
-        lines.is_empty(),
-        "{when}: {:#?}",
-        &lines[..lines.len().min(8)]
-    );
-}
-
-/// Whether `found` can be what is left when something between `before` and `after` was under way.
-/// What comes in one batch comes whole or not at all.
-pub fn judge(found: &Content, before: &Content, after: &Content) -> Result<(), String> {
-    for (key, bits) in before {
-        if after.get(key) == Some(bits) && found.get(key) != Some(bits) {
-            return Err(format!("{} at {} is lost", key.0, key.1));
-        }
-    }
-    for (key, bits) in found {
-        if before.get(key) != Some(bits) && after.get(key) != Some(bits) {
-            return Err(format!("{} at {} should not be there", key.0, key.1));
-        }
-    }
-    let new = after.keys().filter(|k| !before.contains_key(*k));
-    let (there, not): (Vec<_>, Vec<_>) = new.partition(|k| found.contains_key(*k));
-    match (there.first(), not.first()) {
-        (Some(there), Some(not)) => Err(format!(
-            "half a batch: {} at {} is there, {} is not",
-            there.0, there.1, not.0
-        )),
-        _ => Ok(()),
     }
 }
 

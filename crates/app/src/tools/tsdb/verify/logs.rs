@@ -172,7 +172,7 @@ pub fn head_chunks(dir: &Path, findings: &mut Findings) -> Result<()> {
         // What was set aside for a file and never written is zeros.
         while rest.iter().take(64).any(|b| *b != 0) {
             match entry(rest) {
-                Some((encoding, data, len)) => {
+                Some((encoding, data, len, true)) => {
                     chunks += 1;
                     findings.encoding(encoding, &place);
                     let mut columns = chunk::Columns::default();
@@ -181,15 +181,17 @@ pub fn head_chunks(dir: &Path, findings: &mut Findings) -> Result<()> {
                     }
                     rest = rest.get(len..).unwrap_or_default();
                 }
-                None => {
+                None if i + 1 == names.len() => {
+                    println!("note: {place} ends inside a chunk, as after any crash");
+                    break;
+                }
+                found => {
                     let at = bytes.len() - rest.len();
-                    match i + 1 == names.len() {
-                        true => println!("note: {place} ends inside a chunk, as after any crash"),
-                        false => findings.damaged(
-                            &place,
-                            format!("a chunk at byte {at} is torn or its checksum is wrong"),
-                        ),
-                    }
+                    let what = match found {
+                        Some(_) => format!("the checksum of the chunk at byte {at} is wrong"),
+                        None => format!("it ends within the chunk at byte {at}"),
+                    };
+                    findings.damaged(&place, what);
                     break;
                 }
             }
@@ -202,8 +204,8 @@ pub fn head_chunks(dir: &Path, findings: &mut Findings) -> Result<()> {
 }
 
 /// `u64 series | u64 min | u64 max | u8 encoding | uvarint length | data | u32 CRC`: the encoding, the
-/// data, and the length of all.
-fn entry(bytes: &[u8]) -> Option<(Encoding, &[u8], usize)> {
+/// data, the length of all, and whether the checksum is right; none if the bytes end before it.
+fn entry(bytes: &[u8]) -> Option<(Encoding, &[u8], usize, bool)> {
     const FIXED: usize = 24;
     let encoding = bytes.get(FIXED)? & 0x7f;
     let (mut len, mut at) = (0usize, FIXED + 1);
@@ -219,5 +221,5 @@ fn entry(bytes: &[u8]) -> Option<(Encoding, &[u8], usize)> {
     let data = bytes.get(at..end)?;
     let sum = bytes.get(end..end + 4)?;
     let right = crc32c::crc32c(bytes.get(..end)?).to_be_bytes();
-    (sum == right).then_some((Encoding(encoding), data, end + 4))
+    Some((Encoding(encoding), data, end + 4, sum == right))
 }
