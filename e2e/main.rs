@@ -34,3 +34,4 @@ mod reports;
 mod rule;
 mod stateless;
 mod tenants;
+mod upgrade;
