@@ -136,12 +136,17 @@ fn compaction_beside_thanos() {
         ),
         ("16 inputs of 2 h, four replicas", 16, 10, 15, &replicas[..]),
     ] {
-        let copies = if inputs == 16 { 4 } else { 1 };
+        let copies = if inputs == 28 { 4 } else { 1 };
         let made: Vec<_> = (0..copies)
             .map(|n| filled(dir, hours, step, n * 3, inputs == 1))
             .collect();
-        // Of ten hours the last two wait for the hours that end their range.
-        let part = if inputs == 1 { 1.0 } else { 0.8 };
+        // Of twelve hours the last four wait for the hours that end their range. Replicas become one first, two
+        // hours at a time; what comes of that is compacted, too, which makes 28 inputs.
+        let part = match inputs {
+            1 => 1.0,
+            4 => 8.0 / 12.0,
+            _ => 1.0 + 8.0 / 12.0,
+        };
         let samples = made.iter().map(|(_, n)| *n).sum::<u64>() as f64 * part;
         for round in 0..2 {
             for (who, program) in [("ours", own.as_path()), ("thanos", thanos.as_path())] {
