@@ -130,11 +130,11 @@ fn compaction_beside_thanos() {
         (
             "4 inputs of 2 h, side by side",
             4,
-            10,
+            12,
             15,
             &downsampling[..],
         ),
-        ("16 inputs of 2 h, four replicas", 16, 10, 15, &replicas[..]),
+        ("28 inputs, four replicas", 28, 12, 15, &replicas[..]),
     ] {
         let copies = if inputs == 28 { 4 } else { 1 };
         let made: Vec<_> = (0..copies)
