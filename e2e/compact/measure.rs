@@ -1,6 +1,6 @@
 //! Compaction beside a real Thanos, measured: on copies of the same blocks in an S3 server, CPU time, peak
 //! memory, requests and bytes of each, in turn. Takes minutes and asserts no times:
-//! `EPIMETHEUS_MEASURE=target/release/epimetheus cargo test --test it -- --ignored --nocapture compaction_beside_thanos`.
+//! `EPIMETHEUS_MEASURE=target/release/epimetheus cargo test --test e2e -- --ignored --nocapture compaction_beside_thanos`.
 
 use std::fmt::Write as _;
 use std::process::Stdio;
