@@ -1,5 +1,5 @@
 //! The compactor and the bucket's tools as processes: several on one S3 bucket, beside a real Thanos
-//! on copies of one bucket, and a backup that is restored while compaction goes on.
+//! on copies of one bucket, with a bucket that is away, and beside everything else in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,6 +11,11 @@ use serde_json::Value;
 
 use crate::peers::thanos;
 use crate::process::{Process, available, free_port};
+
+mod backup;
+mod beside;
+mod measure;
+mod outage;
 
 const HOUR: i64 = 3600;
 
@@ -71,6 +76,32 @@ fn filesystem(dir: &Path, name: &str) -> (PathBuf, String) {
     );
     let file = config(dir, name, &text);
     (bucket, file)
+}
+
+fn s3_config(dir: &Path, name: &str, s3: &s3kit::Server) -> String {
+    let (access, secret) = s3.keys();
+    let text = format!(
+        "type: S3\nconfig:\n  bucket: {}\n  endpoint: {}\n  access_key: {access}\n  secret_key: {secret}\n  insecure: true\n  http_config: {{response_header_timeout: 1s}}\n",
+        s3.bucket(),
+        s3.host_port()
+    );
+    config(dir, name, &text)
+}
+
+/// A compactor that goes on and on.
+fn waiting(dir: &Path, name: &str, config: &str, more: &[&str]) -> Process {
+    let port = free_port();
+    let mut args = vec![
+        "compact".to_owned(),
+        "--wait".to_owned(),
+        "--wait-interval=200ms".to_owned(),
+        "--consistency-delay=0s".to_owned(),
+        format!("--http-address=127.0.0.1:{port}"),
+        format!("--data-dir={}", dir.join(name).display()),
+        format!("--objstore.config-file={config}"),
+    ];
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    Process::start(env!("CARGO_BIN_EXE_epimetheus"), dir, port, args)
 }
 
 fn upload(blocks: &Path, config: &str) {
@@ -134,33 +165,15 @@ async fn compactors_divide_one_s3_bucket() {
     let blocks = blocks(dir.path(), 26);
     for count in [2, 4] {
         let s3 = s3kit::Server::start(s3kit::Config::default()).unwrap();
-        let (access, secret) = s3.keys();
-        let text = format!(
-            "type: S3\nconfig:\n  bucket: {}\n  endpoint: {}\n  access_key: {access}\n  secret_key: {secret}\n  insecure: true\n",
-            s3.bucket(),
-            s3.host_port()
-        );
-        let config = config(dir.path(), &format!("s3-{count}"), &text);
+        let config = s3_config(dir.path(), &format!("s3-{count}"), &s3);
         upload(&blocks, &config);
         let mut running = Vec::new();
         for n in 0..count {
-            let port = free_port();
-            let args = [
-                "compact".to_owned(),
-                "--wait".to_owned(),
-                "--wait-interval=200ms".to_owned(),
-                "--consistency-delay=0s".to_owned(),
-                "--downsampling.disable".to_owned(),
-                "--block-discovery-strategy=recursive".to_owned(),
-                format!("--http-address=127.0.0.1:{port}"),
-                format!(
-                    "--data-dir={}",
-                    dir.path().join(format!("d{count}-{n}")).display()
-                ),
-                format!("--objstore.config-file={config}"),
+            let more = [
+                "--downsampling.disable",
+                "--block-discovery-strategy=recursive",
             ];
-            let binary = env!("CARGO_BIN_EXE_epimetheus");
-            let mut process = Process::start(binary, dir.path(), port, args);
+            let mut process = waiting(dir.path(), &format!("d{count}-{n}"), &config, &more);
             process.wait_for("/-/ready").await;
             running.push(process);
         }
@@ -271,92 +284,6 @@ async fn the_blocks_are_those_that_thanos_makes() {
     let names: BTreeSet<String> = metas(&ours).into_keys().collect();
     assert_eq!(list(&thanos), names);
     assert_eq!(list(Path::new(env!("CARGO_BIN_EXE_epimetheus"))), names);
-}
-
-/// What docs/backup.md says.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_is_restored() {
-    let dir = tempfile::tempdir().unwrap();
-    let blocks = blocks(dir.path(), 26);
-    let (first, first_config) = filesystem(dir.path(), "first");
-    let (second, second_config) = filesystem(dir.path(), "second");
-    upload(&blocks, &first_config);
-    let scratch = dir.path().join("scratch");
-    let before = samples(&first, &scratch);
-    assert_eq!(before.len(), 26 * 30 * 4);
-    let replicate = |from: &str, to: &str| {
-        output(
-            ours()
-                .args([
-                    "tools",
-                    "bucket",
-                    "replicate",
-                    "--single-run",
-                    "--compaction-max=9",
-                ])
-                .arg(format!("--objstore.config-file={from}"))
-                .arg(format!("--objstore-to.config-file={to}")),
-        )
-    };
-    // While a compactor works at the first bucket.
-    let port = free_port();
-    let args = [
-        "compact".to_owned(),
-        "--wait".to_owned(),
-        "--wait-interval=100ms".to_owned(),
-        "--consistency-delay=0s".to_owned(),
-        format!("--http-address=127.0.0.1:{port}"),
-        format!("--data-dir={}", dir.path().join("d").display()),
-        format!("--objstore.config-file={first_config}"),
-    ];
-    let binary = env!("CARGO_BIN_EXE_epimetheus");
-    let mut compactor = Process::start(binary, dir.path(), port, args);
-    replicate(&first_config, &second_config);
-    compactor.wait_for("/-/ready").await;
-    let end = Instant::now() + Duration::from_secs(120);
-    while metas(&first).len() != 7 {
-        assert!(Instant::now() < end, "{}", compactor.log());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    replicate(&first_config, &second_config);
-    let answer = compactor.get("/api/v1/blocks", &[("view", "global")]).await;
-    assert_eq!(answer["status"], "success");
-    assert!(
-        compactor
-            .text("/metrics")
-            .await
-            .contains("thanos_compact_iterations_total")
-    );
-    assert!(compactor.stop(), "{}", compactor.log());
-    assert_eq!(samples(&first, &scratch), before);
-
-    // The first bucket is lost. The second one is as good, and becomes a new first one.
-    std::fs::remove_dir_all(&first).unwrap();
-    assert_eq!(samples(&second, &scratch), before);
-    std::fs::create_dir_all(&first).unwrap();
-    replicate(&second_config, &first_config);
-    assert_eq!(samples(&first, &scratch), before);
-
-    // A mark set by mistake is taken back.
-    let block = metas(&first).into_keys().next().unwrap();
-    let mark = |extra: &str| {
-        output(
-            ours()
-                .args([
-                    "tools",
-                    "bucket",
-                    "mark",
-                    "--marker=deletion-mark.json",
-                    extra,
-                ])
-                .arg(format!("--id={block}"))
-                .arg(format!("--objstore.config-file={first_config}")),
-        )
-    };
-    mark("--details=by mistake");
-    assert!(!metas(&first).contains_key(&block));
-    mark("--remove");
-    assert!(metas(&first).contains_key(&block));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,7 @@ mod promtool;
 mod random;
 mod remote;
 mod reports;
+mod request_log;
 mod rule;
 mod stateless;
 mod tenants;

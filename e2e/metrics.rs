@@ -49,12 +49,7 @@ const MISSING: &[(&str, &str)] = &[
          thanos_bucket_store_indexheader_load_duration_seconds \
          thanos_bucket_store_lazy_expanded_posting_series_overfetched_size_bytes_total \
          thanos_bucket_store_lazy_expanded_posting_size_bytes_total \
-         thanos_bucket_store_lazy_expanded_postings_total thanos_consistency_delay_seconds \
-         thanos_store_index_cache_items thanos_store_index_cache_items_added_total \
-         thanos_store_index_cache_items_evicted_total \
-         thanos_store_index_cache_items_overflowed_total thanos_store_index_cache_items_size_bytes \
-         thanos_store_index_cache_max_item_size_bytes thanos_store_index_cache_max_size_bytes \
-         thanos_store_index_cache_total_size_bytes",
+         thanos_bucket_store_lazy_expanded_postings_total thanos_consistency_delay_seconds",
     ),
     // Thanos' other engine, its gate of selects, and what it counts while it asks.
     (

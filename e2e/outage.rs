@@ -175,6 +175,12 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
     }
 
     // What is started during an outage answers what it can.
+    let mut store = store;
+    assert!(
+        store.process.stop(),
+        "a clean stop:\n{}",
+        store.process.log()
+    );
     s3.faults().add(Rule::always(Fault::Unavailable));
     let second = role(
         &ours(),
@@ -202,10 +208,43 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
             .is_some_and(|r| r.len() == 1)
     })
     .await;
+    // A store knows what was there before it was restarted, and the querier that something is missing.
+    let again = role(
+        &ours(),
+        dir,
+        "store",
+        &[
+            objstore(&s3),
+            format!("--data-dir={}", dir.join("store").display()),
+            "--sync-block-duration=500ms".to_owned(),
+        ],
+    )
+    .await;
+    let with_store = role(
+        &ours(),
+        dir,
+        "query",
+        &[
+            format!("--endpoint=127.0.0.1:{}", second.grpc),
+            format!("--endpoint=127.0.0.1:{}", again.grpc),
+        ],
+    )
+    .await;
+    wait("an answer with a warning", 30, async || {
+        let (answer, _) = ask(&with_store, "up").await;
+        let said = answer["warnings"].to_string();
+        answer["data"]["result"][0].is_object() && said.contains("not known yet")
+    })
+    .await;
     let waiting = local(&home);
     wait("a backlog", 60, async || local(&home) >= waiting + 2).await;
-    drop((second, alone));
+    drop((second, alone, with_store));
     s3.faults().clear();
+    wait("the restarted store to see the bucket", 60, async || {
+        blocks(&again).await >= 2.0
+    })
+    .await;
+    drop(again);
 
     // The backlog is shipped, none left out.
     wait("the backlog", 120, async || {
@@ -215,7 +254,7 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
         known.len() >= local(&home)
     })
     .await;
-    for mut role in [query, store, sidecar] {
+    for mut role in [query, sidecar] {
         assert!(role.process.stop(), "a clean stop:\n{}", role.process.log());
     }
 }

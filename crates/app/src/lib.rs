@@ -8,6 +8,7 @@
 pub mod addresses;
 pub mod blocks;
 pub mod cli;
+pub mod compaction;
 pub mod config;
 pub mod flags;
 pub mod house;

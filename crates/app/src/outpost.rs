@@ -11,6 +11,7 @@ use metrics::Registry;
 use model::time::{Clock as _, WallClock, span};
 use model::{Cancel, Millis};
 use wire::grpc::{Routes, TlsFiles};
+use wire::request_log::RequestLog;
 
 use crate::house::life::Life;
 use crate::house::settings::hostname;
@@ -97,9 +98,8 @@ pub fn moment(typed: &Typed<'_>, flag: &str) -> Result<bucket::catalog::Bound, F
 impl Settings {
     /// As the flags say.
     pub fn from_flags(typed: &Typed<'_>, role: &'static str) -> Result<Self> {
-        let grpc = Some(grpc(typed)?);
         Ok(Self {
-            grpc,
+            grpc: Some(grpc(typed)?),
             ..Self::without_grpc(typed, role)?
         })
     }
@@ -129,6 +129,7 @@ impl Settings {
                 listen: vec![typed.required("http-address")?.to_owned()],
                 web_config: path(typed, "http.config"),
                 grace: span(typed.duration("http-grace-period")?),
+                log: request_log(typed)?.http,
                 names: wire::server::Names::Thanos {
                     proxy: (role == "query-frontend").then_some("query-frontend"),
                 },
@@ -145,6 +146,15 @@ impl Settings {
             cors: cors.map_err(|e| typed.error("web.disable-cors", e))?,
             flags: typed.all().into_iter().collect(),
         })
+    }
+}
+
+/// What is logged of requests, by a role that has flags for it.
+fn request_log(typed: &Typed<'_>) -> Result<RequestLog, FlagError> {
+    const FLAG: &str = "request.logging-config";
+    match content(typed, FLAG)? {
+        None => Ok(RequestLog::default()),
+        Some(text) => RequestLog::parse(&text).map_err(|e| typed.error(FLAG, e)),
     }
 }
 
@@ -183,6 +193,7 @@ fn grpc(typed: &Typed<'_>) -> Result<wire::grpc::Settings> {
         tls,
         max_connection_age: span(typed.duration("grpc-server-max-connection-age")?),
         grace: span(typed.duration("grpc-grace-period")?),
+        log: request_log(typed)?.grpc,
     })
 }
 

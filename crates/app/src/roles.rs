@@ -16,10 +16,16 @@ use model::Millis;
 use crate::kingpin::{Flag, FlagError, Typed};
 use crate::{flags, limits, logging};
 
-/// The flags of a role that opens the whole house, behind its `own` ones.
-const fn of_a_house(own: &'static [Flag]) -> [&'static [Flag]; 12] {
+/// The flags of a role that opens the whole house, behind its `own` ones and those of a `compactor` that
+/// it has beside.
+const fn of_a_house(
+    own: &'static [Flag],
+    compactor: [&'static [Flag]; 2],
+) -> [&'static [Flag]; 14] {
     [
         own,
+        compactor[0],
+        compactor[1],
         flags::CONFIG,
         flags::WEB,
         flags::STORAGE,

@@ -24,10 +24,11 @@ use ulid::Ulid;
 use crate::fs::{self, Fs};
 use crate::index::SymbolSet;
 use crate::meta::{Compaction, Parent};
+use crate::postings::sets;
 use crate::{Block, BlockError, Chunk, Meta, Writer};
 
 use chunks::Combiner;
-use series::Head;
+use series::{AHEAD, Head};
 
 /// What becomes of chunks of one series that overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,14 +167,27 @@ impl Merger {
     /// the blocks have.
     pub fn new(blocks: &[Arc<Block>], overlap: Overlap) -> Result<(Self, SymbolSet), BlockError> {
         let (symbols, maps) = merge_symbols(blocks)?;
-        let heads = blocks
-            .iter()
-            .zip(maps)
-            .map(|(block, map)| Head::new(Arc::clone(block), map))
-            .collect::<Result<_, _>>()?;
+        let head = |(block, map): (&Arc<Block>, _)| -> Result<_, BlockError> {
+            let ids = block.index().all_series()?;
+            Ok(Head::new(Arc::clone(block), ids, map))
+        };
+        let heads = blocks.iter().zip(maps).map(head);
         let merger = Self {
-            heads,
+            heads: heads.collect::<Result<_, _>>()?,
             combiner: Combiner::new(blocks, overlap),
+        };
+        Ok((merger, symbols))
+    }
+
+    /// Begins with the series of one block, but for those with the ids `dropped`, which ascend. Gives
+    /// the symbols of what is left, for which the labels of all that is left are read once more.
+    pub fn without(block: &Arc<Block>, dropped: &[u32]) -> Result<(Self, SymbolSet), BlockError> {
+        let mut ids = block.index().all_series()?;
+        sets::subtract(&mut ids, dropped);
+        let (symbols, map) = used_symbols(block, &ids)?;
+        let merger = Self {
+            heads: vec![Head::new(Arc::clone(block), ids, map)],
+            combiner: Combiner::new(std::slice::from_ref(block), Overlap::Unite),
         };
         Ok((merger, symbols))
     }
@@ -240,4 +254,33 @@ fn merge_symbols(blocks: &[Arc<Block>]) -> Result<(SymbolSet, Vec<Vec<u32>>), Bl
         }
     }
     Ok((union, maps))
+}
+
+/// The symbols that series of a block use, and where each symbol of the block is among them; what is
+/// said of one that is not used means nothing.
+fn used_symbols(block: &Block, ids: &[u32]) -> Result<(SymbolSet, Vec<u32>), BlockError> {
+    let symbols = block.index().symbols();
+    let mut used = vec![false; symbols.len() as usize];
+    let mut reader = block.index().series();
+    let mut labels = Vec::new();
+    for piece in ids.chunks(AHEAD) {
+        for (i, &id) in piece.iter().enumerate() {
+            labels.clear();
+            reader.labels(id, &piece[i + 1..], &mut labels)?;
+            for symbol in labels.iter().flat_map(|&(name, value)| [name, value]) {
+                if let Some(used) = used.get_mut(symbol as usize) {
+                    *used = true;
+                }
+            }
+        }
+    }
+    let mut left = SymbolSet::default();
+    let mut map = Vec::with_capacity(used.len());
+    for (symbol, used) in symbols.iter().zip(used) {
+        map.push(left.len());
+        if used {
+            left.push(symbol)?;
+        }
+    }
+    Ok((left, map))
 }

@@ -263,6 +263,34 @@ impl Catalog {
         looked
     }
 
+    /// Before the first look: the blocks that an earlier process knew, from the local disk. The snapshot says
+    /// that nobody has looked yet, and marks are not known. Gives how many blocks these are.
+    pub async fn recall(&self) -> usize {
+        let Some(dir) = self.options.cache_dir.clone() else {
+            return 0;
+        };
+        // If the task dies, nothing is known.
+        let loaded = tokio::task::spawn_blocking(move || disk::load_all(&dir)).await;
+        let metas = loaded.unwrap_or_default().into_iter().map(Arc::new);
+        let found = find::Found {
+            blocks: metas.map(|meta| (meta, Marks::default())).collect(),
+            ..find::Found::default()
+        };
+        let (known, _) = self.choose(found, self.options.clock.now());
+        let (count, known) = (known.blocks.len(), Arc::new(known));
+        let before_a_look = |current: &mut Arc<Snapshot>| {
+            let first = current.taken.is_none();
+            if first {
+                *current = known;
+            }
+            first
+        };
+        match self.current.send_if_modified(before_a_look) {
+            true => count,
+            false => 0,
+        }
+    }
+
     /// Looks again and again until `stop` is cancelled; after a failure sooner.
     pub async fn run(&self, stop: Cancel) {
         let mut pause = Duration::from_secs(1);

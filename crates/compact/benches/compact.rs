@@ -73,14 +73,14 @@ fn bench(c: &mut Criterion) {
         .unwrap();
     let mut group = c.benchmark_group("compact");
     group.sample_size(10);
-    let unite = Work::Compact(Overlap::Unite);
+    let unite = || Work::Compact(Overlap::Unite);
     let penalty = Work::Compact(Overlap::Penalty);
     let downsample = Work::Downsample(compact::FIVE_MINUTES);
     for (name, inputs, overlapping, work) in [
-        ("copied, 1 input", 1, false, unite),
-        ("copied, 4 inputs", 4, false, unite),
-        ("copied, 16 inputs", 16, false, unite),
-        ("united, 4 inputs", 4, true, unite),
+        ("copied, 1 input", 1, false, unite()),
+        ("copied, 4 inputs", 4, false, unite()),
+        ("copied, 16 inputs", 16, false, unite()),
+        ("united, 4 inputs", 4, true, unite()),
         ("penalty, 4 inputs", 4, true, penalty),
         ("raw to 5m", 1, false, downsample),
     ] {
@@ -101,7 +101,7 @@ fn bench(c: &mut Criterion) {
             b.iter(|| {
                 let job = Job {
                     group: "bench".into(),
-                    work,
+                    work: work.clone(),
                     inputs: inputs.clone(),
                     labels: Labels::default(),
                     resolution: 0,

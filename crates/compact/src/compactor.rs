@@ -2,6 +2,8 @@
 
 mod clean;
 mod downsampling;
+mod halting;
+mod outdating;
 mod progress;
 mod retaining;
 mod rounds;
@@ -20,13 +22,14 @@ use parking_lot::Mutex;
 use ulid::Ulid;
 
 use crate::claims::Claims;
-use crate::job::Workshop;
+use crate::job::{Workshop, replaces};
 use crate::meters::Meters;
 use crate::output::HashFunc;
-use crate::plan::Planner;
+use crate::plan::{Planner, RANGES};
 use crate::retention::Retention;
 use crate::{Error, garbage, group};
 
+use halting::Halt;
 pub use progress::Progress;
 
 /// What our deletion marks end with: another of us knows by it that no stranger set them.
@@ -65,6 +68,33 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
 }
 
+impl Options {
+    /// As Thanos' compactor does it when nothing is said, keeping everything for ever; indexes lie in
+    /// `data_dir` until they are whole.
+    pub fn new(data_dir: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        let two_days = Duration::from_secs(48 * 3600);
+        Self {
+            planner: Planner {
+                ranges: RANGES.to_vec(),
+                max_index_size: 64 << 30,
+            },
+            replica_labels: Vec::new(),
+            overlap: Overlap::Unite,
+            vertical: false,
+            skip_out_of_order: false,
+            downsampling: true,
+            concurrency: 1,
+            downsample_concurrency: 1,
+            retention: Retention::default(),
+            delete_delay: two_days,
+            partial_age: two_days,
+            hash: HashFunc::None,
+            data_dir,
+            clock,
+        }
+    }
+}
+
 /// Compacts a bucket.
 pub struct Compactor {
     catalog: Arc<Catalog>,
@@ -73,7 +103,7 @@ pub struct Compactor {
     meters: Meters,
     stop: Cancel,
     /// Groups that are set aside, and why.
-    halted: Mutex<BTreeMap<String, String>>,
+    halted: Mutex<BTreeMap<String, Halt>>,
     progress: Arc<Progress>,
 }
 
@@ -132,24 +162,6 @@ impl Compactor {
         self.options.clock.now()
     }
 
-    /// The groups that are set aside, with the reason.
-    pub fn halted(&self) -> BTreeMap<String, String> {
-        self.halted.lock().clone()
-    }
-
-    /// Sets a group aside.
-    fn halt(&self, group: &str, reason: String) {
-        tracing::error!(
-            group,
-            reason,
-            "critical error detected; the group is set aside, the others go on"
-        );
-        let mut halted = self.halted.lock();
-        halted.insert(group.to_owned(), reason);
-        self.meters.halted.set(1);
-        self.meters.halted_groups.set(halted.len() as i64);
-    }
-
     fn workshop(&self) -> Workshop {
         let (progress, read) = (Arc::clone(&self.progress), self.meters.read_bytes.clone());
         Workshop {
@@ -190,8 +202,13 @@ impl Compactor {
         let mut groups = group::groups(blocks, &self.options.replica_labels);
         let mut garbage = Vec::new();
         for group in &mut groups {
-            let covered = garbage::covered(group.blocks.iter().map(|b| &b.meta));
-            let covered: HashSet<Ulid> = covered.into_iter().collect();
+            // What was written again without some series has the sources of what it replaces.
+            let whole = group.blocks.iter().filter(|b| b.marks.deletion.is_none());
+            let mut covered: HashSet<Ulid> = whole.filter_map(|b| replaces(&b.meta)).collect();
+            let others = group.blocks.iter().map(|b| &b.meta);
+            covered.extend(garbage::covered(
+                others.filter(|m| !covered.contains(&m.ulid)),
+            ));
             group.blocks.retain(|b| {
                 let gone = covered.contains(&b.ulid());
                 if gone && b.marks.deletion.is_none() {
@@ -228,6 +245,7 @@ impl Compactor {
             tracing::info!("downsampling was explicitly disabled");
         }
         self.retain().await?;
+        self.outdate(&mut failed).await?;
         self.clean().await?;
         if let [first, ..] = failed.as_slice() {
             self.meters.retries.inc();
@@ -246,6 +264,19 @@ impl Compactor {
         for _ in 0..2 {
             self.downsample(&mut failed).await?;
         }
+        self.verdict(&failed)
+    }
+
+    /// Marks what has been kept long enough, takes series out that have been, and nothing else.
+    pub async fn retain_all(&self) -> Result<(), Error> {
+        let mut failed = Vec::new();
+        self.retain().await?;
+        self.outdate(&mut failed).await?;
+        self.verdict(&failed)
+    }
+
+    /// Whether all went well where `failed` names what can be tried again.
+    fn verdict(&self, failed: &[String]) -> Result<(), Error> {
         match (failed.first(), self.halted().iter().next()) {
             (Some(first), _) => Err(Error::Refused(first.clone())),
             (None, Some((group, why))) => Err(Error::Halt(format!("group {group}: {why}"))),

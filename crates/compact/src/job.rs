@@ -13,18 +13,24 @@ use ulid::Ulid;
 
 use crate::downsample::Downsampler;
 use crate::output::{HashFunc, Output};
+use crate::retention::Outdated;
 use crate::{Error, input};
 
 /// The key in `thanos.extensions` of a block's `meta.json` under which it says that we made it.
 const OURS: &str = "epimetheus";
 
+/// The key beside it under which it says which block it stands for.
+const REPLACES: &str = "replaces";
+
 /// What is made of the inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Work {
     /// They become one block.
     Compact(Overlap),
     /// The one input is downsampled to this resolution, ms.
     Downsample(Millis),
+    /// The one input is written again without some of its series, and replaced.
+    Drop(Outdated),
 }
 
 /// A block to be made.
@@ -89,13 +95,22 @@ pub fn made_by_us(meta: &Meta) -> bool {
     ours.is_some_and(|ulid| ulid == meta.ulid.to_string())
 }
 
+/// The block that a block of ours was made of and stands for: nobody needs that any more.
+pub fn replaces(meta: &Meta) -> Option<Ulid> {
+    if !made_by_us(meta) {
+        return None;
+    }
+    let extensions = meta.thanos.as_ref().and_then(|t| t.extensions.as_ref());
+    Ulid::from_string(extensions?.get(OURS)?.get(REPLACES)?.as_str()?).ok()
+}
+
 impl Job {
     /// The `meta.json` of the block, as far as it is known before.
     fn meta(&self) -> Meta {
         let metas: Vec<&Meta> = self.inputs.iter().map(|b| &b.meta).collect();
-        let mut meta = match (self.work, metas.as_slice()) {
-            // A downsampled block is the same block at another resolution.
-            (Work::Downsample(_), [one]) => Meta {
+        let mut meta = match (&self.work, metas.as_slice()) {
+            // It is the same block at another resolution, or with less in it.
+            (Work::Downsample(_) | Work::Drop(_), [one]) => Meta {
                 ulid: self.output,
                 stats: block::meta::Stats::default(),
                 ..Meta::clone(one)
@@ -115,6 +130,9 @@ impl Job {
             rewrites: from.rewrites,
             ..block::meta::Thanos::default()
         });
+        if let (Work::Drop(outdated), [one]) = (&self.work, metas.as_slice()) {
+            say_what_is_dropped(&mut meta, outdated, one.ulid);
+        }
         meta
     }
 
@@ -175,11 +193,11 @@ impl Job {
             let (opened, _) = input::open(&shop.bucket, runtime, &block.meta, window)?;
             blocks.push(opened);
         }
-        let overlap = match self.work {
-            Work::Compact(overlap) => overlap,
-            Work::Downsample(_) => Overlap::Unite,
+        let (mut merger, symbols) = match (&self.work, blocks.as_slice()) {
+            (Work::Drop(outdated), [block]) => Merger::without(block, &outdated.series(block)?)?,
+            (Work::Compact(overlap), _) => Merger::new(&blocks, *overlap)?,
+            _ => Merger::new(&blocks, Overlap::Unite)?,
         };
-        let (mut merger, symbols) = Merger::new(&blocks, overlap)?;
         let mut writer = Writer::create_on(output, parent, self.meta(), symbols)?;
         let mut merged = Merged::default();
         let mut downsampler = Downsampler::default();
@@ -198,7 +216,7 @@ impl Job {
                 (shop.progress)(self, std::mem::take(&mut read));
             }
             match self.work {
-                Work::Compact(_) => {
+                Work::Compact(_) | Work::Drop(_) => {
                     let chunks: Vec<Chunk<'_>> =
                         merged.chunks.iter().map(MergedChunk::borrow).collect();
                     writer.add(&merged.labels, &chunks)?;
@@ -220,7 +238,7 @@ impl Job {
         (shop.progress)(self, read);
         let made = writer.finish()?;
         Ok(made.map(|mut meta| {
-            if let (Work::Downsample(_), Some(from)) = (self.work, self.inputs.first()) {
+            if let (Work::Downsample(_), Some(from)) = (&self.work, self.inputs.first()) {
                 // How many samples of each kind are behind the windows, as Thanos says it.
                 meta.stats.num_float_samples = from.meta.stats.num_float_samples;
                 meta.stats.num_histogram_samples = from.meta.stats.num_histogram_samples;
@@ -241,6 +259,26 @@ fn text(writer: &Writer, labels: &[(u32, u32)]) -> String {
         .iter()
         .map(|(n, v)| (symbols.get(*n), symbols.get(*v)));
     Labels::from_pairs(pairs).to_string()
+}
+
+/// Lets a block say, as Thanos' tool for rewriting does, what was taken out of it, and which block it
+/// replaces. Its sources stay: downsampled blocks go on being of the same data.
+fn say_what_is_dropped(meta: &mut Meta, outdated: &Outdated, replaced: Ulid) {
+    let sources = meta.compaction.sources.iter().map(Ulid::to_string);
+    let sources: Vec<String> = sources.collect();
+    let deletions = outdated.selectors().map(|selector| {
+        serde_json::json!({ "matchers": selector, "intervals": null, "request_id": "retention" })
+    });
+    let deletions: Vec<Value> = deletions.collect();
+    let thanos = meta.thanos.get_or_insert_default();
+    thanos.rewrites.push(serde_json::json!({
+        "sources": sources,
+        "deletions_applied": deletions,
+        "relabels_applied": null,
+    }));
+    if let Some(Value::Object(ours)) = thanos.extensions.as_mut().and_then(|e| e.get_mut(OURS)) {
+        ours.insert(REPLACES.to_owned(), replaced.to_string().into());
+    }
 }
 
 /// What all inputs have in common of what others put into `meta.json`, and our own mark.

@@ -23,6 +23,7 @@ pub struct Meters {
     pub(crate) runs_completed: Family<Counter, 1>,
     pub(crate) failures: Family<Counter, 1>,
     pub(crate) vertical: Family<Counter, 1>,
+    pub(crate) outdated: Family<Counter, 1>,
     pub(crate) downsamples: Family<Counter, 1>,
     pub(crate) downsample_failures: Family<Counter, 1>,
     pub(crate) downsample_duration: Family<Histogram, 1>,
@@ -123,6 +124,10 @@ impl Meters {
             vertical: by_resolution(
                 "thanos_compact_group_vertical_compactions_total",
                 "Total number of group compaction attempts that resulted in a new block based on overlapping blocks.",
+            )?,
+            outdated: by_resolution(
+                "epimetheus_compact_outdated_series_rewrites_total",
+                "Total number of blocks that were written again without series whose retention is over.",
             )?,
             downsamples: by_resolution(
                 "thanos_compact_downsample_total",

@@ -11,6 +11,7 @@ mod chunks;
 mod entries;
 mod fetch;
 mod header;
+mod meters;
 mod names;
 mod pages;
 mod postings;
@@ -20,12 +21,11 @@ mod resolution;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bucket::{Catalog, CatalogBlock, Snapshot};
 use futures_util::stream;
-use metrics::{Counter, Histogram, Kind as MetricKind, Registry};
+use metrics::Registry;
 use model::scope::PartialResponse;
 use model::source::Projection;
 use model::{
@@ -43,6 +43,7 @@ use blocks::{Ask, BlockInput, Part};
 use cache::Cache;
 use fetch::{Query, Work};
 use header::Headers;
+use meters::Meters;
 use names::Question;
 use resolution::Candidate;
 
@@ -127,20 +128,6 @@ struct Inner {
     swept: Mutex<Arc<Snapshot>>,
 }
 
-struct Meters {
-    fetches: Counter,
-    fetched_bytes: Counter,
-    hits: Counter,
-    misses: Counter,
-    blocks_queried: Histogram,
-    /// Ranges asked for and found, by what is in them; the names of Thanos' dashboards.
-    items: [(Counter, Counter); 3],
-    /// Bytes touched and fetched by a question, likewise.
-    touched: [Histogram; 3],
-    fetched: [Histogram; 3],
-    all_seconds: Histogram,
-}
-
 impl Gateway {
     /// A gateway over `catalog`, whose tasks run on `runtime`.
     pub fn new(
@@ -149,47 +136,7 @@ impl Gateway {
         runtime: Handle,
         registry: &Registry,
     ) -> Result<Self, metrics::Error> {
-        let meters = Meters {
-            fetches: registry.counter(
-                "epimetheus_bucket_store_range_requests_total",
-                "Total number of ranges of blocks that were requested from the bucket.",
-            )?,
-            fetched_bytes: registry.counter(
-                "epimetheus_bucket_store_fetched_bytes_total",
-                "Total number of bytes of blocks that were fetched from the bucket.",
-            )?,
-            hits: registry.counter(
-                "epimetheus_bucket_store_range_cache_hits_total",
-                "Total number of ranges of blocks that were found in memory.",
-            )?,
-            misses: registry.counter(
-                "epimetheus_bucket_store_range_cache_misses_total",
-                "Total number of ranges of blocks that were not found in memory.",
-            )?,
-            items: items(registry)?,
-            touched: sizes(
-                registry,
-                "thanos_bucket_store_series_data_size_touched_bytes",
-                "Total size of items of a data type in a block that were touched for a single Series/LabelValues/LabelNames request.",
-            )?,
-            fetched: sizes(
-                registry,
-                "thanos_bucket_store_series_data_size_fetched_bytes",
-                "Total size of items of a data type in a block that were fetched for a single Series/LabelValues/LabelNames request.",
-            )?,
-            all_seconds: registry.histogram(
-                "thanos_bucket_store_series_get_all_duration_seconds",
-                "Time it takes until all per-block prepares and loads for a query are finished.",
-                &[
-                    0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0,
-                ],
-            )?,
-            blocks_queried: registry.histogram(
-                "thanos_bucket_store_series_blocks_queried",
-                "Number of blocks in a bucket store that were touched to satisfy a query.",
-                &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0],
-            )?,
-        };
+        let meters = Meters::new(options.cache_bytes, registry)?;
         let headers_dir = options
             .data_dir
             .as_ref()
@@ -229,85 +176,7 @@ enum Item {
     Chunks,
 }
 
-const ITEMS: [&str; 3] = ["postings", "series", "chunks"];
-
-fn items(registry: &Registry) -> Result<[(Counter, Counter); 3], metrics::Error> {
-    let requests = registry.counters(
-        "thanos_store_index_cache_requests_total",
-        "Total number of items requested from the cache.",
-        ["item_type"],
-    )?;
-    let hits = registry.counters(
-        "thanos_store_index_cache_hits_total",
-        "Total number of items found in the cache.",
-        ["item_type"],
-    )?;
-    Ok(["Postings", "Series", "Chunks"].map(|item| (requests.with(&[item]), hits.with(&[item]))))
-}
-
-fn sizes(registry: &Registry, name: &str, help: &str) -> Result<[Histogram; 3], metrics::Error> {
-    let buckets = metrics::exponential_buckets(1024.0, 4.0, 12);
-    let family = registry.histograms(name, help, ["data_type"], &buckets)?;
-    Ok(ITEMS.map(|item| family.with(&[item])))
-}
-
 impl Inner {
-    /// Metrics of what is kept as numbers elsewhere.
-    fn export(self: &Arc<Self>, registry: &Registry) -> Result<(), metrics::Error> {
-        type Read = fn(&Inner) -> f64;
-        let counters: [(&str, &str, MetricKind, Read); 7] = [
-            (
-                "thanos_bucket_store_block_loads_total",
-                "Total number of index-header loads.",
-                MetricKind::Counter,
-                |i| i.headers.loads.load(Ordering::Relaxed) as f64,
-            ),
-            (
-                "thanos_bucket_store_block_load_failures_total",
-                "Total number of failed index-header loads.",
-                MetricKind::Counter,
-                |i| i.headers.failures.load(Ordering::Relaxed) as f64,
-            ),
-            (
-                "thanos_bucket_store_block_drops_total",
-                "Total number of index-headers that were let go of.",
-                MetricKind::Counter,
-                |i| i.headers.drops.load(Ordering::Relaxed) as f64,
-            ),
-            (
-                "thanos_bucket_store_block_drop_failures_total",
-                "Total number of index-headers that could not be let go of: always 0, for nothing can fail there.",
-                MetricKind::Counter,
-                |_| 0.0,
-            ),
-            (
-                "thanos_bucket_store_blocks_loaded",
-                "Number of blocks that are served.",
-                MetricKind::Gauge,
-                |i| i.catalog.snapshot().blocks.len() as f64,
-            ),
-            (
-                "epimetheus_bucket_store_index_header_bytes",
-                "Bytes of index-headers in memory, mapped files included.",
-                MetricKind::Gauge,
-                |i| i.headers.held() as f64,
-            ),
-            (
-                "epimetheus_bucket_store_range_cache_bytes",
-                "Bytes of ranges of blocks in memory.",
-                MetricKind::Gauge,
-                |i| i.cache.bytes() as f64,
-            ),
-        ];
-        for (name, help, kind, read) in counters {
-            let inner = Arc::downgrade(self);
-            registry.callback(kind, name, help, move || {
-                inner.upgrade().map_or(0.0, |inner| read(&inner))
-            })?;
-        }
-        Ok(())
-    }
-
     /// Forgets the index-headers of blocks that are gone, if the catalog has changed.
     fn sweep(self: &Arc<Self>, snapshot: &Arc<Snapshot>) {
         {
@@ -444,6 +313,9 @@ impl GatewayView {
         }
         let all: Arc<[Matcher]> = matchers.into();
         for (block, range) in self.chosen(range, resolution) {
+            if self.inner.headers.is_aside(block.ulid()) {
+                continue;
+            }
             let (external, matchers) = match &self.own {
                 Some(own) if *own == block.labels => (Labels::default(), Arc::clone(&all)),
                 Some(_) => continue,
@@ -581,6 +453,7 @@ async fn merge(
     warnings: Vec<Str>,
     send: &mpsc::Sender<Result<SeriesBatch, SourceError>>,
 ) -> Result<(), SourceError> {
+    let begun = Instant::now();
     let mut tasks = JoinSet::new();
     let inputs: Vec<BlockInput> = parts
         .into_iter()
@@ -594,6 +467,8 @@ async fn merge(
         Err(many) => run(Merge::new(many, scope, shape, warnings), send).await,
     };
     tasks.shutdown().await;
+    let meters = &query.inner.meters;
+    meters.merge_seconds.observe_duration(begun.elapsed());
     ended
 }
 

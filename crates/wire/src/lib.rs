@@ -36,6 +36,7 @@ pub mod histogram;
 pub mod proto;
 pub mod put;
 pub mod remote;
+pub mod request_log;
 pub mod series;
 pub mod server;
 

@@ -64,6 +64,8 @@ pub struct Settings {
     pub reload_interval: Duration,
     /// As whose requests are counted.
     pub names: Names,
+    /// What is logged of requests, if anything is.
+    pub log: Option<crate::request_log::Http>,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             body_limit: 10 << 20,
             reload_interval: Duration::from_secs(1),
             names: Names::default(),
+            log: None,
         }
     }
 }
@@ -197,7 +200,8 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let wrap = |app: Router| {
-            let app = observe::wrap(app, self.metrics.clone(), self.settings.body_limit);
+            let (limit, log) = (self.settings.body_limit, self.settings.log.clone());
+            let app = observe::wrap(app, self.metrics.clone(), limit, log);
             match &self.web {
                 Some(web) => auth::wrap(app, Arc::clone(web)),
                 None => app,

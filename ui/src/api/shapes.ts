@@ -61,8 +61,8 @@ export interface Target {
   lastScrape: string;
   lastScrapeDuration: number;
   health: 'up' | 'down' | 'unknown';
-  scrapeInterval: string;
-  scrapeTimeout: string;
+  scrapeInterval?: string;
+  scrapeTimeout?: string;
 }
 export interface DroppedTarget {
   discoveredLabels: Labels;

@@ -159,9 +159,9 @@ function TargetRow({ target, open, onToggle }: { target: Target; open: boolean; 
         {target.lastError && <div class="target-error">{target.lastError}</div>}
       </div>
       <span class="muted small nowrap numbers" title={scraped ? dateTime(Date.parse(target.lastScrape), utc) : undefined}>
-        {scraped ? ago(target.lastScrape) : `due within ${target.scrapeInterval}`}
+        {scraped ? ago(target.lastScrape) : target.scrapeInterval ? `due within ${target.scrapeInterval}` : 'not yet'}
       </span>
-      <span class="muted small nowrap numbers" title={`every ${target.scrapeInterval}, at most ${target.scrapeTimeout}`}>
+      <span class="muted small nowrap numbers" title={target.scrapeInterval ? `every ${target.scrapeInterval}, at most ${target.scrapeTimeout}` : undefined}>
         {scraped ? span(target.lastScrapeDuration * 1000) : '–'}
       </span>
     </div>

@@ -42,8 +42,11 @@ struct Active<'a> {
     last_scrape: Time,
     last_scrape_duration: Number,
     health: &'static str,
-    scrape_interval: String,
-    scrape_timeout: String,
+    /// Who heard of a target through a peer does not know these two, and does not say them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scrape_interval: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scrape_timeout: Option<String>,
 }
 
 impl<'a> From<&'a ActiveTarget> for Active<'a> {
@@ -58,10 +61,14 @@ impl<'a> From<&'a ActiveTarget> for Active<'a> {
             last_scrape: Time(t.last_scrape),
             last_scrape_duration: Number(t.last_duration),
             health: t.health.as_str(),
-            scrape_interval: model::time::format_duration(t.interval),
-            scrape_timeout: model::time::format_duration(t.timeout),
+            scrape_interval: known(t.interval),
+            scrape_timeout: known(t.timeout),
         }
     }
+}
+
+fn known(span: model::Millis) -> Option<String> {
+    (span > 0).then(|| model::time::format_duration(span))
 }
 
 #[derive(Serialize)]

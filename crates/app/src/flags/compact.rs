@@ -60,18 +60,40 @@ pub const RETENTION: &[Flag] = &[
     value(
         "retention.config",
         "",
-        "YAML list of rules for blocks by their external labels: selector, raw, 5m, 1h. The first rule that matches counts, then the flags.",
+        "YAML list of rules: selector (of blocks, by their external labels) or series (in such blocks), raw, 5m, 1h. The first rule that matches counts, then the flags.",
     ),
     value(
         "retention.config-file",
         "",
-        "Path to YAML with rules for blocks by their external labels.",
+        "Path to YAML with rules for blocks by their external labels, and for series.",
     ),
     value(
         "delete-delay",
         "48h",
         "Time before a block marked for deletion is deleted from bucket. If it is non zero, blocks will be marked for deletion and the compactor will delete blocks marked for deletion from the bucket. If it is 0, blocks will be deleted straight away, which can cause query failures if a store has the block loaded.",
     ),
+];
+
+const DOWNSAMPLING: Flag = switch(
+    "downsampling.disable",
+    "Disables downsampling. This is not recommended as querying long time ranges without downsampled data is not efficient and useful.",
+);
+
+const CONCURRENCY: Flag = value("compact.concurrency", "1", "Number of compactions at once.");
+
+/// The compactor beside everything else, in `all-in-one`.
+pub const BESIDE: &[Flag] = &[
+    switch_on(
+        "compact",
+        "Compact, downsample, retain and clean the blocks in the bucket that have the external labels of this process. --no-compact leaves that to a compactor elsewhere.",
+    ),
+    value(
+        "compact.interval",
+        "5m",
+        "How often to look for blocks to compact.",
+    ),
+    CONCURRENCY,
+    DOWNSAMPLING,
 ];
 
 /// `compact`.
@@ -96,10 +118,7 @@ pub const COMPACT: &[Flag] = &[
         "5m",
         "Wait interval between consecutive compaction runs and bucket refreshes. Only works when --wait flag specified.",
     ),
-    switch(
-        "downsampling.disable",
-        "Disables downsampling. This is not recommended as querying long time ranges without downsampled data is not efficient and useful.",
-    ),
+    DOWNSAMPLING,
     value(
         "block-files-concurrency",
         "1",
@@ -126,7 +145,7 @@ pub const COMPACT: &[Flag] = &[
         "5m",
         "Frequency of calculating the compaction progress in the background when --wait has been enabled. Setting it to \"0s\" disables it.",
     ),
-    value("compact.concurrency", "1", "Number of compactions at once."),
+    CONCURRENCY,
     value(
         "compact.blocks-fetch-concurrency",
         "1",

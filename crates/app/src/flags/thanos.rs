@@ -16,7 +16,6 @@ pub use store::STORE;
 
 const NO_GO: &str = "there is no Go runtime; see --memory.limit";
 const NO_TRACING: &str = "tracing is not in this version";
-const NO_REQUEST_LOG: &str = "request logging is not in this version";
 const ALWAYS: &str = "it is always so";
 
 /// HTTP.
@@ -109,15 +108,13 @@ pub const REQUESTS: &[Flag] = &[
     value(
         "request.logging-config",
         "",
-        "YAML that configures request logging.",
-    )
-    .accepted(NO_REQUEST_LOG),
+        "YAML that says which requests are logged, in Thanos' format.",
+    ),
     value(
         "request.logging-config-file",
         "",
-        "Path to YAML that configures request logging.",
-    )
-    .accepted(NO_REQUEST_LOG),
+        "Path to YAML that says which requests are logged.",
+    ),
 ];
 
 /// Limits of StoreAPI requests.

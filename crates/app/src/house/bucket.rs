@@ -1,5 +1,6 @@
-//! The bucket's part of the house: ship blocks there, know what lies there, answer from it.
+//! The bucket's part of the house: ship blocks there, know what lies there, answer from it, compact it.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::config::Current;
 use super::settings;
+use crate::compaction;
 
 /// Answers the database's question which blocks must stay, once there is a shipper to ask.
 #[derive(Clone, Default)]
@@ -42,6 +44,51 @@ pub struct Part {
     min_block: Millis,
     location: String,
     last_error: Arc<Mutex<String>>,
+    compaction: Option<Compaction>,
+}
+
+/// What compacts our own blocks beside everything else.
+#[derive(Clone)]
+struct Compaction {
+    catalog: Arc<Catalog>,
+    settings: settings::Compaction,
+    registry: Registry,
+}
+
+impl Compaction {
+    /// Looks only at blocks with our own external labels: what others ship is not ours to change.
+    fn new(
+        settings: settings::Compaction,
+        bucket: &Arc<bucket::Bucket>,
+        cache_dir: &Path,
+        labels: Arc<dyn Fn() -> model::Labels + Send + Sync>,
+        registry: &Registry,
+    ) -> Result<Self> {
+        let options = CatalogOptions {
+            cache_dir: Some(cache_dir.join("compactor")),
+            consistency_delay: Duration::ZERO,
+            labels: Some(Arc::new(move |_, of_block| *of_block == labels())),
+            ..CatalogOptions::default()
+        };
+        // What is counted of the bucket's blocks counts the gateway's view of them.
+        let uncounted = Registry::new();
+        let options = compact::catalog_options(options);
+        let catalog = Catalog::new(Arc::clone(bucket), options, &uncounted)?;
+        Ok(Self {
+            catalog: Arc::new(catalog),
+            settings,
+            registry: registry.clone(),
+        })
+    }
+
+    async fn run(self, stop: Cancel) {
+        let settings::Compaction { options, pace } = self.settings;
+        let shown = compaction::Current::default();
+        let ran = compaction::run(self.catalog, options, pace, shown, stop, self.registry).await;
+        if let Err(error) = ran {
+            tracing::error!(error = %format!("{error:#}"), "the bucket is not compacted any more");
+        }
+    }
 }
 
 /// Tasks that ship and list until they are stopped.
@@ -74,6 +121,10 @@ impl Part {
             registry,
         )?);
         hold.ask(&shipper);
+        let compaction = bucket.compaction.map(|settings| {
+            let labels = Arc::clone(&labels);
+            Compaction::new(settings, &opened, &bucket.cache_dir, labels, registry)
+        });
         let catalog = Arc::new(Catalog::new(
             Arc::clone(&opened),
             CatalogOptions {
@@ -109,6 +160,7 @@ impl Part {
             db,
             min_block: storage.min_block,
             last_error: Arc::default(),
+            compaction: compaction.transpose()?,
         })
     }
 
@@ -116,15 +168,17 @@ impl Part {
     pub async fn look(&self) {
         match tokio::time::timeout(Duration::from_secs(10), self.catalog.sync()).await {
             Ok(Ok(change)) => tracing::info!(blocks = change.added.len(), "listed the bucket"),
-            Ok(Err(e)) => self.failed(e.to_string()),
-            Err(_) => self.failed("no answer within 10 s".to_owned()),
+            Ok(Err(e)) => self.failed(e.to_string()).await,
+            Err(_) => self.failed("no answer within 10 s".to_owned()).await,
         }
     }
 
-    fn failed(&self, error: String) {
+    async fn failed(&self, error: String) {
+        let blocks = self.catalog.recall().await;
         tracing::warn!(
             error,
-            "the bucket cannot be listed; answering without it until it can"
+            blocks,
+            "the bucket cannot be listed; answering without it until it can, but for blocks that were there before, as far as their data is at hand"
         );
         *self.last_error.lock() = error;
     }
@@ -145,15 +199,18 @@ impl Part {
         })
     }
 
-    /// Starts shipping and listing.
+    /// Starts shipping, listing and compacting.
     pub fn start(&self) -> Running {
         let stop = Cancel::default();
         let (shipper, catalog) = (Arc::clone(&self.shipper), Arc::clone(&self.catalog));
         let (s, c) = (stop.clone(), stop.clone());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(async move { shipper.run(s).await }),
             tokio::spawn(async move { catalog.run(c).await }),
         ];
+        if let Some(compaction) = self.compaction.clone() {
+            tasks.push(tokio::spawn(compaction.run(stop.clone())));
+        }
         Running { stop, tasks }
     }
 

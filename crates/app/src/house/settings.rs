@@ -394,6 +394,17 @@ pub struct Bucket {
     pub list_every: Duration,
     /// Where index-headers and metas are kept; all of it can be had again.
     pub cache_dir: PathBuf,
+    /// What compacts it in this process, if anything does.
+    pub compaction: Option<Compaction>,
+}
+
+/// How this process' blocks in the bucket are compacted.
+#[derive(Clone)]
+pub struct Compaction {
+    /// What is done.
+    pub options: compact::Options,
+    /// When.
+    pub pace: crate::compaction::Pace,
 }
 
 impl Bucket {
@@ -433,6 +444,7 @@ impl Bucket {
             ship_every: span(typed.duration("shipper.sync-interval")?),
             list_every: span(typed.duration("store.sync-interval")?),
             cache_dir,
+            compaction: None,
         }))
     }
 }

@@ -3,12 +3,15 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use model::Labels;
-use model::time::format_duration;
+use model::time::{WallClock, format_duration, span};
 
+use crate::compaction::Pace;
+use crate::flags::compact as flags;
 use crate::house::{self, config::Place, settings};
 use crate::kingpin::{Flag, Typed, optional, value};
 use crate::{limits, logging};
@@ -26,7 +29,7 @@ const OWN: &[Flag] = &[
 ];
 
 /// The flags of this role.
-pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN);
+pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN, [flags::BESIDE, flags::RETENTION]);
 
 /// Block length under the built-in configuration: the bucket fills while one watches.
 const DEMO_BLOCK: model::Millis = 120_000;
@@ -41,8 +44,11 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         data.join("tsdb"),
         file.is_none().then_some(DEMO_BLOCK),
     )?;
-    let bucket =
-        settings::Bucket::from_flags(typed, Some(&data.join("bucket")), data.join("store"))?;
+    let local = data.join("bucket");
+    let mut bucket = settings::Bucket::from_flags(typed, Some(&local), data.join("store"))?;
+    if let Some(bucket) = &mut bucket {
+        bucket.compaction = compaction(typed, &data)?;
+    }
     let web = settings::Web::from_flags(typed)?;
     let queries = settings::Queries::from_flags(typed)?;
     let memory = limits::Memory::from_flags(typed)?;
@@ -112,6 +118,26 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     };
     super::warn_without_effect(typed);
     house::run(settings)
+}
+
+/// What compacts the bucket beside everything else, unless that is left to others.
+fn compaction(typed: &Typed<'_>, data: &Path) -> Result<Option<settings::Compaction>> {
+    if !typed.switch("compact") {
+        return Ok(None);
+    }
+    let downsampling = !typed.switch("downsampling.disable");
+    let options = compact::Options {
+        downsampling,
+        concurrency: typed.number("compact.concurrency")?,
+        retention: super::compact::checked_retention(typed, downsampling)?,
+        delete_delay: span(typed.duration("delete-delay")?),
+        ..compact::Options::new(data.join("compact"), Arc::new(WallClock))
+    };
+    let pace = Pace {
+        wait: Some(span(typed.duration("compact.interval")?)),
+        ..Pace::default()
+    };
+    Ok(Some(settings::Compaction { options, pace }))
 }
 
 /// What tells this instance's blocks from others': made once, kept in the data folder.

@@ -23,7 +23,7 @@ const OWN: &[Flag] = &[
 ];
 
 /// The flags of this role.
-pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN);
+pub const FLAGS: &[&[Flag]] = &super::of_a_house(OWN, [&[], &[]]);
 
 /// Runs the role.
 pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {

@@ -33,6 +33,9 @@ pub const FLAGS: &[&[Flag]] = &[
     logging::FLAGS,
 ];
 
+/// The first listing may take so long before the store goes on without it, if it can.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs the role.
 pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     logging::init(typed)?;
@@ -169,23 +172,49 @@ async fn live(
     let app = wire::server::prefix::mount(app, &prefix);
     let stop = outpost.stop.clone();
     let opened = async move {
-        // A bucket that is away is waited for: there is nothing to answer without it.
-        let mut pause = Duration::from_secs(1);
-        loop {
-            match catalog.sync().await {
-                Ok(change) => {
-                    tracing::info!(blocks = change.added.len(), "listed the bucket");
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the bucket cannot be listed; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(30));
-                }
-            }
-        }
+        listed(&catalog).await;
         tokio::spawn(async move { catalog.run(stop).await });
         Ok(())
     };
     outpost.serve_app(app, routes, opened).await
+}
+
+/// Waits until there is something to answer from: the bucket was listed, or it is away and an earlier
+/// process knew some of its blocks. What is missing then is said with every answer.
+async fn listed(catalog: &Catalog) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let mut look = std::pin::pin!(catalog.sync());
+        let early = tokio::time::timeout(PATIENCE, &mut look).await;
+        let failed = match &early {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+        };
+        if let Some(error) = failed {
+            let blocks = catalog.recall().await;
+            if blocks > 0 {
+                tracing::warn!(
+                    error,
+                    blocks,
+                    "the bucket cannot be listed; answering from the blocks that were there before, as far as their data is at hand"
+                );
+                return;
+            }
+        }
+        // A listing may take its time where nothing is known without it.
+        let looked = match early {
+            Ok(looked) => looked,
+            Err(_) => look.await,
+        };
+        match looked {
+            Ok(change) => {
+                tracing::info!(blocks = change.added.len(), "listed the bucket");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the bucket cannot be listed; trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
 }

@@ -1,9 +1,11 @@
-//! `tools check metrics|web-config|service-discovery|healthy|ready`, as promtool does them.
+//! `tools check metrics|web-config|service-discovery|healthy|ready`, as promtool does them, and `migrate`,
+//! which is our own.
 
 pub mod config;
 mod discovery;
 mod lint;
 mod metrics;
+mod migrate;
 mod status;
 
 use std::path::Path;
@@ -17,7 +19,7 @@ fn place(name: &'static str, help: &'static str) -> Arg {
 }
 
 /// The commands below `check` but for `config` and `rules`.
-pub fn commands() -> [Command; 5] {
+pub fn commands() -> [Command; 6] {
     let asking = |name, about| {
         Command::new(name)
             .about(about)
@@ -68,6 +70,7 @@ pub fn commands() -> [Command; 5] {
             .arg(place("job", "The job to run service discovery for.")),
         asking("healthy", "Check if the Prometheus server is healthy"),
         asking("ready", "Check if the Prometheus server is ready"),
+        migrate::command(),
     ]
 }
 
@@ -79,6 +82,7 @@ pub fn dispatch(name: &str, matches: &ArgMatches) -> Result<ExitCode> {
         "service-discovery" => discovery::run(matches),
         "healthy" => status::run(matches, "/-/healthy"),
         "ready" => status::run(matches, "/-/ready"),
+        "migrate" => migrate::run(matches),
         _ => Ok(ExitCode::from(2)),
     }
 }

@@ -6,12 +6,12 @@ use crate::index::ChunkMeta;
 use crate::{Block, BlockError};
 
 /// So many series are read ahead.
-const AHEAD: usize = 256;
+pub(super) const AHEAD: usize = 256;
 
 /// Where the merge stands in one block.
 pub(super) struct Head {
     block: Arc<Block>,
-    /// Ids of all its series, ascending.
+    /// Ids of the series that are taken from it, ascending.
     ids: Vec<u32>,
     /// From its symbols to those of the merge.
     map: Vec<u32>,
@@ -26,17 +26,17 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(block: Arc<Block>, map: Vec<u32>) -> Result<Self, BlockError> {
-        Ok(Self {
-            ids: block.index().all_series()?,
+    pub(super) fn new(block: Arc<Block>, ids: Vec<u32>, map: Vec<u32>) -> Self {
+        Self {
             block,
+            ids,
             map,
             pos: 0,
             labels: Vec::new(),
             chunks: Vec::new(),
             ends: Vec::new(),
             next: 0,
-        })
+        }
     }
 
     /// The labels of the next series, read if need be.

@@ -525,6 +525,52 @@ fn columns_of_downsampled_blocks_are_kept_and_cut() {
     assert!(matches!(result, Err(BlockError::Invalid(_))));
 }
 
+#[test]
+fn without_some_series_nothing_of_them_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let series: Series = (0..600)
+        .map(|i| {
+            (
+                labels(i),
+                vec![Sample {
+                    ts: i as i64,
+                    value: 1.0,
+                }],
+            )
+        })
+        .collect();
+    let meta = write(dir.path(), &series).unwrap();
+    let block = open(dir.path(), &meta);
+    let ids = block.index().all_series().unwrap();
+    let all: Vec<&Labels> = series.keys().collect();
+    let dropped: Vec<usize> = (0..600).filter(|i| i % 3 != 0).collect();
+    let of: Vec<u32> = dropped.iter().map(|&i| ids[i]).collect();
+    let (mut merger, symbols) = Merger::without(&block, &of).unwrap();
+    let mut made = Writer::create_on(
+        fs::os(),
+        dir.path(),
+        meta_of(Ulid::from_parts(9, 9), &[&meta]),
+        symbols,
+    )
+    .unwrap();
+    let mut merged = Merged::default();
+    while merger.next(&mut merged).unwrap() {
+        let chunks: Vec<Chunk<'_>> = merged.chunks.iter().map(MergedChunk::borrow).collect();
+        made.add(&merged.labels, &chunks).unwrap();
+    }
+    let made = open(dir.path(), &made.finish().unwrap().unwrap());
+    let mut want = series.clone();
+    for &i in &dropped {
+        want.remove(all[i]);
+    }
+    let symbols: std::collections::BTreeSet<&str> = want
+        .keys()
+        .flat_map(|labels| labels.iter().flat_map(|(n, v)| [n, v]))
+        .collect();
+    assert!(made.index().symbols().iter().eq(symbols));
+    assert_eq!(read(made), want);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

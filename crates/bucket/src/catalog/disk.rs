@@ -12,6 +12,16 @@ pub(super) fn load(dir: &Path, ulid: Ulid) -> Option<Meta> {
     (meta.ulid == ulid).then_some(meta)
 }
 
+/// All metas that were remembered and can be read.
+pub(super) fn load_all(dir: &Path) -> Vec<Meta> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let ulids = names.filter_map(|name| Ulid::from_string(name.to_str()?).ok());
+    ulids.filter_map(|ulid| load(dir, ulid)).collect()
+}
+
 /// Remembers a meta. That it cannot be is a pity, no error.
 pub(super) fn save(dir: &Path, meta: &Meta) {
     let folder = dir.join(meta.ulid.to_string());

@@ -304,3 +304,32 @@ async fn what_cannot_be_read_is_said() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_bucket_that_is_away_at_the_start_leaves_what_was_known() {
+    let (server, bucket) = kit::s3();
+    let dir = tempfile::tempdir().unwrap();
+    let options = CatalogOptions {
+        cache_dir: Some(dir.path().to_owned()),
+        ..CatalogOptions::default()
+    };
+    for n in 1..4 {
+        put(&bucket, &meta(n, (0, 5), &[("a", "b")])).await;
+    }
+    let first = catalog(&bucket, options.clone());
+    assert_eq!(first.recall().await, 0, "nothing was remembered yet");
+    first.sync().await.unwrap();
+    assert_eq!(first.recall().await, 0, "it has looked");
+
+    server.faults().add(Rule::always(Fault::Unavailable));
+    let next = catalog(&bucket, options);
+    assert!(next.sync().await.is_err());
+    assert_eq!(next.recall().await, 3);
+    assert_eq!(served(&next), [1, 2, 3]);
+    assert!(next.snapshot().taken.is_none(), "nobody has looked");
+    server.faults().clear();
+    marks::delete_block(&bucket, ulid(2)).await.unwrap();
+    next.sync().await.unwrap();
+    assert_eq!(served(&next), [1, 3]);
+    assert!(next.snapshot().taken.is_some());
+}

@@ -20,7 +20,7 @@ impl Compactor {
                 continue;
             };
             // Of a group that is set aside nothing is deleted.
-            if self.halted.lock().contains_key(&self.group_key(block)) {
+            if self.is_halted(&self.group_key(block)) {
                 continue;
             }
             if now.saturating_sub(mark.set_at()) > delay {

@@ -28,7 +28,7 @@ impl Compactor {
                 continue;
             };
             let group = self.group_key(block);
-            if self.halted.lock().contains_key(&group) {
+            if self.is_halted(&group) {
                 continue;
             }
             jobs.push(Job {

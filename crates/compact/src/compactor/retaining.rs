@@ -25,7 +25,7 @@ impl Compactor {
     }
 
     /// Marks for deletion what has been kept long enough.
-    pub async fn retain(&self) -> Result<(), Error> {
+    pub(super) async fn retain(&self) -> Result<(), Error> {
         self.check()?;
         self.look().await?;
         let over = self.over();

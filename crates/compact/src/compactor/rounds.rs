@@ -31,15 +31,19 @@ impl Compactor {
     /// Compacts all groups until there is nothing left to do. What fails is named in `failed`.
     pub(super) async fn compact(&self, failed: &mut Vec<String>) -> Result<(), Error> {
         let mut given_up: HashSet<String> = HashSet::new();
+        let mut first = true;
         loop {
             self.check()?;
             let sight = self.look().await?;
+            if std::mem::take(&mut first) {
+                self.reconsider();
+            }
             self.collect_garbage(&sight).await?;
             self.progress_of(&sight);
             let mut jobs = Vec::new();
             let mut taken = false;
             for group in &sight.groups {
-                if self.halted.lock().contains_key(&group.key) || given_up.contains(&group.key) {
+                if self.is_halted(&group.key) || given_up.contains(&group.key) {
                     continue;
                 }
                 self.meters
@@ -120,7 +124,7 @@ impl Compactor {
             let Some(group) = sight.groups.iter().find(|g| g.key == group) else {
                 continue;
             };
-            if self.halted.lock().contains_key(&group.key) {
+            if self.is_halted(&group.key) {
                 continue;
             }
             if !busy.contains_key(group.key.as_str()) {
@@ -254,6 +258,11 @@ impl Compactor {
                 }
             }
         }
+        if let (Work::Drop(outdated), [block]) = (&job.work, job.inputs.as_slice())
+            && !self.has_outdated(block, outdated).await?
+        {
+            return Ok(Outcome::Done);
+        }
         let plan: Vec<String> = job.inputs.iter().map(|b| b.ulid().to_string()).collect();
         let plan = plan.join(",");
         tracing::info!(group = %job.group, plan, output = %job.output, work = ?job.work, "making a block");
@@ -265,7 +274,12 @@ impl Compactor {
             return self.mark_inputs(job).await.map(|()| Outcome::Done);
         };
         let meta = match self.may_publish(job, held, made).await? {
-            Some(made) => made.publish().await?,
+            Some(made) => {
+                if let (Work::Drop(_), Some(from)) = (&job.work, job.inputs.first()) {
+                    self.hand_on_marks(from, job.output).await?;
+                }
+                made.publish().await?
+            }
             None => {
                 self.meters.claims_lost.inc();
                 return Ok(Outcome::Taken);
@@ -277,19 +291,29 @@ impl Compactor {
             series = stats.num_series, chunks = stats.num_chunks, samples = stats.num_samples,
             seconds = start.elapsed().as_secs_f64(), "made a block"
         );
-        if let Work::Compact(_) = job.work {
-            self.meters.compactions.with(&[&label]).inc();
-            if overlaps(&job.inputs) {
-                self.meters.vertical.with(&[&label]).inc();
+        match job.work {
+            Work::Compact(_) => {
+                self.meters.compactions.with(&[&label]).inc();
+                if overlaps(&job.inputs) {
+                    self.meters.vertical.with(&[&label]).inc();
+                }
+                self.mark_inputs(job).await?;
             }
-            self.mark_inputs(job).await?;
+            Work::Drop(_) => {
+                self.meters.outdated.with(&[&label]).inc();
+                self.mark_inputs(job).await?;
+            }
+            Work::Downsample(_) => {}
         }
         Ok(Outcome::Done)
     }
 
     async fn mark_inputs(&self, job: &Job) -> Result<(), Error> {
         for block in &job.inputs {
-            let why = format!("source of compacted block {}", job.output);
+            let why = match job.work {
+                Work::Drop(_) => format!("written again as {} without outdated series", job.output),
+                _ => format!("source of compacted block {}", job.output),
+            };
             if block.marks.deletion.is_none() && self.mark_for_deletion(block.ulid(), &why).await? {
                 self.meters.garbage_blocks.inc();
             }
@@ -348,13 +372,25 @@ impl Compactor {
     }
 
     async fn has_disorder(&self, block: &Arc<CatalogBlock>) -> Result<bool, Error> {
+        self.look_into(block, |opened| {
+            let health = crate::health::of_index(opened)?;
+            Ok(health.out_of_order_chunks > 0)
+        })
+        .await
+    }
+
+    /// Opens a block where it lies, and asks something of it.
+    pub(super) async fn look_into<T: Send + 'static>(
+        &self,
+        block: &Arc<CatalogBlock>,
+        ask: impl FnOnce(&block::Block) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (bucket, block) = (Arc::clone(self.bucket()), Arc::clone(block));
         let runtime = tokio::runtime::Handle::current();
         let look = move || {
             let window = crate::input::window(1);
             let (opened, _) = crate::input::open(&bucket, &runtime, &block.meta, window)?;
-            let health = crate::health::of_index(&opened)?;
-            Ok::<_, Error>(health.out_of_order_chunks > 0)
+            ask(&opened)
         };
         tokio::task::spawn_blocking(look)
             .await

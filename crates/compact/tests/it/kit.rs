@@ -5,14 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use block::merge::Overlap;
 use block::suite::{self, Plan};
 use block::{Block, BlockSource, Meta};
 use bucket::{Bucket, Catalog, CatalogOptions, Config, Put, RetryPolicy};
 use compact::claims::{Claims, Settings};
-use compact::output::HashFunc;
-use compact::plan::{Planner, RANGES};
-use compact::retention::Retention;
 use compact::{Compactor, Error, Options, catalog_options};
 use model::time::{Clock as _, ManualClock, WallClock};
 use model::{Cancel, Labels, Millis, Sample, Scope, Select, Source as _, TimeRange};
@@ -137,23 +133,9 @@ impl Bench {
 
     pub fn options(&self) -> Options {
         Options {
-            planner: Planner {
-                ranges: RANGES.to_vec(),
-                max_index_size: 64 << 30,
-            },
-            replica_labels: Vec::new(),
-            overlap: Overlap::Unite,
-            vertical: false,
-            skip_out_of_order: false,
-            downsampling: true,
             concurrency: 2,
             downsample_concurrency: 2,
-            retention: Retention::default(),
-            delete_delay: Duration::from_secs(48 * 3600),
-            partial_age: Duration::from_secs(48 * 3600),
-            hash: HashFunc::None,
-            data_dir: self.dir.path().to_owned(),
-            clock: self.clock.clone(),
+            ..Options::new(self.dir.path().to_owned(), self.clock.clone())
         }
     }
 

@@ -5,4 +5,6 @@ mod compacting;
 mod downsampling;
 mod kills;
 mod kit;
+mod outdating;
 mod sharing;
+mod wild;

@@ -136,6 +136,17 @@ fn a_stranger_halts_the_group() {
         let reason = halted.values().next().expect("halted");
         assert!(reason.contains("another compactor"), "{reason}");
         assert_eq!(bench.served().await, before, "nothing was touched");
+
+        // That it is well now, its blocks do not show: it is examined again after a while.
+        let (group, _) = halted.iter().next().unwrap();
+        let claims = format!("epimetheus/compact/{group}.json");
+        bench.bucket.delete(&claims).await.unwrap();
+        compactor.iterate().await.unwrap();
+        assert_eq!(compactor.halted(), halted);
+        bench.later(HOUR);
+        compactor.iterate().await.unwrap();
+        assert!(compactor.halted().is_empty(), "{:?}", compactor.halted());
+        assert!(bench.served().await.len() < before.len());
     });
 }
 

@@ -28,6 +28,28 @@ impl File {
     }
 }
 
+impl File {
+    /// Whether it is a segment of chunks.
+    fn is_chunks(self) -> bool {
+        matches!(self, File::Chunks(..))
+    }
+}
+
+/// The most bytes that one entry of a cache of `limit` bytes has.
+pub(super) fn largest(limit: u64) -> u64 {
+    limit / 4
+}
+
+/// What a cache holds and has held of indexes, or of chunks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub items: u64,
+    pub bytes: u64,
+    pub added: u64,
+    pub evicted: u64,
+    pub overflowed: u64,
+}
+
 /// Fetched ranges, by bytes; the one that was not used for the longest time goes first. Blocks
 /// never change, so nothing here is ever wrong.
 pub(super) struct Cache {
@@ -41,11 +63,28 @@ struct Inner {
     by_age: BTreeMap<u64, (File, u64)>,
     clock: u64,
     bytes: u64,
+    /// Of indexes, and of chunks.
+    counts: [Counts; 2],
 }
 
 struct Span {
     bytes: Bytes,
     age: u64,
+}
+
+impl Inner {
+    fn counts(&mut self, file: File) -> &mut Counts {
+        let [index, chunks] = &mut self.counts;
+        if file.is_chunks() { chunks } else { index }
+    }
+
+    /// A span of so many bytes has gone.
+    fn gone(&mut self, file: File, bytes: usize) {
+        self.bytes -= bytes as u64 + OVERHEAD;
+        let counts = self.counts(file);
+        counts.items -= 1;
+        counts.bytes -= bytes as u64;
+    }
 }
 
 impl Cache {
@@ -59,6 +98,11 @@ impl Cache {
     /// Bytes held.
     pub(super) fn bytes(&self) -> u64 {
         self.inner.lock().bytes
+    }
+
+    /// What it holds and has held of indexes, and of chunks.
+    pub(super) fn counts(&self) -> [Counts; 2] {
+        self.inner.lock().counts
     }
 
     /// The bytes of `range`, if they are here.
@@ -82,43 +126,52 @@ impl Cache {
     /// Keeps the bytes that begin at `start` of a file.
     pub(super) fn put(&self, file: File, start: u64, bytes: Bytes) {
         let size = bytes.len() as u64;
-        if bytes.is_empty() || size + OVERHEAD > self.limit / 4 {
+        if bytes.is_empty() {
             return;
         }
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
+        if size + OVERHEAD > largest(self.limit) {
+            inner.counts(file).overflowed += 1;
+            return;
+        }
         let spans = inner.files.entry(file).or_default();
         // What it covers is of no use any more.
-        let covered: Vec<u64> = spans
+        let mut covered: Vec<u64> = spans
             .range(start..start + size)
             .filter(|(at, span)| **at + span.bytes.len() as u64 <= start + size)
             .map(|(at, _)| *at)
             .collect();
-        for at in covered {
-            if let Some(old) = spans.remove(&at) {
-                inner.by_age.remove(&old.age);
-                inner.bytes -= old.bytes.len() as u64 + OVERHEAD;
-            }
+        if spans.contains_key(&start) && !covered.contains(&start) {
+            covered.push(start);
         }
+        let covered: Vec<Span> = covered.iter().filter_map(|at| spans.remove(at)).collect();
         inner.clock += 1;
         let age = inner.clock;
-        if let Some(old) = spans.insert(start, Span { bytes, age }) {
+        spans.insert(start, Span { bytes, age });
+        for old in covered {
             inner.by_age.remove(&old.age);
-            inner.bytes -= old.bytes.len() as u64 + OVERHEAD;
+            inner.gone(file, old.bytes.len());
         }
         inner.by_age.insert(age, (file, start));
         inner.bytes += size + OVERHEAD;
+        let counts = inner.counts(file);
+        counts.added += 1;
+        counts.items += 1;
+        counts.bytes += size;
         while inner.bytes > self.limit
             && let Some((_, (file, start))) = inner.by_age.pop_first()
         {
             let Some(spans) = inner.files.get_mut(&file) else {
                 continue;
             };
-            if let Some(old) = spans.remove(&start) {
-                inner.bytes -= old.bytes.len() as u64 + OVERHEAD;
-            }
+            let old = spans.remove(&start);
             if spans.is_empty() {
                 inner.files.remove(&file);
+            }
+            if let Some(old) = old {
+                inner.gone(file, old.bytes.len());
+                inner.counts(file).evicted += 1;
             }
         }
     }
@@ -153,6 +206,22 @@ mod tests {
         assert!(
             cache.get(b, &(0..1)).is_none(),
             "what would push everything out is not kept"
+        );
+        let [index, chunks] = cache.counts();
+        assert_eq!(
+            (
+                chunks.items,
+                chunks.added,
+                chunks.evicted,
+                chunks.overflowed
+            ),
+            (0, 1, 1, 1)
+        );
+        assert_eq!(index.items * OVERHEAD + index.bytes, cache.bytes());
+        assert_eq!(
+            index.added,
+            index.evicted + index.items + 1,
+            "one was covered"
         );
         assert_eq!(b.key(), "00000000000000000000000000/chunks/000004");
     }

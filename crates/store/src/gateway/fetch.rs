@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use model::{Kind, Reservation, Scope, SourceError, Statistics, Stopped};
 
 use super::cache::File;
+use super::meters::Sizes;
 use super::ranges::{self, Fetch};
 use super::{Inner, Item, unavailable};
 
@@ -26,8 +27,30 @@ pub(super) struct Work {
     inner: Arc<Inner>,
     begun: Instant,
     /// By what is in them.
-    touched: [AtomicU64; 3],
-    fetched: [AtomicU64; 3],
+    touched: [Sum; 3],
+    fetched: [Sum; 3],
+}
+
+/// Ranges and their bytes.
+#[derive(Default)]
+struct Sum {
+    count: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Sum {
+    fn add(&self, count: usize, bytes: u64) {
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn tell(&self, sizes: &Sizes) {
+        let count = self.count.load(Ordering::Relaxed);
+        sizes.count.observe(count as f64);
+        sizes
+            .bytes
+            .observe(self.bytes.load(Ordering::Relaxed) as f64);
+    }
 }
 
 impl Work {
@@ -40,11 +63,16 @@ impl Work {
         }
     }
 
-    /// So many bytes are of use, wherever they come from.
-    fn touch(&self, item: Item, bytes: u64) -> Result<(), SourceError> {
-        self.touched[item as usize].fetch_add(bytes, Ordering::Relaxed);
+    /// These ranges are of use, wherever their bytes come from.
+    fn touch(&self, item: Item, wanted: &[Range<u64>]) -> Result<(), SourceError> {
+        let bytes = wanted.iter().map(|r| r.end - r.start).sum();
+        self.touched[item as usize].add(wanted.len(), bytes);
         let limit = self.inner.options.touched_limit;
-        let all: u64 = self.touched.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+        let bytes = self
+            .touched
+            .iter()
+            .map(|sum| sum.bytes.load(Ordering::Relaxed));
+        let all: u64 = bytes.sum();
         if limit > 0 && all > limit {
             let message = format!(
                 "exceeded bytes limit: limit {limit} violated (got {all}); see --store.grpc.downloaded-bytes-limit"
@@ -58,11 +86,11 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         let meters = &self.inner.meters;
-        for (i, bytes) in self.touched.iter().enumerate() {
-            meters.touched[i].observe(bytes.load(Ordering::Relaxed) as f64);
+        for (sum, sizes) in self.touched.iter().zip(&meters.touched) {
+            sum.tell(sizes);
         }
-        for (i, bytes) in self.fetched.iter().enumerate() {
-            meters.fetched[i].observe(bytes.load(Ordering::Relaxed) as f64);
+        for (sum, sizes) in self.fetched.iter().zip(&meters.fetched) {
+            sum.tell(sizes);
         }
         meters.all_seconds.observe_duration(self.begun.elapsed());
     }
@@ -158,8 +186,7 @@ impl Query {
         item: Item,
         wanted: &[Range<u64>],
     ) -> Result<Fetched, SourceError> {
-        self.work
-            .touch(item, wanted.iter().map(|r| r.end - r.start).sum())?;
+        self.work.touch(item, wanted)?;
         let (requests, hits) = &self.inner.meters.items[item as usize];
         requests.add(wanted.len() as u64);
         let cache = &self.inner.cache;
@@ -248,7 +275,7 @@ impl Query {
             return Err(SourceError::new(Kind::Corrupt, what));
         }
         Statistics::add(&self.scope.statistics.bytes, bytes.len() as u64);
-        self.work.fetched[item as usize].fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.work.fetched[item as usize].add(1, bytes.len() as u64);
         inner.meters.fetched_bytes.add(bytes.len() as u64);
         inner.meters.fetches.inc();
         Ok(bytes)

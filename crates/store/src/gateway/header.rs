@@ -31,6 +31,8 @@ const VERSION: u8 = 1;
 const HEAD: usize = 4 + 4 + 8 + 48 + 8 + 4;
 /// The first read of an index takes so much of its end: often the whole postings offset table.
 const TAIL: u64 = 64 << 10;
+/// A block whose index is damaged is looked at again after so long: what came may have been what was damaged.
+const ASIDE: Duration = Duration::from_secs(15 * 60);
 /// An index-header larger than this is none, bytes.
 const MAX: u64 = 8 << 30;
 
@@ -152,6 +154,8 @@ pub(super) struct Headers {
     dir: Option<PathBuf>,
     limit: u64,
     slots: Mutex<HashMap<Ulid, Arc<Slot>>>,
+    /// Blocks whose index is damaged, and since when they are set aside.
+    aside: Mutex<HashMap<Ulid, Instant>>,
     held: AtomicU64,
     clock: AtomicU64,
     since: Instant,
@@ -178,6 +182,7 @@ impl Headers {
             dir,
             limit,
             slots: Mutex::default(),
+            aside: Mutex::default(),
             held: AtomicU64::new(0),
             clock: AtomicU64::new(0),
             since: Instant::now(),
@@ -210,8 +215,11 @@ impl Headers {
             return Ok(header);
         }
         let loaded = self.load(bucket, block).await;
-        if loaded.is_err() {
+        if let Err(e) = &loaded {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            if e.kind == Kind::Corrupt {
+                self.set_aside(block.ulid(), e);
+            }
         }
         let header = Arc::new(loaded?);
         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -219,6 +227,33 @@ impl Headers {
         self.held.fetch_add(header.size(), Ordering::Relaxed);
         self.shrink(block.ulid());
         Ok(header)
+    }
+
+    /// A block without a sound index has no answers: it is said once, and not asked again for a while.
+    fn set_aside(&self, block: Ulid, why: &SourceError) {
+        tracing::warn!(
+            %block, reason = %why,
+            "the index is damaged: the block is set aside; \"tools bucket verify\" tells more"
+        );
+        self.aside.lock().insert(block, Instant::now());
+    }
+
+    /// Whether a block is set aside.
+    pub(super) fn is_aside(&self, block: Ulid) -> bool {
+        let mut aside = self.aside.lock();
+        let Some(since) = aside.get(&block) else {
+            return false;
+        };
+        let stays = since.elapsed() < ASIDE;
+        if !stays {
+            aside.remove(&block);
+        }
+        stays
+    }
+
+    /// How many blocks are set aside.
+    pub(super) fn aside(&self) -> usize {
+        self.aside.lock().len()
     }
 
     fn elapsed(&self) -> u64 {
@@ -265,6 +300,7 @@ impl Headers {
 
     /// Forgets blocks that are not among `there`, their files too.
     pub(super) fn retain(&self, there: &HashSet<Ulid>) {
+        self.aside.lock().retain(|ulid, _| there.contains(ulid));
         let mut slots = self.slots.lock();
         slots.retain(|ulid, slot| {
             let stays = there.contains(ulid);

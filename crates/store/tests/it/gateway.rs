@@ -306,6 +306,43 @@ fn missing_parts_are_said_or_fail() {
 }
 
 #[test]
+fn a_block_with_a_damaged_index_is_set_aside_and_said_once() {
+    let place = Place::s3();
+    let half = |n, from, to, at| {
+        let series = fleet("up", 5, at, 100);
+        place
+            .add(n, TimeRange::new(from, to), &Labels::default(), &series)
+            .unwrap()
+    };
+    let sound = half(1, 0, 999_999, 0);
+    let damaged = half(2, 1_000_000, i64::MAX, 1_500_000);
+    let index = format!("{damaged}/index");
+    let mut bytes = place.server().get(&index).unwrap().to_vec();
+    // The table of contents at the end.
+    let at = bytes.len() - 20;
+    bytes[at] ^= 0x55;
+    place.server().put(&index, bytes);
+    let gateway = place.gateway(own());
+    let ask = || {
+        let scope = Scope::unbounded(TimeRange::ALL);
+        let view = gateway.open(Arc::clone(&scope)).unwrap();
+        let select = Select::new(job("job-1"), TimeRange::ALL);
+        let batches = suite::batches(view.select(select)).unwrap();
+        let warnings: Vec<Str> = batches.iter().flat_map(|b| b.warnings.clone()).collect();
+        let rows = suite::open(&batches, &scope.symbols, TimeRange::ALL).unwrap();
+        (rows.len(), warnings)
+    };
+    let (rows, warnings) = ask();
+    assert_eq!((rows, warnings.len()), (1, 1), "{warnings:?}");
+    assert!(warnings[0].contains(&damaged.to_string()), "{warnings:?}");
+    let asked = place.server().counters().requests(Op::Get, &index);
+    let (rows, warnings) = ask();
+    assert_eq!((rows, warnings.len()), (1, 0), "{warnings:?}");
+    assert_eq!(place.server().counters().requests(Op::Get, &index), asked);
+    assert_ne!(sound, damaged);
+}
+
+#[test]
 fn hanging_requests_end_with_the_query() {
     let place = Place::s3();
     place.add(

@@ -12,7 +12,9 @@ use metrics::{Counter, Family, Histogram, Registry};
 use tower::{Layer, Service};
 
 use super::BoxError;
+use super::listener::Peer;
 use super::snappy::{self, Reframed};
+use crate::request_log::{self, Grpc};
 
 /// The instruments of a server or of the clients of a process, under the names that Thanos' dashboards
 /// read.
@@ -56,6 +58,7 @@ impl Meters {
             names,
             start: Instant::now(),
             code: None,
+            logged: None,
         }
     }
 
@@ -179,7 +182,11 @@ fn code(status: Option<&http::HeaderValue>) -> &'static str {
 
 /// Puts [`Observed`] around a service.
 #[derive(Clone)]
-pub(super) struct Observe(pub(super) Meters);
+pub(super) struct Observe {
+    pub(super) meters: Meters,
+    /// What is logged of calls.
+    pub(super) log: Option<Grpc>,
+}
 
 impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
@@ -187,7 +194,8 @@ impl<S> Layer<S> for Observe {
     fn layer(&self, inner: S) -> Observed<S> {
         Observed {
             inner,
-            meters: self.0.clone(),
+            meters: self.meters.clone(),
+            log: self.log.clone(),
         }
     }
 }
@@ -196,6 +204,7 @@ impl<S> Layer<S> for Observe {
 pub(super) struct Observed<S> {
     inner: S,
     meters: Meters,
+    log: Option<Grpc>,
 }
 
 /// One call; counted as handled when its last byte was sent, or when nobody wants it any more.
@@ -204,6 +213,7 @@ struct Call {
     names: (&'static str, &'static str, &'static str),
     start: Instant,
     code: Option<&'static str>,
+    logged: Option<request_log::Call>,
 }
 
 impl Call {
@@ -224,6 +234,9 @@ impl Drop for Call {
             .inc();
         let seconds = self.meters.seconds.with(&[method, service, kind]);
         seconds.observe_duration(self.start.elapsed());
+        if let Some(logged) = self.logged.take() {
+            logged.ends(code);
+        }
     }
 }
 
@@ -245,6 +258,11 @@ where
 
     fn call(&mut self, mut request: Request<tonic::body::Body>) -> Self::Future {
         let mut call = self.meters.begin(request.uri().path());
+        if let Some(log) = &self.log {
+            let peer = request.extensions().get::<Peer>().and_then(|p| p.address);
+            let peer = peer.map_or_else(String::new, |peer| peer.to_string());
+            call.logged = log.begins(request.uri().path(), call.names.2, peer);
+        }
         // As Go's server does it: who sends snappy gets snappy.
         let packed = snappy::take(request.headers_mut());
         let request = match packed {

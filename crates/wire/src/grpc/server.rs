@@ -28,6 +28,8 @@ pub struct Settings {
     pub max_connection_age: Duration,
     /// How long calls in flight may go on after the shutdown began.
     pub grace: Duration,
+    /// What is logged of calls, if anything is.
+    pub log: Option<crate::request_log::Grpc>,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             tls: None,
             max_connection_age: Duration::from_secs(3600),
             grace: Duration::from_secs(120),
+            log: None,
         }
     }
 }
@@ -158,7 +161,10 @@ impl Server {
             .initial_connection_window_size(8 << 20)
             .max_connection_age(self.settings.max_connection_age)
             .max_connection_age_grace(self.settings.grace)
-            .layer(Observe(self.meters));
+            .layer(Observe {
+                meters: self.meters,
+                log: self.settings.log.clone(),
+            });
         let health = self.health;
         let serving = router.add_routes(routes).serve_with_incoming_shutdown(
             ReceiverStream::new(streams),

@@ -21,6 +21,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::limit::RequestBodyLimitLayer;
 
+use crate::request_log;
+
 mod requests;
 
 use requests::{Finish, Requests};
@@ -87,21 +89,37 @@ impl Drop for Connection {
     }
 }
 
-/// Puts counting, panic isolation, the body limit and compression in front of every route.
-pub(super) fn wrap(app: Router, metrics: HttpMetrics, body_limit: usize) -> Router {
+/// Puts counting, logging, panic isolation, the body limit and compression in front of every route.
+pub(super) fn wrap(
+    app: Router,
+    metrics: HttpMetrics,
+    body_limit: usize,
+    log: Option<request_log::Http>,
+) -> Router {
     let panics = metrics.panics.clone();
     // Chunks of a remote read hold nothing that gzip could leave out, and wait for nobody.
     let worth = DefaultPredicate::new().and(NotForContentType::const_new(
         "application/x-streamed-protobuf",
     ));
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
-    app.layer(compression.compress_when(worth))
+    let app = app
+        .layer(compression.compress_when(worth))
         .layer(RequestBodyLimitLayer::new(body_limit))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(move |request, next| {
             catch(panics.clone(), request, next)
-        }))
-        .layer(from_fn_with_state(metrics, count))
+        }));
+    let app = match log {
+        None => app,
+        Some(log) => {
+            let requests = metrics.requests.clone();
+            app.layer(from_fn(move |request: Request, next| {
+                let handler = requests.handler(&request);
+                log.clone().around(handler, request, next)
+            }))
+        }
+    };
+    app.layer(from_fn_with_state(metrics, count))
 }
 
 async fn catch(panics: Counter, request: Request, next: Next) -> Response {

@@ -10,7 +10,7 @@ use bucket::catalog::{Strategy, relabel_filter};
 use compact::Options;
 use compact::output::HashFunc;
 use compact::plan::{Planner, RANGES};
-use compact::retention::{Keep, Retention};
+use compact::retention::{Keep, Retention, SeriesRule};
 use model::Millis;
 use model::time::{WallClock, span};
 use serde::Deserialize;
@@ -60,11 +60,17 @@ pub fn selection(typed: &Typed<'_>) -> Result<CatalogOptions> {
     })
 }
 
+const NO_SELECTOR: &str =
+    "a rule needs a selector (for blocks, by their external labels) or series (for series in them)";
+
 /// A rule of `--retention.config`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetentionRule {
+    #[serde(default)]
     selector: String,
+    #[serde(default)]
+    series: String,
     #[serde(default)]
     raw: String,
     #[serde(default, rename = "5m")]
@@ -81,14 +87,16 @@ pub fn retention(typed: &Typed<'_>) -> Result<Retention> {
             five_minutes: typed.duration("retention.resolution-5m")?,
             hour: typed.duration("retention.resolution-1h")?,
         },
-        rules: Vec::new(),
+        ..Retention::default()
     };
     if let Some(text) = content(typed, "retention.config")? {
         let wrong = |e: String| typed.error("retention.config", e);
         let rules: Vec<RetentionRule> = wire::yaml(&text).map_err(wrong)?;
         for rule in rules {
-            let matchers = promql::parse::parse_selector(&rule.selector)
-                .map_err(|e| wrong(format!("selector {:?}: {e}", rule.selector)))?;
+            let matchers = |key: &str, text: &str| {
+                promql::parse::parse_selector(text)
+                    .map_err(|e| wrong(format!("{key} {text:?}: {e}")))
+            };
             let ms = |text: &str| match text {
                 "" => Ok(0),
                 text => model::time::parse_duration(text).map_err(|e| wrong(e.to_string())),
@@ -98,8 +106,32 @@ pub fn retention(typed: &Typed<'_>) -> Result<Retention> {
                 five_minutes: ms(&rule.five_minutes)?,
                 hour: ms(&rule.hour)?,
             };
-            retention.rules.push((matchers, keep));
+            match (rule.selector.as_str(), rule.series.as_str()) {
+                ("", "") => return Err(wrong(NO_SELECTOR.to_owned()).into()),
+                (blocks, "") => {
+                    let blocks = matchers("selector", blocks)?;
+                    retention.rules.push((blocks, keep));
+                }
+                (blocks, series) => retention.series.push(SeriesRule {
+                    blocks: match blocks {
+                        "" => Vec::new(),
+                        blocks => matchers("selector", blocks)?,
+                    },
+                    series: matchers("series", series)?,
+                    text: rule.series.clone(),
+                    keep,
+                }),
+            }
         }
+    }
+    Ok(retention)
+}
+
+/// How long the flags keep blocks, which must be long enough to downsample them where that is done.
+pub fn checked_retention(typed: &Typed<'_>, downsampling: bool) -> Result<Retention> {
+    let retention = retention(typed)?;
+    if downsampling {
+        check_retention(&retention)?;
     }
     Ok(retention)
 }
@@ -160,11 +192,8 @@ pub fn options(typed: &Typed<'_>) -> Result<Options> {
             return Err(typed.error("deduplication.func", message).into());
         }
     };
-    let retention = retention(typed)?;
     let downsampling = !typed.switch("downsampling.disable");
-    if downsampling {
-        check_retention(&retention)?;
-    }
+    let retention = checked_retention(typed, downsampling)?;
     Ok(Options {
         planner: Planner {
             ranges: ranges.to_vec(),

@@ -1,20 +1,20 @@
 //! Single duties of the compactor: `downsample`, `cleanup`, `retention`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use block::merge::Overlap;
-use compact::plan::{Planner, RANGES};
 use compact::{Compactor, Options, catalog_options};
 use model::Cancel;
 use model::time::{WallClock, span};
 
+use crate::compaction::claims;
 use crate::flags::{compact as flags, thanos};
 use crate::kingpin::{Flag, Typed, value};
 use crate::logging;
-use crate::roles::compact::{claims, hash_func, retention as kept, selection};
+use crate::roles::compact::{hash_func, retention as kept, selection};
 
 const CONSISTENCY: Flag = value(
     "consistency-delay",
@@ -88,6 +88,11 @@ pub const RETENTION: &[&[Flag]] = &[
             "20",
             "Number of requests at once when fetching block metadata.",
         ),
+        value(
+            "data-dir",
+            "./data",
+            "Data directory in which indexes lie until blocks are whole that are written again without some series.",
+        ),
     ],
     flags::RETENTION,
     flags::SELECT,
@@ -119,35 +124,16 @@ async fn compactor(
     )?)
 }
 
-fn options() -> Options {
-    Options {
-        planner: Planner {
-            ranges: RANGES.to_vec(),
-            max_index_size: u64::MAX,
-        },
-        replica_labels: Vec::new(),
-        overlap: Overlap::Unite,
-        vertical: false,
-        skip_out_of_order: false,
-        downsampling: true,
-        concurrency: 1,
-        downsample_concurrency: 1,
-        retention: compact::retention::Retention::default(),
-        delete_delay: Duration::from_secs(48 * 3600),
-        partial_age: Duration::from_secs(48 * 3600),
-        hash: compact::output::HashFunc::None,
-        data_dir: "data/downsample".into(),
-        clock: Arc::new(WallClock),
-    }
+fn options(data_dir: impl Into<PathBuf>) -> Options {
+    Options::new(data_dir.into(), Arc::new(WallClock))
 }
 
 /// Runs `downsample`.
 pub fn downsample(typed: &Typed<'_>) -> Result<ExitCode> {
     let options = Options {
         downsample_concurrency: typed.number("downsample.concurrency")?,
-        data_dir: std::path::PathBuf::from(typed.required("data-dir")?).join("downsample"),
         hash: hash_func(typed)?,
-        ..options()
+        ..options(Path::new(typed.required("data-dir")?).join("downsample"))
     };
     let pause = span(typed.duration("wait-interval")?);
     crate::runtime::run(async {
@@ -167,7 +153,8 @@ pub fn downsample(typed: &Typed<'_>) -> Result<ExitCode> {
 pub fn cleanup(typed: &Typed<'_>) -> Result<ExitCode> {
     let options = Options {
         delete_delay: span(typed.duration("delete-delay")?),
-        ..options()
+        // It writes nothing there.
+        ..options("")
     };
     let consistency = span(typed.duration("consistency-delay")?);
     crate::runtime::run(async {
@@ -184,12 +171,12 @@ pub fn retention(typed: &Typed<'_>) -> Result<ExitCode> {
     let options = Options {
         retention: kept(typed)?,
         delete_delay: span(typed.duration("delete-delay")?),
-        ..options()
+        ..options(Path::new(typed.required("data-dir")?).join("retention"))
     };
     let consistency = span(typed.duration("consistency-delay")?);
     crate::runtime::run(async {
         let compactor = compactor(typed, options, consistency).await?;
-        compactor.retain().await?;
+        compactor.retain_all().await?;
         compactor.end().await;
         tracing::info!("retention apply done");
         Ok(ExitCode::SUCCESS)

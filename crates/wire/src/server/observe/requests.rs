@@ -96,28 +96,31 @@ impl Requests {
         })
     }
 
-    /// A request has come.
-    pub(super) fn begin(&self, request: &Request) -> Begun {
+    /// What the handler of a request is called.
+    pub(super) fn handler(&self, request: &Request) -> String {
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map(MatchedPath::as_str);
-        let start = Instant::now();
+        let path = request.uri().path();
+        let is_own = path.starts_with("/-/") || path == "/metrics";
+        let name = match (self, route) {
+            (Self::Thanos(Thanos { proxy: Some(p), .. }), _) if !is_own => Cow::Borrowed(*p),
+            (_, None) => Cow::Borrowed("unmatched"),
+            (Self::Prometheus(_), Some(route)) => handler_name(route),
+            (Self::Thanos(_), Some(route)) => thanos_name(route),
+        };
+        name.into_owned()
+    }
+
+    /// A request has come.
+    pub(super) fn begin(&self, request: &Request) -> Begun {
+        let (start, handler) = (Instant::now(), self.handler(request));
         match self {
             Self::Prometheus(meters) => Begun {
                 start,
-                handler: route
-                    .map_or(Cow::Borrowed("unmatched"), handler_name)
-                    .into_owned(),
+                handler,
                 kind: Kind::Prometheus(meters.clone()),
             },
             Self::Thanos(meters) => {
-                let path = request.uri().path();
-                let is_own = path.starts_with("/-/") || path == "/metrics";
-                let handler = match (meters.proxy, route) {
-                    (Some(proxy), _) if !is_own => Cow::Borrowed(proxy),
-                    (_, Some(route)) => thanos_name(route),
-                    (_, None) => Cow::Borrowed("unmatched"),
-                };
-                let handler = handler.into_owned();
                 let method = method_name(request.method());
                 let running = meters.running.with(&[&handler, method]).in_flight();
                 let headers = request.headers();
