@@ -32,5 +32,7 @@ mod random;
 mod remote;
 mod reports;
 mod rule;
+mod searched;
+mod secured;
 mod stateless;
 mod tenants;
