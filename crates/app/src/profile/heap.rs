@@ -183,18 +183,22 @@ pub(super) struct Watch(());
 impl Watch {
     /// Begins; none if another one has begun, or if the program has another allocator.
     pub(super) fn begin() -> Option<Self> {
-        let mut noted = noted();
-        if noted.is_some() {
-            return None;
+        {
+            let mut running = noted();
+            if running.is_some() {
+                return None;
+            }
+            *running = Some(Noted::default());
         }
-        *noted = Some(Noted::default());
-        drop(noted);
         for word in &MARKS {
             word.store(0, Relaxed);
         }
         ON.store(true, Relaxed);
         let watch = Self(());
         THERE.store(watch.sees(), Relaxed);
+        // Freed once nothing is held any more: that is noted, too.
+        let first = noted().replace(Noted::default());
+        drop(first);
         is_there().then_some(watch)
     }
 
@@ -211,13 +215,19 @@ impl Watch {
         let noted = noted().as_mut().map(std::mem::take).unwrap_or_default();
         let mut names: HashMap<usize, Vec<Frame>> = HashMap::new();
         let stacks = noted.stacks.into_iter().map(|(stack, sums)| {
-            let frames = stack
+            let frames = stack.iter().filter(|ip| **ip != 0).flat_map(|ip| {
+                let frames = names.entry(*ip).or_insert_with(|| frames_at(*ip));
+                frames.clone()
+            });
+            let frames: Vec<Frame> = frames.collect();
+            // The innermost ones are the noting itself.
+            let own = frames
                 .iter()
-                .flat_map(|ip| names.entry(*ip).or_insert_with(|| frames_at(*ip)).clone());
-            // The first ones are the noting itself.
-            let own =
-                |(name, ..): &Frame| name.contains("profile::heap") || name.contains("backtrace::");
-            let frames: Vec<Frame> = frames.skip_while(own).collect();
+                .rposition(|(_, file, _)| file.ends_with(file!()));
+            let frames = frames
+                .get(own.map_or(0, |at| at + 1)..)
+                .unwrap_or_default()
+                .to_vec();
             let values = vec![
                 sums.objects,
                 sums.bytes,
