@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::fleet::wait;
 use crate::peers::prometheus3;
 use crate::process::{Process, available, free_port};
-use crate::remote::counting;
+use crate::remote::{counting, gaps, numbers};
 
 fn config(dir: &Path, target: u16, receiver: u16) -> String {
     let path = dir.join("agent.yml");
@@ -55,26 +55,8 @@ async fn receiver(dir: &Path, port: u16) -> Process {
 
 /// Which scrapes of the counting target have arrived.
 async fn arrived(receiver: &Process) -> BTreeSet<u64> {
-    let query = [(
-        "query",
-        "counted_total{series=\"0\",from=\"agent\",job=\"e2e\"}[1h]",
-    )];
-    let answer = receiver.get("/api/v1/query", &query).await;
-    let values = answer["data"]["result"][0]["values"].as_array().cloned();
-    let number = |v: &Value| v[1].as_str()?.parse::<f64>().ok();
-    let values = values.unwrap_or_default();
-    values
-        .iter()
-        .filter_map(number)
-        .map(|v| v as u64 / 20)
-        .collect()
-}
-
-/// Scrapes between the first and the last that are not there.
-fn gaps(of: &BTreeSet<u64>) -> Vec<u64> {
-    let (first, last) = (of.first().copied(), of.last().copied());
-    let all = first.unwrap_or(0)..=last.unwrap_or(0);
-    all.filter(|n| !of.contains(n)).collect()
+    let query = "counted_total{series=\"0\",from=\"agent\",job=\"e2e\"}[1h]";
+    numbers(receiver, query).await
 }
 
 fn segments(dir: &Path) -> usize {

@@ -36,3 +36,4 @@ mod searched;
 mod secured;
 mod stateless;
 mod tenants;
+mod upgrade;

@@ -36,6 +36,26 @@ pub async fn counting() -> u16 {
     port
 }
 
+/// The numbers of the scrapes of which `query` finds a sample: its first counter, whole.
+pub async fn numbers(server: &Process, query: &str) -> BTreeSet<u64> {
+    let answer = server.get("/api/v1/query", &[("query", query)]).await;
+    let values = answer["data"]["result"][0]["values"].as_array().cloned();
+    let number = |v: &Value| v[1].as_str()?.parse::<f64>().ok();
+    let values = values.unwrap_or_default();
+    values
+        .iter()
+        .filter_map(number)
+        .map(|v| v as u64 / 20)
+        .collect()
+}
+
+/// Scrapes between the first and the last that are not there.
+pub fn gaps(of: &BTreeSet<u64>) -> Vec<u64> {
+    let (first, last) = (of.first().copied(), of.last().copied());
+    let all = first.unwrap_or(0)..=last.unwrap_or(0);
+    all.filter(|n| !of.contains(n)).collect()
+}
+
 fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();

@@ -22,6 +22,7 @@ import unittest
 import urllib.error
 import urllib.request
 
+import cgroup
 import helm
 from variants import STORES
 
@@ -70,6 +71,8 @@ class Pod:
 
     def __init__(self, folder, container, volumes, files, services):
         self.folder = pathlib.Path(folder)
+        self.container = container
+        self.group = None  # a cgroup.Group to run in
         self.ports = {p["name"]: free_port() for p in container["ports"]}
         by_number = {p["containerPort"]: self.ports[p["name"]] for p in container["ports"]}
         roots = {}
@@ -117,7 +120,8 @@ class Pod:
         return text
 
     def start(self):
-        self.process = subprocess.Popen([self.program, *self.args], cwd=self.folder, env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
+        enter = self.group.enter if self.group else None
+        self.process = subprocess.Popen([self.program, *self.args], cwd=self.folder, env=self.env, stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=enter)
 
     def words(self):
         return (self.folder / "log").read_text()[-3000:]
@@ -150,8 +154,8 @@ class Start(unittest.TestCase):
         self.bucket = self.folder / "bucket"
         self.bucket.mkdir()
 
-    def run_pod(self, container, volumes, files=None, services=None, not_ready=None, wait=True):
-        """Starts it and asks its probes."""
+    def run_pod(self, container, volumes, files=None, services=None, not_ready=None, wait=True, limited=False):
+        """Starts it and asks its probes. `limited`: within the container's own limits, where a cgroup may be made."""
         why = missing_program(container["binary"]) if "binary" in container else missing_role(container["args"])
         if why:
             words = f"NOT IN THIS BINARY: {container.get('binary', container['args'][0])}: {why}"
@@ -161,6 +165,9 @@ class Start(unittest.TestCase):
         folder = self.folder / f"{container['name']}-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         pod = Pod(folder, container, volumes, files or {}, services or {})
+        if limited:
+            pod.group = cgroup.Group(container["resources"]["limits"])
+            self.addCleanup(pod.group.remove)
         pod.start()
         self.addCleanup(pod.kill)
         if not wait:
@@ -190,7 +197,7 @@ class Start(unittest.TestCase):
     def objstore(self):
         return f"type: FILESYSTEM\nconfig: {{directory: {self.bucket}}}"
 
-    def from_chart(self, values, name, services=None, wait=True):
+    def from_chart(self, values, name, services=None, wait=True, limited=False):
         """Runs the container of a component of our chart."""
         import base64
 
@@ -208,7 +215,7 @@ class Start(unittest.TestCase):
                 volumes[v["name"]] = rendered.find("ConfigMap", v["configMap"]["name"])["data"]
             else:
                 volumes[v["name"]] = {}
-        return self.run_pod(container, volumes, services=services, wait=wait)
+        return self.run_pod(container, volumes, services=services, wait=wait, limited=limited)
 
     def values(self):
         return helm.overlay(STORES, {"objstoreConfig": self.objstore()})

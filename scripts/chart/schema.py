@@ -114,7 +114,7 @@ DEFINITIONS = {
 COMPONENT = dict(
     logLevel=choice("debug", "info", "warn", "error"), logFormat=choice("logfmt", "json"), containerName=TEXT,
     extraEnvVars=LIST, extraEnvVarsCM=TEXT, extraEnvVarsSecret=TEXT, extraFlags=STRINGS, command=STRINGS, args=STRINGS,
-    replicaCount=NUMBER, revisionHistoryLimit=NUMBER, updateStrategy=MAP, drainSeconds=NUMBER, preStopSleepSeconds=NUMBER,
+    replicaCount=NUMBER, revisionHistoryLimit=NUMBER, minReadySeconds=NUMBER, updateStrategy=MAP, drainSeconds=NUMBER, preStopSleepSeconds=NUMBER,
     terminationGracePeriodSeconds=MAYBE_NUMBER, hostUsers=MAYBE_BOOL,
     podSecurityContext=ref("podSecurityContext"), containerSecurityContext=ref("containerSecurityContext"),
     resourcesPreset=ref("resourcesPreset"), resources=strict(requests=MAP, limits=MAP, claims=LIST),

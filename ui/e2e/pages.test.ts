@@ -58,6 +58,43 @@ inBrowser('the pages', ({ world, visit, leave }) => {
     await dropped.locator('.steps li', { hasText: 'drop source_labels=[__address__] regex=unwanted.*' }).locator('.badge').waitFor();
   });
 
+  test('ten thousand targets and rules scroll', async () => {
+    const many = 10_000;
+    const page = await visit(`${world.allInOne}/status`);
+    await page.route(/\/api\/v1\/targets(\?|$)/, async (route) => {
+      const real = await (await route.fetch()).json();
+      const [one] = real.data.activeTargets;
+      real.data.activeTargets = Array.from({ length: many }, (_, i) => {
+        const instance = `host-${String(i).padStart(5, '0')}:9100`;
+        return { ...one, scrapeUrl: `http://${instance}/metrics`, globalUrl: `http://${instance}/metrics`, labels: { ...one.labels, instance } };
+      });
+      await route.fulfill({ json: real });
+    });
+    await page.route(/\/api\/v1\/rules(\?|$)/, async (route) => {
+      const real = await (await route.fetch()).json();
+      const [group] = real.data.groups;
+      const rule = { ...group.rules[0], alerts: [] };
+      group.rules = Array.from({ length: many }, (_, i) => ({ ...rule, name: `rule:number:${i}` }));
+      real.data.groups = [group];
+      await route.fulfill({ json: real });
+    });
+    for (const [path, row, last] of [
+      ['/targets', '.target-row', 'host-09999:9100'],
+      ['/rules', '.rule-row', 'rule:number:9999'],
+    ] as const) {
+      await page.goto(`${world.allInOne}${path}`);
+      await page.locator(row).first().waitFor();
+      // Rows that come into view are measured, and the page grows: the end is where it stays the end.
+      await expect
+        .poll(async () => {
+          await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+          return page.locator(row, { hasText: last }).count();
+        })
+        .toBe(1);
+      expect(await page.locator(row).count()).toBeLessThan(300);
+    }
+  });
+
   test('a querier shows the alerts, rules and targets of others', async () => {
     const page = await visit(`${world.querier}/alerts?state=firing`);
     await page.locator('.alert-head', { hasText: 'TargetDown' }).waitFor();

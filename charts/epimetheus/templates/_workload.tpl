@@ -23,6 +23,9 @@ spec:
   replicas: {{ int $c.replicaCount }}
   {{- end }}
   revisionHistoryLimit: {{ int $c.revisionHistoryLimit }}
+  {{- with int $c.minReadySeconds }}
+  minReadySeconds: {{ . }}
+  {{- end }}
   {{- if eq $c.kind "StatefulSet" }}
   serviceName: {{ $c.fullname }}-headless
   podManagementPolicy: {{ $c.podManagementPolicy }}

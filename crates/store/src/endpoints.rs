@@ -22,6 +22,13 @@ pub use selector::Selector;
 use crate::Proxy;
 use crate::remote::{About, Remote};
 
+/// How soon an endpoint that went silent is asked again, and its name looked up: a restart is over in
+/// seconds, and the one after it in a row must not go before this one is back in use.
+const SOON: Duration = Duration::from_secs(1);
+
+/// For how long after its last answer that is done.
+const HOPE: Duration = Duration::from_secs(60);
+
 /// An endpoint as it was configured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointSpec {
@@ -127,6 +134,14 @@ struct State {
     since: Instant,
 }
 
+impl Member {
+    /// Whether it went silent a moment ago and may be back at once.
+    fn is_awaited(&self) -> bool {
+        let state = self.state.lock();
+        !state.last_error.is_empty() && state.answered.unwrap_or(state.since).elapsed() < HOPE
+    }
+}
+
 impl Endpoints {
     /// Knows of `specs`; nothing is asked before [`Endpoints::update`].
     pub fn new(
@@ -176,6 +191,11 @@ impl Endpoints {
 
     /// Looks names up where it is time to, and asks every endpoint who it is.
     pub async fn update(&self) {
+        self.round(true).await;
+    }
+
+    /// One round of questions: to all, or to those alone that are new or awaited.
+    async fn round(&self, all: bool) {
         let inner = &self.inner;
         let specs = inner.specs.read().clone();
         let mut wanted: BTreeMap<String, (EndpointSpec, String)> = BTreeMap::new();
@@ -230,7 +250,9 @@ impl Endpoints {
             };
             members.insert(name, member);
         }
-        let asked = members.iter().map(|(name, member)| async move {
+        let due = |member: &&Arc<Member>| all || member.is_awaited();
+        let asked = members.iter().filter(|(_, member)| due(member));
+        let asked = asked.map(|(name, member)| async move {
             let answer = member.remote.ask(inner.options.info_timeout).await;
             let mut state = member.state.lock();
             state.last_check = WallClock.now();
@@ -266,14 +288,22 @@ impl Endpoints {
 
     /// Updates again and again until `stop`.
     pub async fn run(&self, stop: Cancel) {
+        let every = self.inner.options.info_interval;
+        let mut asked = Instant::now();
         loop {
+            let left = every.saturating_sub(asked.elapsed());
+            let awaits = self.inner.members.read().values().any(|m| m.is_awaited());
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.inner.options.info_interval) => {}
+                () = tokio::time::sleep(if awaits { left.min(SOON) } else { left }) => {}
+            }
+            let all = asked.elapsed() >= every;
+            if all {
+                asked = Instant::now();
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.update() => {}
+                () = self.round(all) => {}
             }
         }
     }
@@ -380,10 +410,17 @@ impl Inner {
             return vec![spec.address.clone()];
         }
         let known = self.resolved.lock().get(&spec.address).cloned();
-        if let Some((at, addresses)) = &known
-            && at.elapsed() < self.options.dns_interval
-        {
-            return addresses.clone();
+        if let Some((at, addresses)) = &known {
+            // What was started anew may have another address.
+            let members = self.members.read().clone();
+            let mut found = addresses.iter().filter_map(|a| members.get(a));
+            let interval = match found.any(|member| member.is_awaited()) {
+                true => SOON.min(self.options.dns_interval),
+                false => self.options.dns_interval,
+            };
+            if at.elapsed() < interval {
+                return addresses.clone();
+            }
         }
         self.lookups.iter().for_each(Counter::inc);
         match self.dns.lookup(&spec.address).await {

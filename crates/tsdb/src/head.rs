@@ -196,11 +196,15 @@ impl Head {
         (!range.is_empty()).then_some(range)
     }
 
+    /// What time it is by the clock, ms.
+    pub(crate) fn now(&self) -> Millis {
+        self.options.clock.now()
+    }
+
     /// What time it is for cutting, and for the window in which samples are taken: the newest
     /// sample, unless that is further in the future than is believed (a clock had jumped).
     pub(crate) fn believed_max(&self) -> Option<Millis> {
-        let max = self.range()?.max;
-        let now = self.options.clock.now();
+        let (max, now) = (self.range()?.max, self.now());
         Some(match self.options.future_limit {
             Some(limit) if max > now.saturating_add(limit) => now,
             _ => max,

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod downsampled;
+mod endpoints;
 mod gateway;
 mod kit;
 mod promtool;

@@ -214,6 +214,19 @@ fn small() -> Options {
 }
 
 #[test]
+fn samples_may_come_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path(), Options::quiet()).unwrap();
+    let now = model::TimeRange::new(db.inner.head.now(), Millis::MAX);
+    let may = |range| model::Source::extent(&db).may_hold(range, &[]);
+    assert!(may(now), "it is empty and may not be in a moment");
+    assert!(!may(model::TimeRange::new(0, 1000)));
+    db.append_samples(&rows(500, 1)).unwrap();
+    assert!(may(now) && may(model::TimeRange::new(0, 1000)));
+    assert!(!may(model::TimeRange::new(0, 499)));
+}
+
+#[test]
 fn blocks_are_cut_and_nothing_changes_for_queries() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(dir.path(), small()).unwrap();

@@ -87,7 +87,10 @@ impl Source for Db {
         let blocks = layout.blocks.iter().map(|b| b.meta().range());
         let head = [self.inner.head.range(), self.inner.head.ooo_range()];
         let range = blocks.chain(head.into_iter().flatten());
-        let range = range.fold(TimeRange::EMPTY, |all, range| all.union(range));
+        // Samples come at any moment, to an empty database too: whoever asks only now and then what is
+        // here must not leave them out.
+        let to_come = TimeRange::new(self.inner.head.now(), Millis::MAX);
+        let range = range.fold(to_come, |all, range| all.union(range));
         Arc::new(Extent {
             parts: vec![(Labels::default(), range)],
             capabilities: Capabilities {
