@@ -33,29 +33,31 @@ struct Asked {
 }
 
 async fn cpu(Query(asked): Query<Asked>) -> Response {
-    match asked.time() {
-        Ok(time) => answer(taken(time).await, "attachment; filename=\"profile\""),
-        Err(refusal) => refusal,
-    }
+    let made = match asked.time() {
+        Ok(time) => taken(time).await,
+        Err(refusal) => Err(refusal),
+    };
+    answer(made, "attachment; filename=\"profile\"")
 }
 
 /// Nothing is noted until somebody asks: what is allocated from then on is what can be told.
 async fn memory(Query(asked): Query<Asked>) -> Response {
-    match asked.time() {
-        Ok(time) => answer(allocated(time).await, "attachment; filename=\"heap\""),
-        Err(refusal) => refusal,
-    }
+    let made = match asked.time() {
+        Ok(time) => allocated(time).await,
+        Err(refusal) => Err(refusal),
+    };
+    answer(made, "attachment; filename=\"heap\"")
 }
 
 impl Asked {
     /// How long it shall take, or what is wrong with that.
-    fn time(&self) -> Result<Duration, Response> {
+    fn time(&self) -> Result<Duration, (StatusCode, String)> {
         let seconds = self.seconds.unwrap_or(30);
         if (1..=LONGEST).contains(&seconds) {
             return Ok(Duration::from_secs(seconds));
         }
         let text = format!("seconds must be between 1 and {LONGEST}, not {seconds}\n");
-        Err((StatusCode::BAD_REQUEST, text).into_response())
+        Err((StatusCode::BAD_REQUEST, text))
     }
 }
 

@@ -77,7 +77,9 @@ type Pools = BTreeMap<Str, (Arc<Job>, Arc<Pool>)>;
 
 /// Registers how much metadata the targets of each job have. Tables that targets share count once.
 fn count_metadata(pools: &Arc<RwLock<Pools>>, registry: &Registry) -> Result<(), metrics::Error> {
-    let families: [(&str, &str, fn(&Table) -> usize); 2] = [
+    /// How much a table is.
+    type Measure = fn(&Table) -> usize;
+    let families: [(&str, &str, Measure); 2] = [
         (
             "prometheus_target_metadata_cache_entries",
             "Total number of metric metadata entries in the cache",
