@@ -10,13 +10,15 @@ use serde_json::Value;
 use crate::fleet::{Role, ours, role, wait};
 use crate::process::{Process, free_port};
 
-struct Authority {
+/// A certificate authority and what it issued, as files.
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: PathBuf,
 }
 
 impl Authority {
-    fn new(dir: &Path) -> Self {
+    /// An authority whose files lie in `dir`.
+    pub fn new(dir: &Path) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -29,7 +31,7 @@ impl Authority {
     }
 
     /// Writes a certificate for `name`.
-    fn issue(&self, name: &str) {
+    pub fn issue(&self, name: &str) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -37,7 +39,8 @@ impl Authority {
         std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }

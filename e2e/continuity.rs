@@ -15,11 +15,11 @@ use crate::process::{Process, available, free_port};
 
 /// A receiver of Alertmanager's webhooks.
 #[derive(Clone, Default)]
-struct Webhook(Arc<Mutex<Vec<Value>>>);
+pub struct Webhook(Arc<Mutex<Vec<Value>>>);
 
 impl Webhook {
     /// Listens, and gives the route's part of an Alertmanager's configuration.
-    async fn listen(&self) -> u16 {
+    pub async fn listen(&self) -> u16 {
         let heard = self.clone();
         let take = move |axum::Json(body): axum::Json<Value>| async move {
             heard.0.lock().push(body);
@@ -32,7 +32,7 @@ impl Webhook {
     }
 
     /// Status, start and instance of every alert of that name in every notification, in order.
-    fn about(&self, alert: &str) -> Vec<(String, String, String)> {
+    pub fn about(&self, alert: &str) -> Vec<(String, String, String)> {
         let mut all = Vec::new();
         for body in self.0.lock().iter() {
             for one in body["alerts"].as_array().into_iter().flatten() {
@@ -48,7 +48,12 @@ impl Webhook {
 }
 
 /// A real Alertmanager that tells a webhook of everything at once, and of nothing twice.
-fn telling(dir: &Path, port: u16, webhook: u16) -> Process {
+pub fn telling(dir: &Path, port: u16, webhook: u16) -> Process {
+    telling_with(dir, port, webhook, &[])
+}
+
+/// The same with more flags.
+pub fn telling_with(dir: &Path, port: u16, webhook: u16, more: &[&str]) -> Process {
     let config = dir.join("telling.yml");
     std::fs::write(
         &config,
@@ -63,7 +68,8 @@ fn telling(dir: &Path, port: u16, webhook: u16) -> Process {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--cluster.listen-address=".to_owned(),
     ];
-    Process::start(ALERTMANAGER, dir, port, args)
+    let more = more.iter().map(|flag| (*flag).to_owned());
+    Process::start(ALERTMANAGER, dir, port, args.into_iter().chain(more))
 }
 
 fn amtool(port: u16, args: &[&str]) -> String {

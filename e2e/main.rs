@@ -33,6 +33,8 @@ mod remote;
 mod reports;
 mod request_log;
 mod rule;
+mod searched;
+mod secured;
 mod stateless;
 mod tenants;
 mod upgrade;

@@ -125,6 +125,15 @@ async fn a_server_under_the_name_of_prometheus_and_tools_that_ask_it() {
     assert_eq!(line["msg"], "promql query logged");
     assert_eq!(line["params"]["query"], "1 + 1");
     assert_eq!(line["params"]["start"], "1970-01-01T00:01:00.000Z");
+    assert_eq!(
+        line["httpRequest"],
+        serde_json::json!({"clientIP": "127.0.0.1", "method": "GET", "path": "/api/v1/query"})
+    );
+    assert_eq!(line["stats"]["samples"]["samplesRead"], 0);
+    assert!(
+        line["stats"]["timings"]["innerEvalTime"].is_number(),
+        "{line}"
+    );
     let (promtool, url) = (dir.join("promtool"), server.url(""));
     for what in ["healthy", "ready"] {
         let out = run(
@@ -397,9 +406,24 @@ async fn profiles_are_those_of_pprof_or_said_to_be_missing() {
         .unwrap();
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("nanoseconds"), "{text}");
-    let (status, text) = server.status("/debug/pprof/heap", &[]).await;
+    // What is allocated while somebody watches: the answers to this, for one.
+    let profile = server.url("/debug/pprof/heap?seconds=2");
+    let watching = tokio::spawn(reqwest::get(profile));
+    while !watching.is_finished() {
+        server.text("/metrics").await;
+    }
+    let packed = watching.await.unwrap().unwrap();
+    assert_eq!(packed.status().as_u16(), 200);
+    let packed = packed.bytes().await.unwrap();
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_end(&mut bytes)
+        .unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("inuse_space"), "{text}");
+    assert!(text.contains("metrics::"), "{text}");
+    let (status, text) = server.status("/debug/pprof/goroutine", &[]).await;
     assert_eq!(status, 501, "{text}");
-    assert!(text.contains("mimalloc"), "{text}");
     let (status, _) = server
         .status("/debug/pprof/profile", &[("seconds", "0")])
         .await;

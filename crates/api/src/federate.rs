@@ -43,7 +43,12 @@ pub(crate) async fn federate(
     headers: HeaderMap,
     params: Params,
 ) -> Response {
-    let failed = |status: StatusCode, text: String| (status, format!("{text}\n")).into_response();
+    let failed = |status: StatusCode, text: String| {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            options.counters.federation_errors.inc();
+        }
+        (status, format!("{text}\n")).into_response()
+    };
     let Some(source) = options.local.as_ref().or(options.source.as_ref()) else {
         return failed(StatusCode::NOT_FOUND, "404 page not found".to_owned());
     };

@@ -33,6 +33,7 @@ use model::{BoxFuture, Budget, Labels, Millis, Source};
 use promql::Evaluator;
 
 pub mod client;
+mod counters;
 mod encode;
 mod error;
 mod federate;
@@ -47,13 +48,14 @@ mod ui;
 mod v1;
 mod web;
 
+pub use counters::Counters;
 pub use error::{ApiError, ErrorType};
 pub use grpc::QueryApi;
 pub use notices::Notices;
 pub use ready::Ready;
 pub use v1::{
     BuildInfo, FeatureTable, Gathering, PartialReports, ReadLimits, Replay, RuntimeInfo,
-    ScrapePool, ScrapePools, StoreStatus, selectors,
+    ScrapePool, ScrapePools, StoreStatus, selectors, statistics,
 };
 
 /// What the API answers from. An absent part is not served.
@@ -97,6 +99,8 @@ pub struct Options {
     pub ready: Ready,
     /// Our own metrics, for `/metrics`.
     pub registry: metrics::Registry,
+    /// What is counted of the answers.
+    pub counters: Counters,
     /// Which parts of the language are on, for `format_query` and `parse_query`.
     pub features: promql::features::Features,
     /// Whether `stats=all` says the samples of each step (`promql-per-step-stats`).
@@ -122,6 +126,8 @@ pub struct Options {
     pub otlp: Option<Router>,
     /// Limits of remote read.
     pub read: ReadLimits,
+    /// The largest `limit` of a search, 0 for any; none: there is no search.
+    pub search: Option<usize>,
     /// The labels of everything that leaves this process, for remote read and federation.
     pub external_labels: Arc<dyn Fn() -> Labels + Send + Sync>,
     /// How far back `/federate` looks for a sample, ms.
@@ -179,6 +185,7 @@ impl Default for Options {
             build: BuildInfo::default(),
             ready: Ready::default(),
             registry: metrics::Registry::default(),
+            counters: Counters::default(),
             features: promql::features::Features::default(),
             per_step_stats: false,
             cors: wire::server::Cors::default(),
@@ -191,6 +198,7 @@ impl Default for Options {
             remote_write: None,
             otlp: None,
             read: ReadLimits::default(),
+            search: None,
             external_labels: Arc::new(Labels::default),
             lookback: 300_000,
             replay: None,

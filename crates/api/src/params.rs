@@ -2,12 +2,15 @@
 //! read them.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{ConnectInfo, FromRequest, Request};
+use http::request::Parts;
 use http::{Method, header};
 use model::labels::write_quoted;
 use model::{Matcher, Millis, TimeRange};
+use promql::value::Origin;
 use wire::server::ClientCertificate;
 
 use crate::error::ApiError;
@@ -30,6 +33,7 @@ pub(crate) struct Params {
     headers: http::HeaderMap,
     /// What the client showed of itself.
     certificate: Option<ClientCertificate>,
+    origin: Origin,
 }
 
 impl<S: Sync> FromRequest<S> for Params {
@@ -52,6 +56,7 @@ impl<S: Sync> FromRequest<S> for Params {
         let (parts, body) = request.into_parts();
         params.headers = parts.headers.clone();
         params.certificate = parts.extensions.get().cloned();
+        params.origin = origin(&parts);
         if has_form {
             params.read_form(body).await?;
         }
@@ -59,6 +64,18 @@ impl<S: Sync> FromRequest<S> for Params {
             pairs(query.as_bytes(), &mut params.url, &mut params.broken);
         }
         Ok(params)
+    }
+}
+
+/// Who asks. The router has taken from the path what all of the API begins with.
+fn origin(parts: &Parts) -> Origin {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    Origin::Request {
+        client: peer
+            .map_or(String::new(), |peer| peer.0.ip().to_string())
+            .into(),
+        method: parts.method.as_str().into(),
+        path: format!("/api/v1{}", parts.uri.path()).into(),
     }
 }
 
@@ -91,6 +108,11 @@ impl Params {
     /// The certificate that the client showed.
     pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_ref()
+    }
+
+    /// Who asks.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     /// All values of `name`.

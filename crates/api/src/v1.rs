@@ -27,6 +27,7 @@ mod query;
 mod read;
 mod reports;
 mod rules;
+mod search;
 mod series;
 mod state;
 mod stats;
@@ -39,6 +40,7 @@ pub(crate) use gather::lookback_at;
 pub use gather::{Gathering, PartialReports, StoreStatus};
 pub use read::ReadLimits;
 pub use state::{FeatureTable, Replay};
+pub use stats::statistics;
 pub use status::{BuildInfo, RuntimeInfo};
 pub use targets::{ScrapePool, ScrapePools};
 pub(crate) use time::Time;
@@ -58,6 +60,9 @@ pub(crate) fn router(options: Api) -> Router {
         .route("/labels", both(series::label_names))
         .route("/label/{name}/values", get(series::label_values))
         .route("/series", both(series::series))
+        .route("/search/metric_names", both(search::metric_names))
+        .route("/search/label_names", both(search::label_names))
+        .route("/search/label_values", both(search::label_values))
         .route("/read", post(read::read))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))

@@ -101,6 +101,8 @@ async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
         .and_then(|v| v.to_str().ok())
         .unwrap_or("");
     let format = metrics::Format::negotiate(accept);
+    let counters = web.counters.clone();
+    let _served = counters.scrapes.enter();
     // Collectors may count what they report, so not on a thread that serves.
     let gathered = tokio::task::spawn_blocking(move || {
         let mut body = Vec::new();
@@ -109,10 +111,12 @@ async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
     });
     match gathered.await {
         Ok(body) => {
+            counters.scrapes_ok.inc();
             let kind = HeaderValue::from_static(format.content_type());
             ([(header::CONTENT_TYPE, kind)], body).into_response()
         }
         Err(panic) => {
+            counters.scrapes_failed.inc();
             tracing::error!(%panic, "gathering our own metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }

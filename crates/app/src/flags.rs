@@ -90,9 +90,8 @@ pub const WEB: &[Flag] = &[
     value(
         "web.search.max-limit",
         "10000",
-        "Largest limit that the search API takes.",
-    )
-    .accepted("there is no search API"),
+        "Largest limit that the search API (--enable-feature=search-api) takes; 0 for any.",
+    ),
 ];
 
 /// The head, its WAL and the local blocks, but for their path.

@@ -18,6 +18,7 @@ pub mod push;
 pub mod remote;
 pub mod rules;
 pub mod settings;
+mod signing;
 mod told;
 
 use std::collections::BTreeMap;
@@ -127,6 +128,20 @@ fn begin(settings: &Settings) -> Result<(Registry, Arc<Current>)> {
     Ok((registry, Arc::new(current)))
 }
 
+/// How targets are scraped, but for exemplars.
+fn scraping(settings: &Settings, labels: &model::Labels) -> scrape::Options {
+    scrape::Options {
+        seed: scrape::seed(&settings::hostname(), labels),
+        timestamp_tolerance: settings.timestamp_tolerance,
+        external_host: settings.web.external_url.host_str().map(String::from),
+        allow_unsupported: settings.allow_unsupported,
+        starts: settings.storage.starts != tsdb::Starts::Ignore,
+        type_and_unit: settings.queries.type_and_unit,
+        metadata: settings.push.metadata,
+        ..scrape::Options::default()
+    }
+}
+
 async fn live(mut settings: Settings) -> Result<ExitCode> {
     let started = WallClock.now();
     let (registry, current) = begin(&settings)?;
@@ -150,6 +165,10 @@ async fn live(mut settings: Settings) -> Result<ExitCode> {
         }),
     };
     let mut front = Front::open(&settings, started, &registry, &current, kept).await?;
+    let scraping = scrape::Options {
+        exemplars: settings.storage.exemplars,
+        ..scraping(&settings, &current.external_labels())
+    };
     let Settings {
         web,
         storage,
@@ -202,7 +221,8 @@ async fn live(mut settings: Settings) -> Result<ExitCode> {
 
     let local = source;
     let labels = current.external_labels();
-    let reads = remote::reads(&current.loaded().config, &labels, &local, &db)?;
+    let asked = remote::asked(&registry)?;
+    let reads = remote::reads(&current.loaded().config, &labels, &local, &db, &asked)?;
     let reads = Arc::new(store::Switch::new(reads));
     let source: Arc<dyn Source> = Arc::clone(&reads) as Arc<dyn Source>;
 
@@ -227,19 +247,8 @@ async fn live(mut settings: Settings) -> Result<ExitCode> {
         },
         Arc::new(pool),
     );
-    let manager = scrape::Manager::new(
-        Arc::clone(&db) as Arc<dyn model::Sink>,
-        &registry,
-        scrape::Options {
-            seed: scrape::seed(&settings::hostname(), &labels),
-            timestamp_tolerance: settings.timestamp_tolerance,
-            external_host: web.external_url.host_str().map(String::from),
-            allow_unsupported: settings.allow_unsupported,
-            exemplars: storage.exemplars,
-            starts: storage.starts != tsdb::Starts::Ignore,
-            ..scrape::Options::default()
-        },
-    )?;
+    let manager =
+        scrape::Manager::new(Arc::clone(&db) as Arc<dyn model::Sink>, &registry, scraping)?;
     let targets = Arc::new(discovery::Targets::new(
         Arc::new(manager),
         &registry,
@@ -297,6 +306,7 @@ async fn live(mut settings: Settings) -> Result<ExitCode> {
             reads: life::Reads {
                 switch: reads,
                 local: Arc::clone(&local),
+                asked,
             },
             rules: Arc::clone(&rules),
         },

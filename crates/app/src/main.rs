@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+#[cfg(feature = "cpu-profile")]
+#[global_allocator]
+static ALLOCATOR: app::profile::heap::Watched = app::profile::heap::Watched;
+
+#[cfg(not(feature = "cpu-profile"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

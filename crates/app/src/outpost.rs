@@ -221,6 +221,7 @@ pub struct Outpost {
     settings: Settings,
     /// Our own metrics.
     pub registry: Registry,
+    counters: api::Counters,
     /// Signals and readiness.
     pub life: Life,
     /// Ends what runs in the background.
@@ -245,6 +246,7 @@ impl Outpost {
         )?;
         let life = Life::start()?;
         tell_status(&life, &registry)?;
+        let counters = api::Counters::new(&registry)?;
         let http = wire::server::Server::bind(settings.http.clone(), &registry).await?;
         let grpc = match settings.grpc.clone() {
             Some(grpc) => Some(wire::grpc::Server::bind(grpc, &registry).await?),
@@ -260,6 +262,7 @@ impl Outpost {
             stop: Cancel::default(),
             started: WallClock.now(),
             registry,
+            counters,
             http,
             grpc,
             settings,
@@ -282,6 +285,7 @@ impl Outpost {
             build: crate::house::build_info(),
             ready: self.life.ready.clone(),
             registry: self.registry.clone(),
+            counters: self.counters.clone(),
             cors: self.settings.cors.clone(),
             external_path: self.settings.external_prefix.clone(),
             prefix_header: self.settings.prefix_header.clone(),

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+pub mod heap;
 mod message;
 
 /// Samples a second; as Go does it.
@@ -21,6 +22,8 @@ const LONGEST: u64 = 600;
 pub fn router() -> Router {
     Router::new()
         .route("/debug/pprof/profile", get(cpu))
+        .route("/debug/pprof/heap", get(memory))
+        .route("/debug/pprof/allocs", get(memory))
         .route("/debug/pprof/{kind}", get(missing))
 }
 
@@ -30,21 +33,39 @@ struct Asked {
 }
 
 async fn cpu(Query(asked): Query<Asked>) -> Response {
-    let seconds = asked.seconds.unwrap_or(30);
-    if !(1..=LONGEST).contains(&seconds) {
+    let made = match asked.time() {
+        Ok(time) => taken(time).await,
+        Err(refusal) => Err(refusal),
+    };
+    answer(made, "attachment; filename=\"profile\"")
+}
+
+/// Nothing is noted until somebody asks: what is allocated from then on is what can be told.
+async fn memory(Query(asked): Query<Asked>) -> Response {
+    let made = match asked.time() {
+        Ok(time) => allocated(time).await,
+        Err(refusal) => Err(refusal),
+    };
+    answer(made, "attachment; filename=\"heap\"")
+}
+
+impl Asked {
+    /// How long it shall take, or what is wrong with that.
+    fn time(&self) -> Result<Duration, (StatusCode, String)> {
+        let seconds = self.seconds.unwrap_or(30);
+        if (1..=LONGEST).contains(&seconds) {
+            return Ok(Duration::from_secs(seconds));
+        }
         let text = format!("seconds must be between 1 and {LONGEST}, not {seconds}\n");
-        return (StatusCode::BAD_REQUEST, text).into_response();
+        Err((StatusCode::BAD_REQUEST, text))
     }
-    match taken(Duration::from_secs(seconds)).await {
+}
+
+fn answer(made: Result<Vec<u8>, (StatusCode, String)>, name: &'static str) -> Response {
+    match made {
         Ok(profile) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/octet-stream"),
-                (
-                    header::CONTENT_DISPOSITION,
-                    "attachment; filename=\"profile\"",
-                ),
-            ];
-            (headers, profile).into_response()
+            let kind = (header::CONTENT_TYPE, "application/octet-stream");
+            ([kind, (header::CONTENT_DISPOSITION, name)], profile).into_response()
         }
         Err((status, text)) => (status, text).into_response(),
     }
@@ -52,10 +73,6 @@ async fn cpu(Query(asked): Query<Asked>) -> Response {
 
 async fn missing(Path(kind): Path<String>) -> Response {
     let text = match kind.as_str() {
-        "heap" | "allocs" => {
-            "the allocator of this build (mimalloc) does not note who allocates: see process_resident_memory_bytes \
-             and the budgets that are logged at the start, or run the program under heaptrack\n"
-        }
         "goroutine" | "threadcreate" | "block" | "mutex" | "trace" => {
             "there is no Go runtime that could tell this; /debug/pprof/profile shows where the time goes\n"
         }
@@ -66,7 +83,7 @@ async fn missing(Path(kind): Path<String>) -> Response {
 
 #[cfg(not(feature = "cpu-profile"))]
 async fn taken(_: Duration) -> Result<Vec<u8>, (StatusCode, String)> {
-    let text = "this build is without CPU profiles (feature cpu-profile)\n";
+    let text = "this build is without profiles (feature cpu-profile)\n";
     Err((StatusCode::NOT_IMPLEMENTED, text.to_owned()))
 }
 
@@ -96,19 +113,63 @@ async fn taken(time: Duration) -> Result<Vec<u8>, (StatusCode, String)> {
     let made = tokio::task::spawn_blocking(move || {
         let report = guard.report().build()?;
         drop(guard);
+        let period = 1_000_000_000 / i64::from(FREQUENCY);
         let stacks = report.data.iter().map(|(frames, count)| {
             let names = frames.frames.iter().flatten();
             let names = names.map(|s| (s.name(), s.filename().into_owned(), s.lineno.unwrap_or(0)));
-            (
-                names.collect::<Vec<_>>(),
-                i64::try_from(*count).unwrap_or(0),
-            )
+            let count = i64::try_from(*count).unwrap_or(0);
+            let counts = vec![count, count.saturating_mul(period)];
+            (names.collect::<Vec<_>>(), counts)
         });
-        Ok::<_, pprof::Error>(message::profile(stacks, i64::from(FREQUENCY), began, time))
+        const CPU: message::Kind = ("cpu", "nanoseconds");
+        let about = message::About {
+            kinds: &[("samples", "count"), CPU],
+            period: (CPU, period),
+            began,
+            took: time,
+        };
+        Ok::<_, pprof::Error>(message::profile(&about, stacks))
     });
     let profile = made.await.map_err(|e| failed(&e))?;
     let profile = profile.map_err(|e| failed(&e))?;
+    packed(&profile).map_err(|e| failed(&e))
+}
+
+fn packed(profile: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(&profile).map_err(|e| failed(&e))?;
-    packed.finish().map_err(|e| failed(&e))
+    packed.write_all(profile)?;
+    packed.finish()
+}
+
+/// What is allocated from now on for so long, and what of it is still there in the end.
+#[cfg(feature = "cpu-profile")]
+async fn allocated(time: Duration) -> Result<Vec<u8>, (StatusCode, String)> {
+    let failed = |e: &dyn std::fmt::Display| {
+        let text = format!("could not take a heap profile: {e}\n");
+        (StatusCode::INTERNAL_SERVER_ERROR, text)
+    };
+    let began = std::time::SystemTime::now();
+    let Some(watch) = heap::Watch::begin() else {
+        let text = match heap::is_there() {
+            true => "a heap profile is being taken; try again later\n",
+            false => "this program has another allocator, which does not tell who allocates\n",
+        };
+        return Err((StatusCode::SERVICE_UNAVAILABLE, text.to_owned()));
+    };
+    tokio::time::sleep(time).await;
+    let made = tokio::task::spawn_blocking(move || {
+        let about = message::About {
+            kinds: &heap::KINDS,
+            period: (("space", "bytes"), heap::PERIOD),
+            began,
+            took: time,
+        };
+        packed(&message::profile(&about, watch.end().into_iter()))
+    });
+    made.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+}
+
+#[cfg(not(feature = "cpu-profile"))]
+async fn allocated(time: Duration) -> Result<Vec<u8>, (StatusCode, String)> {
+    taken(time).await
 }

@@ -4,6 +4,7 @@ pub mod bucket;
 pub mod check;
 pub mod debug;
 pub mod promql;
+pub mod push;
 pub mod query;
 pub mod rules;
 pub mod tsdb;
@@ -12,8 +13,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{ArgMatches, Command};
-
-use crate::cli::{not_in_this_version, planned};
 
 /// `tools` and everything below it.
 pub fn command() -> Command {
@@ -43,7 +42,7 @@ pub fn command() -> Command {
         .subcommand(debug::command())
         .subcommand(tsdb::command())
         .subcommand(bucket::command())
-        .subcommand(planned("push", "Push metrics"))
+        .subcommand(push::command())
 }
 
 /// Runs what was typed behind `tools`.
@@ -64,7 +63,7 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("debug", m)) => debug::dispatch(m),
         Some(("tsdb", m)) => tsdb::dispatch(m),
         Some(("bucket", m)) => bucket::dispatch(m),
-        Some((name, _)) => Ok(not_in_this_version(&format!("tools {name}"))),
-        None => Ok(ExitCode::from(2)),
+        Some(("push", m)) => push::dispatch(m),
+        _ => Ok(ExitCode::from(2)),
     }
 }

@@ -25,6 +25,7 @@
 //! Useful for: whole objects, ranges of them, folders of blocks. Not useful for: what is inside a
 //! block (`block`), answering queries from it (`store`), deciding what to compact (`compact`).
 
+pub mod aws;
 pub mod catalog;
 mod client;
 pub mod config;

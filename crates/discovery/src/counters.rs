@@ -1,6 +1,8 @@
 //! Prometheus' own metrics of discovery.
 
-use metrics::{Counter, Error, Family, Gauge, Registry, Summary};
+use std::time::Duration;
+
+use metrics::{Counter, Error, Family, FloatGauge, Gauge, Histogram, Registry, Summary};
 
 /// Instruments of one manager and what it runs.
 #[derive(Clone)]
@@ -8,11 +10,13 @@ pub(crate) struct Counters {
     name: String,
     pub(crate) received: Counter,
     pub(crate) updates: Counter,
+    pub(crate) delayed: Counter,
+    last_update: Family<FloatGauge, 2>,
     pub(crate) failed_configs: Gauge,
     pub(crate) discovered: Discovered,
     pub(crate) file_errors: Counter,
     pub(crate) file_scans: Summary,
-    pub(crate) file_mtime: Family<metrics::FloatGauge, 1>,
+    pub(crate) file_mtime: Family<FloatGauge, 1>,
     pub(crate) http_failures: Counter,
     pub(crate) dns_lookups: Counter,
     pub(crate) dns_failures: Counter,
@@ -22,8 +26,11 @@ pub(crate) struct Counters {
     pub(crate) kubernetes_events: Family<Counter, 2>,
     #[cfg(feature = "kubernetes")]
     pub(crate) kubernetes_failures: Counter,
+    #[cfg(feature = "kubernetes")]
+    pub(crate) kubernetes_requests: Family<Counter, 1>,
     pub(crate) refresh_failures: Family<Counter, 1>,
-    pub(crate) refreshes: Family<Summary, 1>,
+    refreshes: Family<Summary, 1>,
+    refreshes_histogram: Family<Histogram, 1>,
 }
 
 /// Targets by manager and job; a manager forgets only its own.
@@ -34,7 +41,7 @@ pub(crate) struct Discovered {
 }
 
 impl Discovered {
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         self.family.retain(|[name, _]| **name != *self.name);
     }
 }
@@ -70,6 +77,15 @@ impl Counters {
             updates: counter(
                 "prometheus_sd_updates_total",
                 "Total number of update events sent to the SD consumers.",
+            )?,
+            delayed: counter(
+                "prometheus_sd_updates_delayed_total",
+                "Total number of update events that couldn't be sent immediately.",
+            )?,
+            last_update: registry.float_gauges(
+                "prometheus_sd_last_update_timestamp_seconds",
+                "Timestamp of the last update sent to the SD consumers.",
+                ["name", "config"],
             )?,
             failed_configs: registry
                 .gauges(
@@ -111,6 +127,12 @@ impl Counters {
                 "prometheus_sd_kubernetes_failures_total",
                 "The number of failed WATCH/LIST requests.",
             )?,
+            #[cfg(feature = "kubernetes")]
+            kubernetes_requests: registry.counters(
+                "prometheus_sd_kubernetes_http_request_total",
+                "Total number of HTTP requests to the Kubernetes API by status code.",
+                ["status_code"],
+            )?,
             dns_lookups: registry.counter(
                 "prometheus_sd_dns_lookups_total",
                 "The number of DNS-SD lookups.",
@@ -146,7 +168,31 @@ impl Counters {
                 ["mechanism"],
                 &quantiles,
             )?,
+            refreshes_histogram: registry.histograms(
+                "prometheus_sd_refresh_duration_histogram_seconds",
+                "The duration of a refresh for the given SD mechanism.",
+                ["mechanism"],
+                &[0.01, 0.1, 1.0, 10.0],
+            )?,
         })
+    }
+
+    /// A refresh has ended, well or not.
+    pub(crate) fn refreshed(&self, mechanism: &str, took: Duration) {
+        self.refreshes.with(&[mechanism]).observe_duration(took);
+        let histogram = self.refreshes_histogram.with(&[mechanism]);
+        histogram.observe_duration(took);
+    }
+
+    /// What is known for a job was told at `seconds` since the epoch.
+    pub(crate) fn told(&self, job: &str, seconds: f64) {
+        self.last_update.with(&[&self.name, job]).set(seconds);
+    }
+
+    /// Forgets what jobs had: those of now are told anew.
+    pub(crate) fn clear(&self) {
+        self.last_update.retain(|[name, _]| **name != *self.name);
+        self.discovered.clear();
     }
 
     /// The number of targets found for a job.

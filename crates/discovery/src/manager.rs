@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::time::{Clock as _, WallClock};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -174,7 +175,7 @@ impl Manager {
         }
         running.iter().for_each(|provider| provider.stop.cancel());
         self.shared.counters.failed_configs.set(failed);
-        self.shared.counters.discovered.clear();
+        self.shared.counters.clear();
         self.shared.publish(&mut state);
     }
 }
@@ -208,6 +209,10 @@ impl Shared {
             .iter()
             .map(|(name, job)| (Arc::clone(name), Arc::clone(&job.groups)));
         self.counters.updates.inc();
+        let now = WallClock.now() as f64 / 1000.0;
+        for name in state.jobs.keys() {
+            self.counters.told(name, now);
+        }
         self.found.send_replace(Arc::new(all.collect()));
     }
 }
@@ -258,11 +263,14 @@ impl Updates {
             }
         }
         if changed {
+            let mut waits = false;
             for name in &provider.jobs {
                 if let Some(job) = state.jobs.get_mut(name) {
-                    job.stale = true;
+                    waits |= std::mem::replace(&mut job.stale, true);
                 }
             }
+            // The change before is still to be told: consumers are not told at any time.
+            self.shared.counters.delayed.add(u64::from(waits));
             self.shared.changed.notify_one();
         }
     }

@@ -8,6 +8,7 @@
 
 mod counters;
 mod encode;
+pub mod push;
 mod queue;
 mod reshard;
 mod run;
@@ -26,7 +27,7 @@ use model::report::MetadataReport;
 use model::time::{Clock, WallClock};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use wire::client::{ClientOptions, HttpClient, HttpSettings};
+use wire::client::{ClientOptions, HttpClient, HttpSettings, Signer};
 
 use crate::receive::Message;
 use counters::Families;
@@ -43,6 +44,10 @@ pub struct Settings {
     pub shown_url: String,
     /// How to talk to it.
     pub http: HttpSettings,
+    /// Signs requests, beside or instead of what `http` says.
+    pub signer: Option<Arc<dyn Signer>>,
+    /// Connect to the addresses of its name in turn.
+    pub round_robin: bool,
     /// How long a request may take.
     pub timeout: Duration,
     /// Headers to add.
@@ -139,6 +144,8 @@ impl RemoteWrites {
         for settings in &all {
             let options = ClientOptions {
                 gzip: false,
+                signer: settings.signer.clone(),
+                round_robin: settings.round_robin,
                 ..ClientOptions::default()
             };
             let client = HttpClient::new(&settings.http, options).map_err(|e| SendError {

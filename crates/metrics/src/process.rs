@@ -33,7 +33,7 @@ pub fn build_info(
     Ok(())
 }
 
-const FAMILIES: [(Kind, &str, &str); 7] = [
+const FAMILIES: [(Kind, &str, &str); 9] = [
     (
         Kind::Counter,
         "process_cpu_seconds_total",
@@ -68,6 +68,16 @@ const FAMILIES: [(Kind, &str, &str); 7] = [
         Kind::Gauge,
         "process_virtual_memory_max_bytes",
         "Maximum amount of virtual memory available in bytes.",
+    ),
+    (
+        Kind::Counter,
+        "process_network_receive_bytes_total",
+        "Number of bytes received by the process over the network.",
+    ),
+    (
+        Kind::Counter,
+        "process_network_transmit_bytes_total",
+        "Number of bytes sent by the process over the network.",
     ),
 ];
 
@@ -105,6 +115,9 @@ impl Collector for Process {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         push(5, soft_limit(&limits, "Max open files"));
         push(6, soft_limit(&limits, "Max address space"));
+        let netstat = fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+        push(7, octets(&netstat, "InOctets"));
+        push(8, octets(&netstat, "OutOctets"));
     }
 }
 
@@ -151,6 +164,15 @@ fn soft_limit(limits: &str, key: &str) -> Option<f64> {
     }
 }
 
+/// A number of the `IpExt` lines of `/proc/self/net/netstat`: one names the columns, the next has
+/// them. They are those of the process' network namespace, as in Go's client.
+fn octets(netstat: &str, name: &str) -> Option<f64> {
+    let mut lines = netstat.lines().filter_map(|l| l.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let column = names.split_ascii_whitespace().position(|n| n == name)?;
+    values.split_ascii_whitespace().nth(column)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +184,14 @@ mod tests {
         assert_eq!(start_ticks(stat), Some(12345.0));
         assert_eq!(cpu_ticks(""), None);
         assert_eq!(cpu_ticks("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn octets_stand_below_their_names() {
+        let text = "TcpExt: A InOctets\nTcpExt: 1 2\nIpExt: InMcastPkts InOctets OutOctets\nIpExt: 3 70 80\n";
+        assert_eq!(octets(text, "InOctets"), Some(70.0));
+        assert_eq!(octets(text, "OutOctets"), Some(80.0));
+        assert_eq!(octets("IpExt: InOctets\n", "InOctets"), None);
     }
 
     #[test]

@@ -81,6 +81,32 @@ pub struct QueryOptions {
     pub partial_response: model::scope::PartialResponse,
     /// How the answers of many stores are brought together.
     pub gather: model::scope::Gather,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// Who asks a query, for the log of queries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody of whom anything is known.
+    #[default]
+    Unknown,
+    /// A request.
+    Request {
+        /// The address that it came from, without port.
+        client: Str,
+        /// Its method.
+        method: Str,
+        /// Its path.
+        path: Str,
+    },
+    /// A rule group.
+    RuleGroup {
+        /// The file that defines it.
+        file: Str,
+        /// Its name.
+        name: Str,
+    },
 }
 
 /// The answer to a query.

@@ -256,12 +256,13 @@ impl AlertingRule {
             Ok(template) if template.asks() => {
                 let (template, root, shared) = (template.clone(), root.clone(), shared.clone());
                 let handle = tokio::runtime::Handle::current();
-                let partial_response = turn.partial_response;
+                let options = turn.options();
                 let task = tokio::task::spawn_blocking(move || {
                     let query = |expr: &str| {
+                        // One that has ended must not end the next.
                         let options = QueryOptions {
-                            partial_response,
-                            ..QueryOptions::default()
+                            cancel: model::Cancel::default(),
+                            ..options.clone()
                         };
                         let found = handle.block_on(ask(&*shared.evaluator, expr, ts, options))?;
                         let sample = |m: Made| Sample {
@@ -288,7 +289,9 @@ impl AlertingRule {
                 template.expand(root.clone(), &env)
             }
         };
+        shared.expansions.all.inc();
         expanded.unwrap_or_else(|error| {
+            shared.expansions.failed.inc();
             tracing::warn!(alert = %self.name, %error, "Expanding alert template failed");
             format!("<error expanding template: {error}>")
         })
@@ -346,7 +349,7 @@ impl AlertingRule {
         let options = || QueryOptions {
             lookback: Some(history.outage_tolerance),
             partial_response: PartialResponse::Warn,
-            ..QueryOptions::default()
+            ..turn.options()
         };
         let name = model::text::quote(&self.name);
         let selector = format!("{ALERTS_FOR_STATE}{{{ALERT_NAME}={name}}}");

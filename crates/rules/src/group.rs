@@ -12,6 +12,7 @@ use model::scope::PartialResponse;
 use model::sink::{Column, HistogramSample};
 use model::time::Clock;
 use model::{Appended, Batch, Labels, Millis, Reject, STALE_NAN, SeriesRows, Sink, SinkError, Str};
+use promql::value::Origin;
 use tokio::sync::Semaphore;
 
 use crate::file::RuleGroup;
@@ -122,6 +123,10 @@ impl Group {
             offset: self.offset,
             limit: self.limit,
             partial_response: self.partial_response,
+            origin: Origin::RuleGroup {
+                file: Arc::clone(&self.file),
+                name: Arc::clone(&self.name),
+            },
         }
     }
 

@@ -224,6 +224,7 @@ impl Manager {
             external_labels: external_labels.clone(),
             external_url: works.options.external_url.clone(),
             link: works.options.link.clone(),
+            expansions: works.metrics.expansions.clone(),
         };
         let task = tokio::spawn(run(
             works,

@@ -42,6 +42,14 @@ pub(crate) struct Metrics {
     last_time: PerGroup<FloatGauge>,
     rules: PerGroup<Gauge>,
     pub(crate) loads_failed: Counter,
+    pub(crate) expansions: Expansions,
+}
+
+/// Counts the templates that are expanded, and those that cannot be.
+#[derive(Clone, Debug, Default)]
+pub struct Expansions {
+    pub(crate) all: Counter,
+    pub(crate) failed: Counter,
 }
 
 /// Metrics of one group.
@@ -211,6 +219,16 @@ impl Metrics {
                 "prometheus_rule_load_failures_total",
                 "How many times rule files could not be loaded.",
             )?,
+            expansions: Expansions {
+                all: registry.counter(
+                    "prometheus_template_text_expansions_total",
+                    "The total number of template text expansions.",
+                )?,
+                failed: registry.counter(
+                    "prometheus_template_text_expansion_failures_total",
+                    "The total number of template text expansion failures.",
+                )?,
+            },
         })
     }
 

@@ -6,12 +6,13 @@ use model::histogram::FloatHistogram;
 use model::report::{RuleHealth, RuleStatus};
 use model::scope::PartialResponse;
 use model::{Labels, Millis};
-use promql::value::QueryOptions;
+use promql::value::{Origin, QueryOptions};
 use promql::{Evaluator, InstantQuery, Value};
 
 use crate::alerting::AlertingRule;
 use crate::file::{RuleDef, RuleGroup};
 use crate::link::Link;
+use crate::metrics::Expansions;
 use crate::recording::RecordingRule;
 use crate::template::Number;
 
@@ -26,6 +27,8 @@ pub struct Shared {
     pub external_url: String,
     /// Where below it an expression is looked at.
     pub link: Link,
+    /// Counts what templates come to.
+    pub expansions: Expansions,
 }
 
 /// One evaluation: when, and how.
@@ -39,6 +42,8 @@ pub(crate) struct Turn {
     /// Most series of a rule; 0: any number.
     pub(crate) limit: usize,
     pub(crate) partial_response: PartialResponse,
+    /// The group, as the log of queries names it.
+    pub(crate) origin: Origin,
 }
 
 impl Turn {
@@ -61,6 +66,7 @@ impl Turn {
     pub(crate) fn options(&self) -> QueryOptions {
         QueryOptions {
             partial_response: self.partial_response,
+            origin: self.origin.clone(),
             ..QueryOptions::default()
         }
     }

@@ -59,6 +59,7 @@ impl House {
                 external_labels: Labels::from_pairs([("region", "eu")]),
                 external_url: "http://prom.example".to_owned(),
                 link: Link::default(),
+                expansions: Default::default(),
             },
             sink,
             metrics: Metrics::new(&Registry::new(), false).unwrap(),

@@ -162,6 +162,7 @@ impl Running<'_> {
             external_labels: Labels::from_pairs(self.case.external_labels.clone()),
             external_url: self.case.external_url.clone(),
             link: Link::default(),
+            expansions: Default::default(),
         };
         let metrics = Metrics::new(&Registry::new(), false).map_err(|e| one(e.to_string()))?;
         let metrics = metrics.of("", model::scope::PartialResponse::Abort);

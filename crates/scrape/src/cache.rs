@@ -342,6 +342,19 @@ impl Cache {
             .collect()
     }
 
+    /// Text and reference of every series that this scrape has shown and that is kept.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (&[u8], SeriesRef)> {
+        let seen = self.entries.iter();
+        let seen = seen.filter(|e| e.seen == self.scrape && e.flags & DROPPED == 0);
+        seen.map(|e| (text_of(&self.text, e), reference(e)))
+    }
+
+    /// Text and reference of the series at a place.
+    pub(crate) fn at(&self, place: Place) -> Option<(&[u8], SeriesRef)> {
+        let entry = self.entries.get(place)?;
+        Some((text_of(&self.text, entry), reference(entry)))
+    }
+
     /// How many series are known.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

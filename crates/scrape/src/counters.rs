@@ -1,9 +1,12 @@
 //! What this room says about itself, under Prometheus' names.
 
-use metrics::{Counter, Family, Gauge, Registry, Summary};
+use metrics::{Counter, Family, Gauge, Histogram, Registry, Summary};
 
 /// Quantiles of the summaries of intervals.
 const QUANTILES: [f64; 5] = [0.01, 0.05, 0.5, 0.9, 0.99];
+
+/// Bounds of the histograms beside them, seconds.
+const BOUNDS: [f64; 4] = [0.01, 0.1, 1.0, 10.0];
 
 /// `prometheus_target_*`.
 #[derive(Clone)]
@@ -18,7 +21,10 @@ pub(crate) struct Counters {
     pub(crate) syncs: Family<Counter, 1>,
     pub(crate) sync_failed: Family<Counter, 1>,
     pub(crate) sync_length: Family<Summary, 1>,
+    pub(crate) sync_length_histogram: Family<Histogram, 1>,
     pub(crate) interval_length: Family<Summary, 1>,
+    pub(crate) interval_length_histogram: Family<Histogram, 1>,
+    pub(crate) duration: Histogram,
     pub(crate) body_size_limit: Counter,
     pub(crate) sample_limit: Counter,
     pub(crate) label_limits: Counter,
@@ -26,6 +32,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: Counter,
     pub(crate) out_of_order: Counter,
     pub(crate) out_of_bounds: Counter,
+    pub(crate) exemplars_out_of_order: Counter,
 }
 
 impl Counters {
@@ -78,11 +85,29 @@ impl Counters {
                 ["scrape_job"],
                 &QUANTILES,
             )?,
+            sync_length_histogram: registry.histograms(
+                "prometheus_target_sync_length_histogram_seconds",
+                "Actual interval to sync the scrape pool.",
+                ["scrape_job"],
+                &BOUNDS,
+            )?,
             interval_length: registry.summaries(
                 "prometheus_target_interval_length_seconds",
                 "Actual intervals between scrapes.",
                 ["interval"],
                 &QUANTILES,
+            )?,
+            interval_length_histogram: registry.histograms(
+                "prometheus_target_interval_length_histogram_seconds",
+                "Actual intervals between scrapes.",
+                ["interval"],
+                &BOUNDS,
+            )?,
+            // A native histogram there, of which the text shows sum and count.
+            duration: registry.histogram(
+                "prometheus_target_scrape_duration_seconds",
+                "Total duration of the scrape from start to commit completion in seconds.",
+                &[],
             )?,
             body_size_limit: counter(
                 "prometheus_target_scrapes_exceeded_body_size_limit_total",
@@ -112,6 +137,10 @@ impl Counters {
                 "prometheus_target_scrapes_sample_out_of_bounds_total",
                 "Total number of samples rejected due to timestamp falling outside of the time bounds.",
             )?,
+            exemplars_out_of_order: counter(
+                "prometheus_target_scrapes_exemplar_out_of_order_total",
+                "Total number of exemplar rejected due to not being out of the expected order.",
+            )?,
         })
     }
 
@@ -122,5 +151,6 @@ impl Counters {
         self.syncs.remove(&[job]);
         self.sync_failed.remove(&[job]);
         self.sync_length.remove(&[job]);
+        self.sync_length_histogram.remove(&[job]);
     }
 }

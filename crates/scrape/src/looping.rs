@@ -1,6 +1,7 @@
 //! The loop of one target: wait, ask, read, append, report.
 
 mod append;
+mod told;
 mod work;
 
 use std::sync::Arc;
@@ -42,6 +43,10 @@ pub(crate) struct Shared {
     pub(crate) exemplars: bool,
     /// Whether start timestamps are taken.
     pub(crate) starts: bool,
+    /// Whether series have type and unit among their labels.
+    pub(crate) type_and_unit: bool,
+    /// Whether the sink is given the metadata of series.
+    pub(crate) metadata: bool,
     /// How many bodies may be read at the same time.
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) buffers: Buffers,
@@ -116,6 +121,8 @@ pub(crate) struct Memory {
     reports: Vec<SeriesRef>,
     /// The due time and the timestamp of the last scrape.
     last: Option<(Millis, Millis)>,
+    /// Whether the sink has to be given the metadata of all series.
+    untold: bool,
 }
 
 impl Memory {
@@ -147,7 +154,10 @@ impl Loop {
         let shared = Arc::clone(&self.job.shared);
         let grid = Grid::new(self.target.interval, self.target.key, shared.seed);
         let interval_text = model::time::format_duration(grid.interval());
-        let lengths = shared.counters.interval_length.with(&[&interval_text]);
+        let of_interval = [interval_text.as_str()];
+        let lengths = shared.counters.interval_length.with(&of_interval);
+        let spread = &shared.counters.interval_length_histogram;
+        let spread = spread.with(&of_interval);
         let mut before: Option<Instant> = None;
         loop {
             let last = self.memory.last.map(|(due, _)| due);
@@ -171,7 +181,9 @@ impl Loop {
                 continue;
             }
             if let Some(before) = before.replace(Instant::now()) {
-                lengths.observe(before.elapsed().as_secs_f64());
+                let length = before.elapsed();
+                lengths.observe_duration(length);
+                spread.observe_duration(length);
             }
             let ts = grid.snap(due, now, shared.tolerance);
             self.memory.last = Some((due, ts));
@@ -195,6 +207,7 @@ impl Loop {
             }
         };
         let mut bytes = 0;
+        let mut retyped = false;
         let mut counts = Counts::default();
         let mut rows = Rows {
             batch: std::mem::take(&mut buffer.batch),
@@ -222,7 +235,9 @@ impl Loop {
                 counts = done.counts;
                 bytes = done.bytes;
                 if let Some((fingerprint, table)) = done.table {
+                    self.memory.untold = true;
                     let mut state = self.state.lock();
+                    retyped = self.job.shared.type_and_unit && state.fingerprint != 0;
                     state.fingerprint = fingerprint;
                     state.table = Some(table);
                 }
@@ -236,8 +251,16 @@ impl Loop {
         }
         let gone = match &error {
             None => {
+                if self.job.shared.metadata {
+                    self.add_metadata(&mut rows);
+                }
                 let gone = self.memory.cache.vanished();
                 self.memory.cache.commit();
+                if retyped {
+                    // The labels of all series are made anew, by the next scrape.
+                    let series = self.memory.cache.tracked();
+                    self.memory.cache = Cache::inheriting(series);
+                }
                 gone
             }
             Some(error) => {
@@ -278,6 +301,8 @@ impl Loop {
             }
         };
         self.job.shared.buffers.give(buffer);
+        let whole = &self.job.shared.counters.duration;
+        whole.observe_duration(began.elapsed());
     }
 
     fn report_values(&self, up: bool, duration: f64, counts: &Counts, bytes: i64) -> Vec<f64> {
@@ -339,19 +364,20 @@ impl Loop {
     /// back; that is nobody's fault.
     fn count(&self, appended: &Appended, samples: usize, counts: &Counts) {
         let (mut order, mut duplicates, mut bounds) = (0, counts.duplicates, counts.out_of_bounds);
+        let mut exemplars = 0;
         for rejected in appended.rejected.iter().filter(|r| match r.column {
             Column::Floats => r.row < samples,
-            Column::Histograms => true,
-            Column::Exemplars => false,
+            Column::Histograms | Column::Exemplars => true,
         }) {
             match rejected.reason {
+                Reject::ExemplarOutOfOrder => exemplars += 1,
+                // Every scrape shows the newest exemplars again.
+                _ if rejected.column == Column::Exemplars => {}
                 Reject::OutOfOrder => order += 1,
                 Reject::Duplicate => duplicates += 1,
                 Reject::OutOfBounds | Reject::TooOld | Reject::TooFarInFuture => bounds += 1,
                 // No sample gets here with these.
-                Reject::InvalidHistogram(_)
-                | Reject::ExemplarOutOfOrder
-                | Reject::ExemplarLabels => {}
+                Reject::InvalidHistogram(_) | Reject::ExemplarLabels => {}
             }
         }
         let counters = &self.job.shared.counters;
@@ -366,6 +392,11 @@ impl Loop {
                 bounds,
                 &counters.out_of_bounds,
                 "samples that are too old or are too far into the future",
+            ),
+            (
+                exemplars,
+                &counters.exemplars_out_of_order,
+                "out-of-order exemplars",
             ),
         ] {
             if number > 0 {

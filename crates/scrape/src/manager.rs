@@ -38,6 +38,10 @@ pub struct Options {
     pub exemplars: bool,
     /// Whether start timestamps are taken. Protobuf is then asked for first.
     pub starts: bool,
+    /// Whether series have type and unit among their labels (`type-and-unit-labels`).
+    pub type_and_unit: bool,
+    /// Whether the sink is given the metadata of series (`metadata-wal-records`).
+    pub metadata: bool,
     /// The host by which others reach this machine, for links to targets on `localhost`.
     pub external_host: Option<String>,
     /// Run what can be run of jobs that ask for something that this version cannot do. Else such a
@@ -54,6 +58,8 @@ impl Default for Options {
             timestamp_tolerance: 2,
             exemplars: false,
             starts: false,
+            type_and_unit: false,
+            metadata: false,
             external_host: None,
             allow_unsupported: false,
         }
@@ -69,6 +75,47 @@ pub fn seed(host: &str, external_labels: &Labels) -> u64 {
 /// Jobs by name.
 type Pools = BTreeMap<Str, (Arc<Job>, Arc<Pool>)>;
 
+/// Registers how much metadata the targets of each job have. Tables that targets share count once.
+fn count_metadata(pools: &Arc<RwLock<Pools>>, registry: &Registry) -> Result<(), metrics::Error> {
+    /// How much a table is.
+    type Measure = fn(&Table) -> usize;
+    let families: [(&str, &str, Measure); 2] = [
+        (
+            "prometheus_target_metadata_cache_entries",
+            "Total number of metric metadata entries in the cache",
+            |table| table.0.len(),
+        ),
+        (
+            "prometheus_target_metadata_cache_bytes",
+            "The number of bytes that are currently used for storing metric metadata in the cache",
+            Table::bytes,
+        ),
+    ];
+    for (name, help, measure) in families {
+        let pools = Arc::downgrade(pools);
+        let kind = metrics::Kind::Gauge;
+        registry.callbacks(kind, name, help, &["scrape_job"], move |push| {
+            let Some(pools) = pools.upgrade() else {
+                return;
+            };
+            let pools: Vec<Arc<Pool>> = pools.read().values().map(|(_, p)| Arc::clone(p)).collect();
+            for pool in pools {
+                let mut seen = HashSet::new();
+                let mut sum = 0;
+                pool.for_each(|_, state| {
+                    if let Some(table) = &state.table
+                        && seen.insert(Arc::as_ptr(table))
+                    {
+                        sum += measure(table);
+                    }
+                });
+                push(&[pool.name()], sum as f64);
+            }
+        })?;
+    }
+    Ok(())
+}
+
 /// Scrapes the targets of all jobs.
 ///
 /// [`Manager::apply`] takes a configuration, [`Manager::sync`] the targets that discovery found for
@@ -77,7 +124,7 @@ pub struct Manager {
     shared: Arc<Shared>,
     external_host: Option<String>,
     allow_unsupported: bool,
-    pools: RwLock<Pools>,
+    pools: Arc<RwLock<Pools>>,
     /// One configuration at a time.
     applying: tokio::sync::Mutex<()>,
 }
@@ -99,15 +146,19 @@ impl Manager {
             tolerance: options.timestamp_tolerance.max(0),
             exemplars: options.exemplars,
             starts: options.starts,
+            type_and_unit: options.type_and_unit,
+            metadata: options.metadata,
             readers: Arc::new(Semaphore::new(processors)),
             buffers: Buffers::default(),
             failures: Default::default(),
         };
+        let pools = Arc::new(RwLock::new(Pools::new()));
+        count_metadata(&pools, registry)?;
         Ok(Self {
             shared: Arc::new(shared),
             external_host: options.external_host,
             allow_unsupported: options.allow_unsupported,
-            pools: RwLock::default(),
+            pools,
             applying: tokio::sync::Mutex::default(),
         })
     }

@@ -92,6 +92,12 @@ impl Table {
         Self(table.collect())
     }
 
+    /// How long names, help texts and units are together, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |(name, m): &(Str, Metadata)| name.len() + m.help.len() + m.unit.len();
+        self.0.iter().map(of).sum()
+    }
+
     /// The metadata of one metric.
     pub(crate) fn get(&self, metric: &str) -> Option<&(Str, Metadata)> {
         let at = self

@@ -29,6 +29,16 @@ pub use negotiate::{
     EscapingScheme, Negotiated, NegotiationError, ScrapeProtocol, Written, accept_header, negotiate,
 };
 pub use number::{NumberError, format_openmetrics_float, parse_float};
+/// The names of the metrics that a series of this name may belong to, the likeliest first: its own, and
+/// that of a histogram, summary, counter or info that it is a part of.
+pub fn families(name: &str) -> impl Iterator<Item = &str> {
+    const PARTS: [&str; 8] = [
+        "_sum", "_count", "_bucket", "_total", "_info", "_gsum", "_gcount", "_created",
+    ];
+    let wholes = PARTS.into_iter().filter_map(|part| name.strip_suffix(part));
+    std::iter::once(name).chain(wholes)
+}
+
 pub use series::{Exemplar, LabelOptions, Series, labels_of, unescape, unescape_help};
 
 use created::Created;

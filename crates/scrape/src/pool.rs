@@ -109,8 +109,11 @@ impl Pool {
         self.settle(&mut inner, Vec::new()).await;
         let counters = &self.shared.counters;
         counters.syncs.with(&[&self.name]).inc();
+        let took = began.elapsed();
         let length = counters.sync_length.with(&[&self.name]);
-        length.observe(began.elapsed().as_secs_f64());
+        length.observe_duration(took);
+        let length = counters.sync_length_histogram.with(&[&self.name]);
+        length.observe_duration(took);
     }
 
     /// Makes the targets of the present groups run, and no others. `memories` are those of loops
@@ -309,6 +312,11 @@ impl Pool {
             scrape_pool: Arc::clone(&self.name),
         }));
         counts.push((Arc::clone(&self.name), view.dropped_count));
+    }
+
+    /// The name of the job.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Labels and state of every target.

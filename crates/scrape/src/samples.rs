@@ -32,6 +32,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) exemplars: bool,
     /// Whether start timestamps are taken.
     pub(crate) starts: bool,
+    /// Whether series have type and unit among their labels.
+    pub(crate) type_and_unit: bool,
     pub(crate) histograms: Histograms,
     /// Most buckets of a native histogram; 0 for no limit.
     pub(crate) bucket_limit: u64,
@@ -110,6 +112,7 @@ struct Sample<'a> {
     text: &'a [u8],
     expected: bool,
     kind: MetricType,
+    unit: &'a str,
     timestamp: Option<Millis>,
     start: Option<Millis>,
 }
@@ -120,6 +123,7 @@ impl<'a> Sample<'a> {
             text: series.text,
             expected: series.expected,
             kind: series.kind,
+            unit: series.unit,
             timestamp: series.timestamp,
             start: series.start,
         }
@@ -232,11 +236,12 @@ impl Run<'_, '_> {
         let mut collator = Collator::default();
         // Those of the running histogram that have a time.
         let mut exemplars: Vec<parse::Exemplar<'_>> = Vec::new();
+        let mut unit = "";
         let mut parser = self.reader.parser(body, format);
         loop {
             let event = parser.next_expecting(self.cache.expected())?;
             let Some(Event::Series(series)) = event else {
-                self.finish(&mut collator, &mut exemplars)?;
+                self.finish(&mut collator, unit, &mut exemplars)?;
                 match event {
                     None => return Ok(()),
                     Some(event) => {
@@ -250,10 +255,11 @@ impl Run<'_, '_> {
             };
             let mut belongs = collator.show(&series);
             if belongs == Belongs::Next {
-                self.finish(&mut collator, &mut exemplars)?;
+                self.finish(&mut collator, unit, &mut exemplars)?;
                 belongs = collator.show(&series);
             }
             if belongs == Belongs::Taken {
+                unit = series.unit;
                 exemplars.extend(series.exemplar.filter(|e| e.timestamp.is_some()));
                 if !self.reader.histograms.classic {
                     continue;
@@ -268,6 +274,7 @@ impl Run<'_, '_> {
     fn finish(
         &mut self,
         collator: &mut Collator,
+        unit: &str,
         exemplars: &mut Vec<parse::Exemplar<'_>>,
     ) -> Result<(), ScrapeError> {
         if !collator.running() {
@@ -281,6 +288,7 @@ impl Run<'_, '_> {
             text: histogram.text,
             expected: self.cache.expected() == histogram.text,
             kind: MetricType::Histogram,
+            unit,
             timestamp: histogram.timestamp,
             start: histogram.start,
         };
@@ -299,8 +307,11 @@ impl Run<'_, '_> {
 
     /// Reads delimited protobuf.
     fn messages(&mut self, body: &[u8]) -> Result<(), ScrapeError> {
+        let mut unit = String::new();
         proto::read(body, self.reader.histograms, |item| match item {
             Item::Family(family) => {
+                unit.clear();
+                unit.push_str(family.unit);
                 let counts = &mut *self.counts;
                 for text in [family.help, family.kind.as_str(), family.unit] {
                     counts.metadata = fingerprint(counts.metadata, family.name, text);
@@ -312,6 +323,7 @@ impl Run<'_, '_> {
                     text: shown.text,
                     expected: self.cache.expected() == shown.text,
                     kind: shown.kind,
+                    unit: &unit,
                     timestamp: shown.timestamp,
                     start: shown.start,
                 };
@@ -352,7 +364,9 @@ impl Run<'_, '_> {
             }
             Known::Again(place, reference) => (place, reference),
             Known::New => {
-                let options = LabelOptions::default();
+                let options = LabelOptions {
+                    type_and_unit: self.reader.type_and_unit.then_some(sample.unit),
+                };
                 let pairs = parse::pairs_of(sample.text, sample.kind, options)?;
                 let Some(labels) = self.reader.mutator.labels(&pairs)? else {
                     self.cache

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use metrics::Gauge;
 use model::{
     Answer, BoxFuture, Extent, LabelSelect, Labels, MatchOp, Matcher, Millis, Rows, Scope, Select,
     SeriesBatch, Source, SourceError, Str, TimeRange, View,
@@ -37,6 +38,8 @@ pub struct RemoteReadOptions {
     /// From when on the local database has everything, ms: asked only about what is older. None:
     /// asked about everything.
     pub local_from: Option<Arc<dyn Fn() -> Option<Millis> + Send + Sync>>,
+    /// How many questions it is answering now.
+    pub asked: Gauge,
 }
 
 /// A server that answers remote read.
@@ -90,6 +93,22 @@ impl Source for RemoteRead {
     }
 }
 
+/// A question that is on its way, until it is dropped.
+struct Asked(Gauge);
+
+impl Asked {
+    fn one(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 struct RemoteView {
     inner: Arc<Inner>,
     scope: Arc<Scope>,
@@ -129,6 +148,7 @@ impl View for RemoteView {
                 headers: &inner.options.headers,
                 without: &without,
             };
+            let _asked = Asked::one(&inner.options.asked);
             let read = endpoint.read(&select, range, &scope, &send);
             let error = match tokio::time::timeout(inner.options.timeout, read).await {
                 Ok(Ok(())) => return Ok(()),

@@ -6,10 +6,13 @@ mod storage;
 
 use std::sync::Arc;
 
-use metrics::{Counter, Error, Gauge, Histogram, Registry, Summary};
+use metrics::{Counter, Error, Family, Gauge, Histogram, Registry, Summary};
+
+use crate::wal::Compression;
 
 pub use agent::AgentStats;
 pub use head::{ChunkFileStats, ExemplarStats, HeadStats};
+pub(crate) use storage::ChunkSizes;
 pub use storage::Storage;
 
 /// The instruments of one database.
@@ -253,8 +256,14 @@ pub struct WalStats {
     pub fsync: Summary,
     /// Pages that were completed.
     pub pages: Counter,
+    /// Writes, of one batch of records each.
+    pub flushes: Counter,
+    /// Fragments of records.
+    pub parts: Counter,
     /// Bytes given to the kernel.
-    pub record_bytes: Counter,
+    pub part_bytes: Counter,
+    /// Bytes that compression saved: snappy, zstd.
+    saved: Family<Counter, 1>,
     /// Truncations.
     pub truncations: Counter,
     /// Truncations that failed.
@@ -289,9 +298,22 @@ impl WalStats {
                 &name("completed_pages_total"),
                 "Total number of completed pages.",
             )?,
-            record_bytes: r.counter(
-                &name("record_bytes_written_total"),
-                "Total number of bytes written to the write log.",
+            flushes: r.counter(
+                &name("page_flushes_total"),
+                "Total number of page flushes.",
+            )?,
+            parts: r.counter(
+                &name("record_part_writes_total"),
+                "Total number of record parts written before flushing.",
+            )?,
+            part_bytes: r.counter(
+                &name("record_parts_bytes_written_total"),
+                "Total number of record part bytes written before flushing, including CRC and compression headers.",
+            )?,
+            saved: r.counters(
+                &name("record_bytes_saved_total"),
+                "Total number of bytes saved by the optional record compression. Use this metric to learn about the effectiveness compression.",
+                ["compression"],
             )?,
             truncations: r.counter(
                 &name("truncations_total"),
@@ -314,6 +336,18 @@ impl WalStats {
                 "Size of the write log directory.",
             )?,
         })
+    }
+}
+
+impl WalStats {
+    /// Compression has saved so many bytes.
+    pub(crate) fn saved(&self, compression: Compression, bytes: u64) {
+        let name = match compression {
+            Compression::None => return,
+            Compression::Snappy => "snappy",
+            Compression::Zstd => "zstd",
+        };
+        self.saved.with(&[name]).add(bytes);
     }
 }
 

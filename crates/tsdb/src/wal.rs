@@ -255,9 +255,9 @@ impl Wal {
         }
         active.out.clear();
         let mut used = (active.len % PAGE as u64) as usize;
-        let mut start = 0;
+        let (mut start, mut parts) = (0, 0);
         for &(end, flag) in &records.packed_ends {
-            page::frame(
+            parts += page::frame(
                 &records.packed[start..end],
                 flag,
                 &mut used,
@@ -277,7 +277,11 @@ impl Wal {
         let before = active.len / PAGE as u64;
         active.len += active.out.len() as u64;
         self.stats.pages.add(active.len / PAGE as u64 - before);
-        self.stats.record_bytes.add(active.out.len() as u64);
+        self.stats.flushes.inc();
+        self.stats.parts.add(parts);
+        self.stats.part_bytes.add(active.out.len() as u64);
+        let saved = records.raw.len().saturating_sub(records.packed.len());
+        self.stats.saved(self.options.compression, saved as u64);
         if active.out.capacity() > 4 << 20 {
             active.out = Vec::new();
         }

@@ -19,6 +19,7 @@ mod dial;
 mod oauth2;
 mod settings;
 mod tls;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,23 @@ pub enum ClientError {
     Failed(String),
 }
 
+/// Signs requests: the last thing that is done to them before they are sent.
+pub trait Signer: std::fmt::Debug + Send + Sync {
+    /// The headers of a signature under a request to `url` with these headers and this body. The error
+    /// says why it cannot be signed.
+    fn sign<'a>(
+        &'a self,
+        method: &'a Method,
+        url: &'a str,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+    ) -> Signing<'a>;
+}
+
+/// A signature that is being made.
+pub type Signing<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<HeaderMap, String>> + Send + 'a>>;
+
 /// What the owner of a client decides, not the user.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -80,6 +98,10 @@ pub struct ClientOptions {
     pub timeout: Option<Duration>,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// Signs every request.
+    pub signer: Option<Arc<dyn Signer>>,
+    /// Each connection goes to another address of the host than the one before (`round_robin_dns`).
+    pub round_robin: bool,
 }
 
 impl Default for ClientOptions {
@@ -89,6 +111,8 @@ impl Default for ClientOptions {
             gzip: true,
             timeout: None,
             idle_timeout: Duration::from_secs(300),
+            signer: None,
+            round_robin: false,
         }
     }
 }
@@ -156,6 +180,13 @@ impl HttpClient {
         self.authorize(request.headers_mut()).await?;
         if let Some(headers) = &self.0.settings.http_headers {
             headers.add_to(request.headers_mut()).await?;
+        }
+        if let Some(signer) = &self.0.options.signer {
+            let body = request.body().and_then(reqwest::Body::as_bytes);
+            let (method, url) = (request.method(), request.url().as_str());
+            let signed = signer.sign(method, url, request.headers(), body.unwrap_or_default());
+            let signed = signed.await.map_err(ClientError::Invalid)?;
+            request.headers_mut().extend(signed);
         }
         let method = request.method().clone();
         client.execute(request).await.map_err(|error| {
@@ -293,6 +324,9 @@ fn connect(
     }
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);
+    }
+    if options.round_robin {
+        builder = builder.dns_resolver(Arc::new(turns::Turns::default()));
     }
     match &settings.proxy_url {
         Some(url) if !url.is_empty() => {

@@ -256,19 +256,25 @@ fn tenant(gathering: &Gathering, params: &Params) -> Result<Str, ApiError> {
     Ok(tenant.unwrap_or(&gathering.default_tenant).into())
 }
 
-/// A parameter as Go's `strconv.ParseBool` reads it.
+/// A text as Go's `strconv.ParseBool` reads it; none where that fails.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 fn switch(params: &Params, name: &str, default: bool) -> Result<bool, ApiError> {
     match params.get(name) {
         "" => Ok(default),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        other => Err(ApiError::param(
-            name,
-            format!(
-                "strconv.ParseBool: parsing {}: invalid syntax",
-                crate::params::quoted(other)
-            ),
-        )),
+        other => boolean(other).ok_or_else(|| {
+            let text = crate::params::quoted(other);
+            ApiError::param(
+                name,
+                format!("strconv.ParseBool: parsing {text}: invalid syntax"),
+            )
+        }),
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) fn options(
         timeout,
         cancel,
         profiling,
+        origin: params.origin(),
         ..QueryOptions::default()
     };
     Ok((options, guard))

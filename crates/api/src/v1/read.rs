@@ -88,6 +88,7 @@ async fn answer(api: &Api, body: Body) -> Result<Response, Failed> {
         let text = "remote read is not served by this process".to_owned();
         Failed(StatusCode::NOT_FOUND, text)
     })?;
+    let asked = api.counters.reads.enter();
     let permit = Arc::clone(&api.read.concurrent).acquire_owned().await;
     let ours = (api.external_labels)();
     let mut range = TimeRange::EMPTY;
@@ -129,7 +130,7 @@ async fn answer(api: &Api, body: Body) -> Result<Response, Failed> {
     if first == Some(ResponseType::StreamedXorChunks) {
         let (send, receive) = mpsc::channel::<Result<Bytes, std::io::Error>>(WAITING);
         tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let (_permit, _asked) = (permit, asked);
             let _guard = work.scope.cancel.clone().on_drop();
             if let Err(Failed(_, text)) = work.stream(&send) {
                 tracing::error!(error = text, "a remote read was broken off");
@@ -145,7 +146,7 @@ async fn answer(api: &Api, body: Body) -> Result<Response, Failed> {
         return Ok(([(header::CONTENT_TYPE, kind)], body).into_response());
     }
     let body = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let (_permit, _asked) = (permit, asked);
         work.samples()
     })
     .await

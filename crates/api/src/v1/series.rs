@@ -88,7 +88,7 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
 }
 
 /// Opens the source for one request.
-fn open(
+pub(super) fn open(
     api: &Api,
     params: &Params,
     range: TimeRange,
@@ -113,18 +113,20 @@ fn hint(limit: usize) -> usize {
     }
 }
 
-struct Asked {
-    sets: Vec<Vec<Matcher>>,
-    range: TimeRange,
-    limit: usize,
+/// What names or values are asked for.
+pub(super) struct Asked {
+    pub(super) sets: Vec<Vec<Matcher>>,
+    pub(super) range: TimeRange,
+    /// 0 for all.
+    pub(super) limit: usize,
 }
 
 /// Asks once for each matcher list (once without any if there is none) and unites the answers.
-async fn names<F>(
+pub(super) async fn united<F>(
     asked: Asked,
     scope: &Arc<Scope>,
     ask: impl Fn(LabelSelect) -> F,
-) -> Result<Response, ApiError>
+) -> Result<Answer<Vec<Str>>, SourceError>
 where
     F: Future<Output = Result<Answer<Vec<Str>>, SourceError>>,
 {
@@ -151,6 +153,20 @@ where
         }
         answer.value = all.into_iter().collect();
     }
+    Ok(answer)
+}
+
+/// The answer with all of [`united`], or as many as are asked for.
+async fn names<F>(
+    asked: Asked,
+    scope: &Arc<Scope>,
+    ask: impl Fn(LabelSelect) -> F,
+) -> Result<Response, ApiError>
+where
+    F: Future<Output = Result<Answer<Vec<Str>>, SourceError>>,
+{
+    let limit = asked.limit;
+    let answer = united(asked, scope, ask).await?;
     let (mut names, mut warnings) = (answer.value, answer.warnings);
     if limit > 0 && names.len() > limit {
         names.truncate(limit);

@@ -192,9 +192,9 @@ pub(super) async fn features(State(api): State<Api>) -> Result<Response, ApiErro
         ("query_stats", true),
         ("query_warnings", true),
         ("remote_write_receiver", api.remote_write.is_some()),
-        ("search", false),
-        ("search_fuzz_alg_jarowinkler", false),
-        ("search_fuzz_alg_subsequence", false),
+        ("search", api.search.is_some()),
+        ("search_fuzz_alg_jarowinkler", true),
+        ("search_fuzz_alg_subsequence", true),
         ("time_range_labels", true),
         ("time_range_series", true),
     ]);

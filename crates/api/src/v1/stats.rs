@@ -9,7 +9,7 @@ use promql::profile::{Profile, Timings};
 use crate::json;
 
 /// The `stats` object: seconds and samples; with `per_step` the samples of each step, too.
-pub(super) fn statistics(profile: &Profile, per_step: bool) -> Vec<u8> {
+pub fn statistics(profile: &Profile, per_step: bool) -> Vec<u8> {
     let mut out = b"{\"timings\":{".to_vec();
     let Timings {
         queue,

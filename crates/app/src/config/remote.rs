@@ -7,7 +7,7 @@ use model::relabel::NameScheme;
 use model::settings;
 use model::settings::{Duration, Secret};
 use scrape::config::LabelMap;
-use wire::client::{HttpSettings, SigV4, Url, is_reserved_header};
+use wire::client::{HttpSettings, OAuth2, SigV4, Url, is_reserved_header};
 
 settings! {
     /// Where samples are sent on.
@@ -121,7 +121,7 @@ settings! {
 }
 
 settings! {
-    /// Azure AD: read and judged, not supported in use.
+    /// Azure AD: all is read and judged; `oauth` is supported in use.
     #[derive(Clone, Debug, PartialEq)]
     #[expect(missing_docs, reason = "the words of Azure")]
     pub struct AzureAd ("azuread.plain") check(AzureAd::judge) {
@@ -231,11 +231,11 @@ impl RemoteWrite {
     /// The keys that are set and that this version cannot obey.
     pub(super) fn unsupported(&self) -> Vec<&'static str> {
         let mut keys = self.http.unsupported();
+        keys.extend(self.sigv4.as_ref().and_then(SigV4::unsupported));
+        let azure = self.azuread.as_ref();
         for (set, key) in [
-            (self.sigv4.is_some(), "sigv4"),
-            (self.azuread.is_some(), "azuread"),
+            (azure.is_some_and(|azure| azure.oauth.is_none()), "azuread"),
             (self.google_iam.is_some(), "google_iam"),
-            (self.round_robin_dns, "round_robin_dns"),
         ] {
             if set {
                 keys.push(key);
@@ -287,6 +287,27 @@ impl Queue {
 }
 
 impl AzureAd {
+    /// What to log in with, if `oauth` says so.
+    pub fn login(&self) -> Option<OAuth2> {
+        let oauth = self.oauth.as_ref()?;
+        let (authority, audience) = match self.cloud.as_str() {
+            "AzureChina" => ("login.chinacloudapi.cn", "https://monitor.azure.cn"),
+            "AzureGovernment" => ("login.microsoftonline.us", "https://monitor.azure.us"),
+            _ => ("login.microsoftonline.com", "https://monitor.azure.com"),
+        };
+        let scope = match self.scope.as_str() {
+            "" => format!("{audience}//.default"),
+            scope => scope.to_owned(),
+        };
+        Some(OAuth2 {
+            client_id: oauth.client_id.clone(),
+            client_secret: oauth.client_secret.clone(),
+            scopes: vec![scope],
+            token_url: format!("https://{authority}/{}/oauth2/v2.0/token", oauth.tenant_id),
+            ..OAuth2::default()
+        })
+    }
+
     fn judge(&mut self) -> Result<(), String> {
         if !matches!(
             self.cloud.as_str(),

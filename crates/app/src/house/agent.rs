@@ -10,7 +10,7 @@ use model::time::{Clock as _, WallClock, format_duration, span};
 use super::front::{self, Front};
 use super::life;
 use super::settings::AgentStorage;
-use super::{Settings, begin, discovery, remote, settings, told};
+use super::{Settings, begin, discovery, remote, scraping, told};
 
 /// Runs an agent until it is told to stop.
 pub async fn live(settings: Settings, storage: AgentStorage) -> Result<ExitCode> {
@@ -27,7 +27,8 @@ pub async fn live(settings: Settings, storage: AgentStorage) -> Result<ExitCode>
         retention: Box::new(move || retention.clone()),
     };
     let mut front = Front::open(&settings, started, &registry, &current, kept).await?;
-    let Settings { web, .. } = settings;
+    let labels = current.external_labels();
+    let scraping = scraping(&settings, &labels);
 
     let agent = tokio::task::spawn_blocking({
         let (storage, replay) = (storage.clone(), front.replay.clone());
@@ -44,19 +45,13 @@ pub async fn live(settings: Settings, storage: AgentStorage) -> Result<ExitCode>
     );
     agent.set_out_of_order_window(life::out_of_order_window(&current.loaded().config));
     let sink = Arc::clone(&agent) as Arc<dyn model::Sink>;
-    let labels = current.external_labels();
     let manager = scrape::Manager::new(
         Arc::clone(&sink),
         &registry,
         scrape::Options {
-            seed: scrape::seed(&settings::hostname(), &labels),
-            timestamp_tolerance: settings.timestamp_tolerance,
-            external_host: web.external_url.host_str().map(String::from),
-            allow_unsupported: settings.allow_unsupported,
             // An exemplar costs an agent nothing but its place in the log.
             exemplars: true,
-            starts: storage.starts != tsdb::Starts::Ignore,
-            ..scrape::Options::default()
+            ..scraping
         },
     )?;
     let targets = Arc::new(discovery::Targets::new(

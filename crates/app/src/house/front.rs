@@ -76,8 +76,10 @@ impl Front {
             // These routes never become ready: those that take their place are.
             ready: api::Ready::default(),
             registry: registry.clone(),
+            counters: api::Counters::of_server(registry)?,
             features: queries.features,
             per_step_stats: queries.per_step_stats,
+            search: queries.search,
             cors: web.cors.clone(),
             timeout: queries.timeout,
             external_path: web.external_url.path().trim_end_matches('/').to_owned(),

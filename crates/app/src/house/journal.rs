@@ -2,23 +2,24 @@
 
 mod active;
 mod counters;
+mod line;
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use model::Millis;
-use model::time::{Clock as _, WallClock};
 use parking_lot::Mutex;
+use promql::profile::Profiling;
+use promql::value::{Origin, QueryOptions};
 use promql::{Description, Evaluator, Explain, InstantQuery, QueryError, QueryResult, RangeQuery};
-use serde_json::json;
 
 use super::config::Current;
 use active::Active;
 use counters::Counters;
+use line::line;
 
 /// An evaluator whose queries are noted.
 pub struct Journal {
@@ -40,9 +41,10 @@ struct Log {
     file: std::fs::File,
 }
 
-/// What was asked.
+/// What was asked, and by whom.
 struct Asked {
     expr: model::Str,
+    origin: Origin,
     start: Millis,
     end: Millis,
     step: Millis,
@@ -98,9 +100,14 @@ impl Journal {
 }
 
 impl Evaluator for Journal {
-    fn instant(&self, query: InstantQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+    fn instant(
+        &self,
+        mut query: InstantQuery,
+    ) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        self.shared.measure(&mut query.options);
         let asked = Asked {
             expr: query.expr.clone(),
+            origin: query.options.origin.clone(),
             start: query.ts,
             end: query.ts,
             step: 0,
@@ -108,9 +115,11 @@ impl Evaluator for Journal {
         self.noted(asked, self.inner.instant(query))
     }
 
-    fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+    fn range(&self, mut query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        self.shared.measure(&mut query.options);
         let asked = Asked {
             expr: query.expr.clone(),
+            origin: query.options.origin.clone(),
             start: query.start,
             end: query.end,
             step: query.step,
@@ -124,6 +133,14 @@ impl Evaluator for Journal {
 }
 
 impl Shared {
+    /// Asks for what the log tells, if there is one.
+    fn measure(&self, options: &mut QueryOptions) {
+        let loaded = self.current.loaded();
+        if !loaded.config.global.query_log_file.is_empty() {
+            options.profiling = options.profiling.max(Profiling::Statistics);
+        }
+    }
+
     /// Writes one line, if a log is asked for.
     fn log(&self, asked: &Asked, began: Instant, answer: &Result<QueryResult, QueryError>) {
         let loaded = self.current.loaded();
@@ -133,35 +150,7 @@ impl Shared {
             *log = None;
             return;
         }
-        let seconds = began.elapsed().as_secs_f64();
-        let date = |ms| match jiff::Timestamp::from_millisecond(ms) {
-            Ok(at) => at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            Err(_) => ms.to_string(),
-        };
-        let mut line = json!({
-            "time": date(WallClock.now()),
-            "level": "INFO",
-            "msg": "promql query logged",
-            "params": {
-                "query": &*asked.expr,
-                "start": date(asked.start),
-                "end": date(asked.end),
-                "step": asked.step / 1000,
-            },
-            "stats": {"timings": {"evalTotalTime": seconds, "execTotalTime": seconds}},
-        });
-        match answer {
-            Err(error) => line["error"] = error.to_string().into(),
-            Ok(result) => {
-                if let Some(scope) = &result.scope {
-                    let statistics = &scope.statistics;
-                    line["stats"]["samples"] = json!({
-                        "totalQueryableSamples": statistics.samples.load(Ordering::Relaxed),
-                        "peakSamples": statistics.peak_samples.load(Ordering::Relaxed),
-                    });
-                }
-            }
-        }
+        let line = line(asked, began.elapsed().as_secs_f64(), answer);
         let (since, _) = self.current.last_reload();
         if log
             .as_ref()

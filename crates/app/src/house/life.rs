@@ -109,6 +109,8 @@ pub struct Reads {
     pub switch: Arc<store::Switch>,
     /// What of it is here.
     pub local: Arc<dyn model::Source>,
+    /// How many questions remotes are answering.
+    pub asked: metrics::Family<metrics::Gauge, 2>,
 }
 
 /// Where samples are kept, and what follows the configuration there.
@@ -175,7 +177,8 @@ impl Reload {
                 Kept::Database {
                     db, reads, rules, ..
                 } => {
-                    let source = super::remote::reads(config, &labels, &reads.local, db)?;
+                    let source =
+                        super::remote::reads(config, &labels, &reads.local, db, &reads.asked)?;
                     rules.apply(config, &labels).await?;
                     Some(source)
                 }

@@ -20,7 +20,8 @@ pub struct Settings {
     otlp: bool,
     /// Deltas over OTLP are taken as they are (`otlp-native-delta-ingestion`).
     pub native_delta: bool,
-    metadata: bool,
+    /// Metadata of series is logged (`metadata-wal-records`).
+    pub metadata: bool,
     /// Limits of remote read.
     pub read: api::ReadLimits,
 }

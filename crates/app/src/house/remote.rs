@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use ingest::receive::Message;
 use ingest::send::{Queue, Settings};
+use metrics::{Family, Gauge, Registry};
 use model::time::span;
 use model::{Labels, Source, relabel};
 use store::{Proxy, RemoteRead, RemoteReadOptions};
 use tokio::runtime::Handle;
 use wire::client::{ClientOptions, HttpClient};
 
-use crate::config::{Config, RemoteWrite};
+use super::signing;
+use crate::config::{AzureAd, Config, RemoteWrite};
 
 /// What is to be sent where, under a configuration that was judged.
 pub fn writes(config: &Config, external_labels: &Labels) -> Result<Vec<Settings>> {
@@ -31,11 +33,18 @@ pub fn writes(config: &Config, external_labels: &Labels) -> Result<Vec<Settings>
                 "" => hash,
                 name => name.to_owned(),
             };
+            let mut http = remote.http.clone();
+            if let Some(login) = remote.azuread.as_ref().and_then(AzureAd::login) {
+                http.oauth2 = Some(login);
+            }
+            let signer = remote.sigv4.as_ref().map(signing::signer).transpose();
             Ok(Settings {
                 name,
                 url: url.as_str().to_owned(),
                 shown_url: url.redacted().to_string(),
-                http: remote.http.clone(),
+                http,
+                signer: signer.with_context(|| format!("remote_write {:?}", url.redacted()))?,
+                round_robin: remote.round_robin_dns,
                 timeout: span(remote.remote_timeout.0),
                 headers: remote.headers.clone(),
                 relabel,
@@ -83,13 +92,24 @@ fn fingerprint_hash(text: &str) -> String {
         .collect()
 }
 
+/// How many questions each remote is answering now, by name and URL.
+pub fn asked(registry: &Registry) -> Result<Family<Gauge, 2>, metrics::Error> {
+    registry.gauges(
+        "prometheus_remote_read_client_queries",
+        "The number of in-flight remote read queries.",
+        ["remote_name", "url"],
+    )
+}
+
 /// The local source, and beside it what is to be read remotely.
 pub fn reads(
     config: &Config,
     external_labels: &Labels,
     local: &Arc<dyn Source>,
     db: &Arc<tsdb::Db>,
+    asked: &Family<Gauge, 2>,
 ) -> Result<Arc<dyn Source>> {
+    asked.clear();
     if config.remote_read.is_empty() {
         return Ok(Arc::clone(local));
     }
@@ -114,6 +134,7 @@ pub fn reads(
                 false => Labels::default(),
             },
             local_from,
+            asked: asked.with(&[&remote.name, &url.redacted()]),
         };
         let source = RemoteRead::new(options, Handle::current());
         let name = match remote.name.as_str() {

@@ -319,6 +319,10 @@ pub struct Queries {
     pub delayed_name_removal: bool,
     /// Functions over counters mind when a counter started.
     pub start_timestamps: bool,
+    /// Whether scraped series have type and unit among their labels.
+    pub type_and_unit: bool,
+    /// The largest limit of a search, 0 for any; none: there is no search.
+    pub search: Option<usize>,
     /// Features that were asked for and mean nothing to us.
     pub unknown_features: Vec<String>,
 }
@@ -332,6 +336,7 @@ impl Queries {
         };
         let mut per_step_stats = false;
         let (mut delayed_name_removal, mut start_timestamps) = (false, false);
+        let (mut type_and_unit, mut search) = (false, false);
         let mut unknown_features = Vec::new();
         for name in typed
             .list("enable-feature")
@@ -343,6 +348,8 @@ impl Queries {
                 "promql-per-step-stats" => per_step_stats = true,
                 "promql-delayed-name-removal" => delayed_name_removal = true,
                 "use-start-timestamps" => start_timestamps = true,
+                "type-and-unit-labels" => type_and_unit = true,
+                "search-api" => search = true,
                 name if features.enable(name) => {}
                 // Those that other rooms ask for.
                 "auto-reload-config"
@@ -377,6 +384,11 @@ impl Queries {
             per_step_stats,
             delayed_name_removal,
             start_timestamps,
+            type_and_unit,
+            search: match search {
+                true => Some(typed.number("web.search.max-limit")?),
+                false => None,
+            },
             unknown_features,
         })
     }

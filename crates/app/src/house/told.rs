@@ -70,7 +70,7 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
             "promql",
             BTreeMap::from([
                 ("delayed_name_removal", queries.delayed_name_removal),
-                ("type_and_unit_labels", false),
+                ("type_and_unit_labels", queries.type_and_unit),
             ]),
         ),
         (
@@ -89,7 +89,7 @@ pub fn features(settings: &Settings) -> api::FeatureTable {
                     "start_timestamp_zero_ingestion",
                     storage.starts == tsdb::Starts::Zeros,
                 ),
-                ("type_and_unit_labels", false),
+                ("type_and_unit_labels", queries.type_and_unit),
             ]),
         ),
         (

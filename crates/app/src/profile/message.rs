@@ -1,4 +1,4 @@
-//! `profile.proto` of pprof, as far as a CPU profile needs it.
+//! `profile.proto` of pprof, as far as profiles of CPU and heap need it.
 
 #![cfg_attr(not(feature = "cpu-profile"), allow(dead_code))]
 
@@ -53,30 +53,44 @@ impl Strings {
     }
 }
 
-/// The profile of stacks (innermost frame first) with how often each was seen, `frequency` times a
-/// second.
+/// What is counted: name and unit.
+pub(super) type Kind = (&'static str, &'static str);
+
+/// What a profile tells beside its stacks.
+pub(super) struct About<'a> {
+    /// What each value of a stack is.
+    pub(super) kinds: &'a [Kind],
+    /// One sample stands for so much of something.
+    pub(super) period: (Kind, i64),
+    /// When it was begun.
+    pub(super) began: SystemTime,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+/// The profile of stacks (innermost frame first), each with a value of every kind.
 pub(super) fn profile(
-    stacks: impl Iterator<Item = (Vec<Frame>, i64)>,
-    frequency: i64,
-    began: SystemTime,
-    took: Duration,
+    about: &About<'_>,
+    stacks: impl Iterator<Item = (Vec<Frame>, Vec<i64>)>,
 ) -> Vec<u8> {
     let mut out = Message::default();
     let mut strings = Strings::default();
     strings.number("");
-    let period = 1_000_000_000 / frequency.max(1);
-    let mut kind = |name: &str, unit: &str| {
+    let mut kind = |(name, unit): Kind| {
         let mut kind = Message::default();
         kind.number(1, strings.number(name))
             .number(2, strings.number(unit));
         kind.0
     };
-    let (samples, cpu) = (kind("samples", "count"), kind("cpu", "nanoseconds"));
-    out.bytes(1, &samples).bytes(1, &cpu);
+    for of in about.kinds {
+        out.bytes(1, &kind(*of));
+    }
+    let (of, period) = about.period;
+    let per = kind(of);
     // Function -> its number; (function, line) -> the number of the location.
     let mut functions: HashMap<(String, String), i64> = HashMap::new();
     let mut locations: HashMap<(i64, u32), i64> = HashMap::new();
-    for (frames, count) in stacks {
+    for (frames, counts) in stacks {
         let mut places = Message::default();
         for (name, file, line) in frames {
             let next = functions.len() as i64 + 1;
@@ -111,8 +125,9 @@ pub(super) fn profile(
             places.varint(place as u64);
         }
         let mut values = Message::default();
-        values.varint(count as u64);
-        values.varint(count.saturating_mul(period) as u64);
+        for count in counts {
+            values.varint(count as u64);
+        }
         let mut sample = Message::default();
         sample.bytes(1, &places.0).bytes(2, &values.0);
         out.bytes(2, &sample.0);
@@ -123,10 +138,10 @@ pub(super) fn profile(
     let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
     out.number(
         9,
-        nanos(began.duration_since(UNIX_EPOCH).unwrap_or_default()),
+        nanos(about.began.duration_since(UNIX_EPOCH).unwrap_or_default()),
     )
-    .number(10, nanos(took))
-    .bytes(11, &cpu)
+    .number(10, nanos(about.took))
+    .bytes(11, &per)
     .number(12, period);
     out.0
 }
@@ -139,10 +154,16 @@ mod tests {
     fn frames_and_names_are_said_once() {
         let frame = |name: &str, line| (name.to_owned(), "a.rs".to_owned(), line);
         let stacks = [
-            (vec![frame("inner", 3), frame("outer", 9)], 2),
-            (vec![frame("outer", 9)], 1),
+            (vec![frame("inner", 3), frame("outer", 9)], vec![2, 20]),
+            (vec![frame("outer", 9)], vec![1, 10]),
         ];
-        let bytes = profile(stacks.into_iter(), 100, UNIX_EPOCH, Duration::from_secs(1));
+        let about = About {
+            kinds: &[("samples", "count"), ("cpu", "nanoseconds")],
+            period: (("cpu", "nanoseconds"), 10),
+            began: UNIX_EPOCH,
+            took: Duration::from_secs(1),
+        };
+        let bytes = profile(&about, stacks.into_iter());
         // Fields at the top: two types, two functions, two locations, two samples, strings, and numbers.
         let (mut at, mut seen) = (&bytes[..], Vec::new());
         fn varint(at: &mut &[u8]) -> u64 {
@@ -176,10 +197,10 @@ mod tests {
             [2, 2, 2, 2, 8],
             "types, samples, locations, functions, strings"
         );
-        // Twice at the first and second place: 2 samples, 20 ms.
+        // Twice at the first and second place: 2 samples, 20 ns.
         let mut values = Message::default();
         values.varint(2);
-        values.varint(20_000_000);
+        values.varint(20);
         let mut wanted = Message::default();
         wanted.bytes(1, &[1, 2]).bytes(2, &values.0);
         assert_eq!(samples[0], wanted.0);

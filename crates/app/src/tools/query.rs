@@ -1,7 +1,7 @@
 //! `tools query`: asks a server, prints as promtool does.
 
 pub mod analyze;
-mod client;
+pub(super) mod client;
 pub mod print;
 
 use std::process::ExitCode;

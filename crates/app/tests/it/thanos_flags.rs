@@ -62,13 +62,28 @@ const QUERY: &str = "web.route-prefix web.external-prefix web.prefix-header web.
     query.lazy-retrieval-max-buffered-responses store.sd-dns-resolver endpoint.info-timeout \
     inject-test-addresses store rule metadata exemplar target store-strict";
 
+const RULE: &str = "web.route-prefix web.external-prefix web.prefix-header web.disable-cors \
+    shipper.upload-compacted hash-func shipper.meta-file-name shipper.upload-concurrency \
+    shipper.ignore-unequal-block-size query query.config query.config-file query.sd-files query.sd-interval \
+    query.sd-dns-interval query.sd-dns-resolver query.http-method query.default-step \
+    query.only-prometheus-params alertmanagers.config alertmanagers.config-file alertmanagers.url \
+    alertmanagers.send-timeout alertmanagers.sd-dns-interval alert.query-url alert.label-drop \
+    alert.relabel-config alert.relabel-config-file alert.query-template \
+    store.limits.request-series store.limits.request-samples label tsdb.block-duration \
+    tsdb.retention tsdb.no-lockfile tsdb.wal-compression data-dir rule-file resend-delay \
+    eval-interval rule-query-offset for-outage-tolerance for-grace-period restore-ignored-label \
+    rule-concurrent-evaluation grpc-query-endpoint query.enable-x-functions enable-feature \
+    tsdb.enable-native-histograms remote-write.config remote-write.config-file objstore.config \
+    objstore.config-file";
+
 type Tables = &'static [&'static [Flag]];
 
-fn roles() -> [(&'static str, &'static str, Tables); 3] {
+fn roles() -> [(&'static str, &'static str, Tables); 4] {
     [
         ("sidecar", SIDECAR, app::roles::sidecar::FLAGS),
         ("store", STORE, app::roles::store::FLAGS),
         ("query", QUERY, app::roles::query::FLAGS),
+        ("rule", RULE, app::roles::rule::FLAGS),
     ]
 }
 

@@ -158,8 +158,7 @@ impl Discoverer for Names {
                     () = stop.cancelled() => return,
                     refreshed = self.refresh() => refreshed,
                 };
-                let refreshes = self.counters.refreshes.with(&["dns"]);
-                refreshes.observe_duration(began.elapsed());
+                self.counters.refreshed("dns", began.elapsed());
                 match refreshed {
                     Ok(groups) => updates.send(groups),
                     Err(error) => {

@@ -118,10 +118,7 @@ impl Discoverer for Server {
                     () = stop.cancelled() => return,
                     refreshed = self.refresh() => refreshed,
                 };
-                self.counters
-                    .refreshes
-                    .with(&["http"])
-                    .observe_duration(began.elapsed());
+                self.counters.refreshed("http", began.elapsed());
                 match refreshed {
                     Ok(groups) => updates.send(groups),
                     Err(error) => {

@@ -1,4 +1,4 @@
-//! OTLP metrics over HTTP: `ExportMetricsServiceRequest` in protobuf, as Prometheus translates it
+//! OTLP metrics over HTTP: `ExportMetricsServiceRequest` in protobuf or JSON, as Prometheus translates it
 //! (`storage/remote/otlptranslator/prometheusremotewrite`).
 //!
 //! A request is taken as a whole or not at all. The label set of each data point is made of its
@@ -6,6 +6,7 @@
 //! come of `service.namespace`, `service.name` and `service.instance.id`; what else a resource says
 //! goes to `target_info`.
 
+mod json;
 mod names;
 mod points;
 mod values;
@@ -75,12 +76,18 @@ impl Receiver {
         };
         let kind = get(header::CONTENT_TYPE);
         let essence = kind.split(';').next().unwrap_or_default().trim();
-        if essence != "application/x-protobuf" {
-            return Err(Refused::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                format!("unsupported content type: {kind}, supported: [application/x-protobuf]"),
-            ));
-        }
+        let in_json = match essence {
+            "application/x-protobuf" => false,
+            "application/json" => true,
+            _ => {
+                return Err(Refused::new(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    format!(
+                        "unsupported content type: {kind}, supported: [application/json, application/x-protobuf]"
+                    ),
+                ));
+            }
+        };
         let encoding = get(header::CONTENT_ENCODING);
         let gzip = match encoding.as_str() {
             "" | "identity" => false,
@@ -101,6 +108,16 @@ impl Receiver {
                     true => match inner.gunzip(&body) {
                         Ok(plain) => plain,
                         Err(refused) => return (Taken::default(), Some(refused)),
+                    },
+                };
+                let plain = match in_json {
+                    false => plain,
+                    true => match json::to_protobuf(&plain) {
+                        Ok(plain) => plain,
+                        Err(e) => {
+                            let refused = Refused::bad(format!("decoding the request: {e}"));
+                            return (Taken::default(), Some(refused));
+                        }
                     },
                 };
                 inner.write_otlp(&plain, &settings)

@@ -1,6 +1,7 @@
 //! `prometheus_remote_storage_*`.
 
 use metrics::{Counter, Family, FloatGauge, Gauge, Histogram, Registry};
+use tsdb::wal::record::RecordKind;
 
 /// The three kinds of things that are sent.
 pub(super) const KINDS: [&str; 3] = ["samples", "exemplars", "histograms"];
@@ -25,6 +26,8 @@ pub(super) struct Families {
     highest_sent: Family<FloatGauge, 2>,
     highest_read: Family<FloatGauge, 2>,
     segment: Family<Gauge, 1>,
+    records: Family<Counter, 2>,
+    unreadable: Family<Counter, 1>,
     shards: Family<Gauge, 2>,
     shards_max: Family<Gauge, 2>,
     shards_min: Family<Gauge, 2>,
@@ -57,6 +60,8 @@ pub(super) struct Counters {
     pub(super) highest_read: FloatGauge,
     /// The segment of the log that is being read.
     pub(super) segment: Gauge,
+    /// Records of the log that could not be read to their end.
+    pub(super) unreadable: Counter,
     pub(super) shards: Gauge,
     pub(super) shards_max: Gauge,
     pub(super) shards_min: Gauge,
@@ -132,6 +137,16 @@ impl Families {
                 "Current segment the WAL watcher is reading records from.",
                 ["consumer"],
             )?,
+            records: registry.counters(
+                "prometheus_wal_watcher_records_read_total",
+                "Number of records read by the WAL watcher from the WAL.",
+                ["consumer", "type"],
+            )?,
+            unreadable: registry.counters(
+                "prometheus_wal_watcher_record_decode_failures_total",
+                "Number of records read by the WAL watcher that resulted in an error when decoding.",
+                ["consumer"],
+            )?,
             shards: gauge("shards", "The number of shards used for parallel sending to the remote storage.")?,
             shards_max: gauge("shards_max", "The maximum number of shards that the queue is allowed to run.")?,
             shards_min: gauge("shards_min", "The minimum number of shards that the queue is allowed to run.")?,
@@ -170,6 +185,7 @@ impl Families {
             highest_sent: self.highest_sent.with(&queue),
             highest_read: self.highest_read.with(&queue),
             segment: self.segment.with(&[name]),
+            unreadable: self.unreadable.with(&[name]),
             shards: self.shards.with(&queue),
             shards_max: self.shards_max.with(&queue),
             shards_min: self.shards_min.with(&queue),
@@ -186,6 +202,21 @@ impl Counters {
         if let Some(family) = self.families.dropped.get(kind) {
             family.with(&[&self.name, &self.url, reason]).inc();
         }
+    }
+
+    /// Counts a record of the log that was read.
+    pub(super) fn record(&self, kind: RecordKind) {
+        let kind = match kind {
+            RecordKind::Series => "series",
+            RecordKind::Samples => "samples",
+            RecordKind::SamplesV2 => "samples_v2",
+            RecordKind::Tombstones => "tombstones",
+            RecordKind::Exemplars => "exemplars",
+            RecordKind::Metadata => "metadata",
+            RecordKind::Histograms => "histogram_samples",
+            RecordKind::Unknown(_) => "unknown",
+        };
+        self.families.records.with(&[&self.name, kind]).inc();
     }
 
     /// Takes the queue's metrics away.
@@ -216,6 +247,8 @@ impl Counters {
         f.highest_sent.remove(&queue);
         f.highest_read.remove(&queue);
         f.segment.remove(&[queue[0]]);
+        f.records.retain(|[name, _]| **name != *queue[0]);
+        f.unreadable.remove(&[queue[0]]);
         f.shards_desired.remove(&queue);
         for family in [
             &f.shards,

@@ -42,12 +42,23 @@ impl Encoder {
     pub(super) fn metadata(&mut self, entries: &[(Str, Metadata)]) -> Vec<u8> {
         self.plain.clear();
         for (name, metadata) in entries {
-            put::nested(&mut self.plain, 3, |out| {
-                put::number(out, 1, kind(metadata.kind));
-                put::some_bytes(out, 2, name.as_bytes());
-                put::some_bytes(out, 4, metadata.help.as_bytes());
-                put::some_bytes(out, 5, metadata.unit.as_bytes());
-            });
+            v1_metadata(&mut self.plain, name, metadata);
+        }
+        self.compress()
+    }
+
+    /// A request of 1.x with items and the metadata of their metrics, compressed.
+    pub(super) fn both(&mut self, items: &[Item]) -> Vec<u8> {
+        self.plain.clear();
+        let mut told = hashbrown::HashSet::new();
+        for item in items {
+            v1(&mut self.plain, item);
+            let name = item.labels.name();
+            if let Some(metadata) = &item.metadata
+                && told.insert(name)
+            {
+                v1_metadata(&mut self.plain, name, metadata);
+            }
         }
         self.compress()
     }
@@ -105,6 +116,15 @@ fn v1(out: &mut Vec<u8>, item: &Item) {
                 put::number(out, 3, item.ts as u64);
             }),
         }
+    });
+}
+
+fn v1_metadata(out: &mut Vec<u8>, name: &str, metadata: &Metadata) {
+    put::nested(out, 3, |out| {
+        put::number(out, 1, kind(metadata.kind));
+        put::some_bytes(out, 2, name.as_bytes());
+        put::some_bytes(out, 4, metadata.help.as_bytes());
+        put::some_bytes(out, 5, metadata.unit.as_bytes());
     });
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use model::histogram::Histogram;
@@ -20,6 +21,23 @@ use super::counters::Counters;
 use super::encode::Encoder;
 use super::track::Tracker;
 use crate::receive::Message;
+
+/// Says in the headers of a request which message its body is.
+pub(super) fn say_message(headers: &mut HeaderMap, message: Message) {
+    let (kind, version) = match message {
+        Message::V1 => ("application/x-protobuf", "0.1.0"),
+        Message::V2 => (
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "2.0.0",
+        ),
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+    headers.insert(
+        "x-prometheus-remote-write-version",
+        HeaderValue::from_static(version),
+    );
+}
 
 /// Something to send.
 #[derive(Clone, Debug)]
@@ -288,19 +306,7 @@ impl Shared {
             .map_err(|e| never(&e))?;
         *request.timeout_mut() = Some(self.settings.timeout);
         let headers = request.headers_mut();
-        let (kind, version) = match self.settings.message {
-            Message::V1 => ("application/x-protobuf", "0.1.0"),
-            Message::V2 => (
-                "application/x-protobuf;proto=io.prometheus.write.v2.Request",
-                "2.0.0",
-            ),
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(
-            "x-prometheus-remote-write-version",
-            HeaderValue::from_static(version),
-        );
+        say_message(headers, self.settings.message);
         if attempt > 0 {
             headers.insert("retry-attempt", HeaderValue::from(attempt));
         }

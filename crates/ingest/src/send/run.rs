@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tsdb::wal::record::RecordKind;
 use wire::client::HttpClient;
 
 use super::queue::{Batch, Item, Shared, Value, kinds};
@@ -23,6 +24,8 @@ use crate::receive::Message;
 
 /// How often the log is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long reading may go on before all else has its turn, however much is left to read.
+const TURN: Duration = Duration::from_millis(500);
 /// How often is written down how far all is settled.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
@@ -69,6 +72,7 @@ impl Running {
             resume_until: Position::default(),
             seen: Seen::default(),
             highest: 0,
+            turn: Instant::now(),
             stop: stop.clone(),
         };
         let wal = of.wal.clone();
@@ -161,6 +165,8 @@ struct Filler {
     resume_until: Position,
     seen: Seen,
     highest: Millis,
+    /// Since when it reads.
+    turn: Instant,
     stop: CancellationToken,
 }
 
@@ -181,10 +187,11 @@ impl Filler {
         loop {
             // Asked before reading: what was there when the end began is sent, too.
             let ending = self.stop.is_cancelled();
-            tail.read(self)?;
+            self.turn = Instant::now();
+            let more = tail.read(self)? && !self.shared.abort.is_cancelled();
             self.progress(tail.position());
-            self.flush(ending);
-            if ending {
+            self.flush(ending && !more);
+            if ending && !more {
                 break;
             }
             if marked.elapsed() >= MARK_EVERY {
@@ -208,7 +215,9 @@ impl Filler {
                 (sent, micros) = (now_sent, now_micros);
                 self.think(&mut sharding, seen);
             }
-            std::thread::sleep(LOOK);
+            if !more {
+                std::thread::sleep(LOOK);
+            }
         }
         self.shards.clear();
         self.join();
@@ -369,7 +378,7 @@ impl Reader for Filler {
         let (exemplars, histograms) = (settings.exemplars, settings.histograms);
         let mut found = Vec::new();
         let mut highest = self.highest;
-        samples(record, |series, ts, started, said| {
+        let readable = samples(record, |series, ts, started, said| {
             let (kind, value) = match said {
                 Said::Float(value) => (0, Value::Float(value)),
                 Said::Exemplar(..) if !exemplars => return,
@@ -406,6 +415,9 @@ impl Reader for Filler {
             };
             found.push((series, item));
         });
+        if !readable {
+            self.unreadable();
+        }
         if highest > self.highest {
             self.highest = highest;
             let counters = &self.shared.counters;
@@ -417,13 +429,21 @@ impl Reader for Filler {
         for (series, item) in found {
             self.push(series, item, resumed);
         }
-        !self.shared.abort.is_cancelled()
+        !self.shared.abort.is_cancelled() && self.turn.elapsed() < TURN
     }
 
     fn forget_before(&mut self, segment: u64) {
         self.series.retain(|_, s| s.segment >= segment);
         let series = &self.series;
         self.metadata.retain(|s, _| series.contains_key(s));
+    }
+
+    fn seen(&mut self, kind: RecordKind) {
+        self.shared.counters.record(kind);
+    }
+
+    fn unreadable(&mut self) {
+        self.shared.counters.unreadable.inc();
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) trait Reader {
     fn record(&mut self, record: &[u8], start: Position) -> bool;
     /// Series of older segments that no checkpoint has are forgotten.
     fn forget_before(&mut self, segment: u64);
+    /// A record was read, whatever is in it.
+    fn seen(&mut self, _: RecordKind) {}
+    /// A record cannot be read to its end.
+    fn unreadable(&mut self) {}
 }
 
 /// Reads one log.
@@ -151,6 +155,7 @@ impl Tail {
             match records.read() {
                 Ok(Some(record)) => {
                     let kind = record::kind(record);
+                    reader.seen(kind);
                     let known = tell(record, kind, self.position.segment, reader);
                     // The record is borrowed from the reader that knows where it ends.
                     let more = match kind {
@@ -227,6 +232,7 @@ fn tell(record: &[u8], kind: RecordKind, segment: u64, reader: &mut impl Reader)
     };
     if let Err(error) = read {
         tracing::error!(segment, %error, "a record of the log cannot be read");
+        reader.unreadable();
     }
     true
 }
@@ -238,8 +244,8 @@ pub(super) enum Said {
     Exemplar(model::Labels, f64),
 }
 
-/// Shows the samples of a record: series, time, start, value.
-pub(super) fn samples(record: &[u8], mut each: impl FnMut(u64, Millis, Millis, Said)) {
+/// Shows the samples of a record: series, time, start, value. Whether it can be read to its end.
+pub(super) fn samples(record: &[u8], mut each: impl FnMut(u64, Millis, Millis, Said)) -> bool {
     let read = match record::kind(record) {
         RecordKind::Samples => {
             record::read_samples(record, |s, ts, v| each(s, ts, 0, Said::Float(v)))
@@ -256,7 +262,8 @@ pub(super) fn samples(record: &[u8], mut each: impl FnMut(u64, Millis, Millis, S
         }),
         _ => Ok(()),
     };
-    if let Err(error) = read {
+    if let Err(error) = &read {
         tracing::error!(%error, "a record of the log cannot be read");
     }
+    read.is_ok()
 }

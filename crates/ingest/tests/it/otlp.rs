@@ -131,8 +131,12 @@ impl Set {
     }
 
     async fn send(&self, body: Vec<u8>) -> (u16, String) {
+        self.send_as("application/x-protobuf", body).await
+    }
+
+    async fn send_as(&self, kind: &str, body: Vec<u8>) -> (u16, String) {
         let request = Request::post("/otlp/v1/metrics")
-            .header("content-type", "application/x-protobuf")
+            .header("content-type", kind)
             .body(Body::from(body))
             .unwrap();
         let answer = self.receiver.otlp().oneshot(request).await.unwrap();
@@ -191,6 +195,54 @@ async fn metrics_become_series() {
     }
     // The same again is no error.
     assert_eq!(set.send(body).await.0, 200);
+}
+
+/// What the protobuf above says.
+const IN_JSON: &str = r#"{"resourceMetrics": [{
+    "resource": {"attributes": [
+        {"key": "service.name", "value": {"stringValue": "shop"}},
+        {"key": "service.namespace", "value": {"stringValue": "eu"}},
+        {"key": "service.instance.id", "value": {"stringValue": "i-1"}},
+        {"key": "host.name", "value": {"stringValue": "h"}}]},
+    "scopeMetrics": [{"scope": {"name": "lib"}, "metrics": [
+        {"name": "http.requests", "unit": "By", "sum": {
+            "aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [{
+            "startTimeUnixNano": "1699999940000000000", "timeUnixNano": "1700000000000000000", "asInt": "42",
+            "attributes": [{"key": "http.method", "value": {"stringValue": "GET"}},
+                           {"key": "http_method", "value": {"stringValue": "x"}}]}]}},
+        {"name": "latency", "unit": "s", "histogram": {
+            "aggregationTemporality": "AGGREGATION_TEMPORALITY_CUMULATIVE", "dataPoints": [{
+            "startTimeUnixNano": "1699999940000000000", "timeUnixNano": 1700000000000000000, "count": "6",
+            "sum": 9.5, "bucketCounts": ["1", "2", "3"], "explicitBounds": [0.5, 1]}]}},
+        {"name": "size", "exponentialHistogram": {"aggregationTemporality": 2, "dataPoints": [{
+            "startTimeUnixNano": "1699999940000000000", "timeUnixNano": "1700000000000000000", "count": 6,
+            "scale": 10, "zeroCount": "1", "positive": {"offset": 4, "bucketCounts": ["1", "1", 1, 1, 1]}}]}}
+    ]}]}]}"#;
+
+#[tokio::test]
+async fn json_says_what_protobuf_says() {
+    let (one, other) = (Set::new(usual()), Set::new(usual()));
+    let body = request(&[counter(2), explicit(), exponential()]);
+    assert_eq!(one.send(body).await.0, 200);
+    let kind = "application/json; charset=utf-8";
+    let answer = other.send_as(kind, IN_JSON.into()).await;
+    assert_eq!(answer, (200, String::new()));
+    assert_eq!(one.floats(), other.floats());
+    let histograms = |set: &Set| -> Vec<String> {
+        let stored = set.sink.stored();
+        let all = stored.iter().flat_map(|s| &s.histograms);
+        all.map(|h| format!("{h:?}")).collect()
+    };
+    assert_eq!(histograms(&one).len(), 1);
+    assert_eq!(
+        histograms(&one)[0].split_once("ts:").map(|p| p.1),
+        histograms(&other)[0].split_once("ts:").map(|p| p.1)
+    );
+    let (status, text) = other
+        .send_as(kind, b"{\"resourceMetrics\": 1}".to_vec())
+        .await;
+    assert_eq!(status, 400);
+    assert!(text.contains("resourceMetrics: 1 is not a list"), "{text}");
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ struct Receiving {
     /// Requests that are still to be answered with 503.
     failing: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    /// How long each answer takes, ms.
+    takes: Arc<AtomicUsize>,
 }
 
 async fn receiving(message: Message) -> Receiving {
@@ -42,13 +44,17 @@ async fn receiving(message: Message) -> Receiving {
     let receiver = Receiver::new(shared, options, &Registry::new()).unwrap();
     let failing = Arc::new(AtomicUsize::new(0));
     let requests = Arc::new(AtomicUsize::new(0));
+    let takes = Arc::new(AtomicUsize::new(0));
     let (fails, asked) = (Arc::clone(&failing), Arc::clone(&requests));
+    let slow = Arc::clone(&takes);
     let flaky = move |request: Request, next: Next| {
         asked.fetch_add(1, Ordering::SeqCst);
         let fail = fails
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
             .is_ok();
+        let wait = Duration::from_millis(slow.load(Ordering::SeqCst) as u64);
         async move {
+            tokio::time::sleep(wait).await;
             if fail {
                 return (StatusCode::SERVICE_UNAVAILABLE, "later").into_response();
             }
@@ -64,7 +70,14 @@ async fn receiving(message: Message) -> Receiving {
         url,
         failing,
         requests,
+        takes,
     }
+}
+
+/// The file that says how far all was settled.
+fn mark(data: &Path) -> std::path::PathBuf {
+    let mut files = std::fs::read_dir(data.join("remote_write")).unwrap();
+    files.next().unwrap().unwrap().path()
 }
 
 fn settings(url: &str, message: Message) -> Settings {
@@ -74,6 +87,8 @@ fn settings(url: &str, message: Message) -> Settings {
         url: url.into(),
         shown_url: url.into(),
         http: HttpSettings::default(),
+        signer: None,
+        round_robin: true,
         timeout: Duration::from_secs(5),
         headers: BTreeMap::from([("x-extra".to_owned(), "1".to_owned())]),
         relabel: relabel::compile(&rules, relabel::NameScheme::Utf8).unwrap(),
@@ -178,12 +193,7 @@ async fn what_was_sent_twice_costs_nothing_else() {
         .await
         .unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let mark = std::fs::read_dir(folder.path().join("remote_write"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let mark = mark(folder.path());
     let at_start = std::fs::read(&mark).unwrap();
     append(&db, 0, 20);
     arrive(&receiving, 400).await;
@@ -197,6 +207,38 @@ async fn what_was_sent_twice_costs_nothing_else() {
         .await
         .unwrap();
     arrive(&receiving, 600).await;
+    second.stop().await;
+}
+
+/// A process that dies while it catches up does not begin anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_it_is_is_written_down_while_it_catches_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiving = receiving(Message::V1).await;
+    let db = Db::open(folder.path(), tsdb::Options::quiet()).unwrap();
+    let first = writes(folder.path());
+    let settings = settings(&receiving.url, Message::V1);
+    first.apply(vec![settings.clone()]).await.unwrap();
+    first.stop().await;
+    let mark = mark(folder.path());
+    let at_start = std::fs::read(&mark).unwrap();
+    append(&db, 0, 2_000);
+    receiving.takes.store(10, Ordering::SeqCst);
+    let second = writes(folder.path());
+    second.apply(vec![settings]).await.unwrap();
+    let mut later = at_start.clone();
+    for _ in 0..400 {
+        later = std::fs::read(&mark).unwrap();
+        if later != at_start {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let sent: usize = receiving.sink.series().values().map(Vec::len).sum();
+    assert_ne!(later, at_start);
+    assert!(sent < 40_000, "all {sent} had been sent by then");
+    receiving.takes.store(0, Ordering::SeqCst);
+    arrive(&receiving, 40_000).await;
     second.stop().await;
 }
 

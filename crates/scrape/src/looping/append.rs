@@ -7,6 +7,7 @@ use model::{
     Appended, Batch, Labels, METRIC_NAME, Millis, STALE_NAN, SeriesRef, SeriesRows, Sink, SinkError,
 };
 
+use super::told::metadata_of;
 use super::work::mutator;
 use super::{Loop, Memory};
 use crate::error::ScrapeError;
@@ -124,10 +125,16 @@ impl Loop {
             })
             .collect();
         let mutator = mutator(&self.job, &self.target);
+        let with_types = self.job.shared.type_and_unit;
+        let table = self.state.lock().table.clone().filter(|_| with_types);
         let mut places = Vec::new();
         let mut labels = Vec::new();
         for (place, text, kind, old) in self.memory.cache.with_refs(&wanted) {
-            let pairs = parse::pairs_of(text, kind, LabelOptions::default())?;
+            let unit = table.as_ref().and_then(|table| metadata_of(table, text));
+            let options = LabelOptions {
+                type_and_unit: unit.map(|known| &*known.unit).filter(|_| with_types),
+            };
+            let pairs = parse::pairs_of(text, kind, options)?;
             if let Some(made) = mutator.labels(&pairs)? {
                 places.push((place, old));
                 labels.push(made);
@@ -161,6 +168,13 @@ impl Loop {
                 exemplar.series = *new;
             }
         }
+        for row in &mut batch.metadata {
+            if let Some(new) = renewed.get(&row.series) {
+                row.series = *new;
+            }
+        }
+        // The new ones are told with the next scrape.
+        self.memory.untold = true;
         drop_unresolved(batch);
         Ok(())
     }
@@ -224,4 +238,5 @@ fn copy(from: &Batch, to: &mut Batch) {
     to.starts.extend_from_slice(&from.starts);
     to.histograms.extend_from_slice(&from.histograms);
     to.exemplars.extend_from_slice(&from.exemplars);
+    to.metadata.extend_from_slice(&from.metadata);
 }

@@ -138,6 +138,7 @@ impl Work {
             sample_limit: self.job.config.sample_limit,
             exemplars: self.job.shared.exemplars,
             starts: self.job.shared.starts,
+            type_and_unit: self.job.shared.type_and_unit,
             histograms: self.target.histograms,
             bucket_limit: self.job.config.native_histogram_bucket_limit,
             max_schema: finest_schema(self.job.config.native_histogram_min_bucket_factor),

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod data;
+mod described;
 mod never_panics;
 mod parsing;
 mod scraping;

@@ -19,18 +19,18 @@ use scrape::{Group, Manager, Options};
 use tokio::net::TcpListener;
 
 /// A target whose answer can be changed.
-struct Exporter {
-    address: String,
+pub(crate) struct Exporter {
+    pub(crate) address: String,
     answer: Arc<Mutex<(u16, &'static str, String)>>,
     asked: Arc<AtomicUsize>,
     headers: Arc<Mutex<HeaderMap>>,
 }
 
 const TEXT: &str = "text/plain; version=0.0.4";
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
+pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 impl Exporter {
-    async fn start(body: &str) -> Self {
+    pub(crate) async fn start(body: &str) -> Self {
         let answer = Arc::new(Mutex::new((200, TEXT, body.to_owned())));
         let asked = Arc::new(AtomicUsize::new(0));
         let headers = Arc::new(Mutex::new(HeaderMap::new()));
@@ -67,12 +67,12 @@ impl Exporter {
         }
     }
 
-    fn answer(&self, status: u16, kind: &'static str, body: &str) {
+    pub(crate) fn answer(&self, status: u16, kind: &'static str, body: &str) {
         *self.answer.lock() = (status, kind, body.to_owned());
     }
 
     /// Waits for `more` scrapes to have been taken in.
-    async fn scraped(&self, more: usize) {
+    pub(crate) async fn scraped(&self, more: usize) {
         // One more than asked for: then those before are done.
         let until = self.asked.load(Ordering::SeqCst) + more + 1;
         for _ in 0..2_000 {
@@ -89,9 +89,9 @@ impl Exporter {
 const PROTOBUF: &str = "application/vnd.google.protobuf; \
      proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-struct Set {
-    sink: Arc<MemorySink>,
-    manager: Manager,
+pub(crate) struct Set {
+    pub(crate) sink: Arc<MemorySink>,
+    pub(crate) manager: Manager,
 }
 
 impl Set {
@@ -99,14 +99,14 @@ impl Set {
         Self::with(Options::default())
     }
 
-    fn with(options: Options) -> Self {
+    pub(crate) fn with(options: Options) -> Self {
         let sink = Arc::new(MemorySink::new());
         let shared: Arc<dyn Sink> = Arc::clone(&sink) as Arc<dyn Sink>;
         let manager = Manager::new(shared, &Registry::new(), options).unwrap();
         Self { sink, manager }
     }
 
-    async fn job(&self, yaml: &str, addresses: &[&str]) {
+    pub(crate) async fn job(&self, yaml: &str, addresses: &[&str]) {
         self.apply(yaml).await;
         self.targets(addresses).await;
     }

@@ -152,7 +152,8 @@ impl Inner {
         stats.symbols.set(symbols.sum());
         let lowest = blocks.first().map(|b| b.meta().min_time);
         if let Some(lowest) = lowest.or(self.head.range().map(|r| r.min)) {
-            stats.lowest.set(lowest);
+            stats.lowest.0.set(lowest);
+            stats.lowest.1.set(lowest.div_euclid(1000));
         }
         let new = Arc::new(Layout { blocks, floor });
         let old = std::mem::replace(&mut *self.layout.write(), new);

@@ -195,7 +195,13 @@ impl Inner {
         let symbols = export.take_symbols();
         let mut writer = Writer::create_on(fs, dir, meta, symbols).map_err(failed)?;
         self.head
-            .write(&export, (min, max), snapshot, &mut writer)
+            .write(
+                &export,
+                (min, max),
+                snapshot,
+                &self.stats.storage.chunks,
+                &mut writer,
+            )
             .map_err(failed)?;
         writer.finish().map_err(failed)
     }

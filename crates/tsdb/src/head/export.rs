@@ -8,6 +8,7 @@ use super::files::Place;
 use super::index::{Index, PairId};
 use super::page::SeenBytes;
 use super::{Head, Snapshot, place};
+use crate::stats::ChunkSizes;
 
 /// The series that have chunks in a range, in the order of their labels.
 pub(crate) struct Export {
@@ -96,6 +97,7 @@ impl Head {
         export: &Export,
         (min, max): (Millis, Millis),
         snapshot: Option<&Snapshot>,
+        sizes: &ChunkSizes,
         writer: &mut Writer,
     ) -> Result<(), BlockError> {
         let mut bytes: Vec<u8> = Vec::new();
@@ -157,6 +159,7 @@ impl Head {
             let ranks = &export.labels[from as usize..to as usize];
             labels.extend(ranks.iter().map(|&r| export.pairs[r as usize]));
             writer.add(&labels, &list)?;
+            list.iter().for_each(|chunk| sizes.observe(chunk));
         }
         Ok(())
     }

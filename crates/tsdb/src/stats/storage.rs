@@ -3,8 +3,53 @@
 use metrics::{Counter, Error, Family, Gauge, Histogram, Registry};
 use ulid::Ulid;
 
+/// What the chunks of blocks cut from the head are like.
+pub struct ChunkSizes {
+    /// Bytes.
+    bytes: Histogram,
+    samples: Histogram,
+    /// Seconds from the first sample to the last.
+    range: Histogram,
+}
+
+impl ChunkSizes {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        use metrics::exponential_buckets as buckets;
+        Ok(Self {
+            bytes: r.histogram(
+                "prometheus_tsdb_compaction_chunk_size_bytes",
+                "Final size of chunks on their first compaction",
+                &buckets(32.0, 1.5, 12),
+            )?,
+            samples: r.histogram(
+                "prometheus_tsdb_compaction_chunk_samples",
+                "Final number of samples on their first compaction",
+                &buckets(4.0, 1.5, 12),
+            )?,
+            range: r.histogram(
+                "prometheus_tsdb_compaction_chunk_range_seconds",
+                "Final time range of chunks on their first compaction",
+                &buckets(100.0, 4.0, 10),
+            )?,
+        })
+    }
+
+    pub(crate) fn observe(&self, chunk: &block::Chunk<'_>) {
+        self.bytes.observe(chunk.data.len() as f64);
+        // Every encoding begins with the number of samples.
+        if let [high, low, ..] = chunk.data {
+            self.samples
+                .observe(f64::from(u16::from_be_bytes([*high, *low])));
+        }
+        // Milliseconds, whatever the name says: so it is there.
+        self.range.observe((chunk.max - chunk.min) as f64);
+    }
+}
+
 /// The instruments of the local blocks.
 pub struct Storage {
+    /// Of the chunks of blocks cut from the head.
+    pub chunks: ChunkSizes,
     /// Compactions (head cuts included).
     pub compactions: Counter,
     /// Compactions that failed.
@@ -27,8 +72,8 @@ pub struct Storage {
     pub bytes: Gauge,
     /// Bytes that the blocks' symbols take in memory.
     pub symbols: Gauge,
-    /// Oldest timestamp stored, ms.
-    pub lowest: Gauge,
+    /// Oldest timestamp stored, ms and seconds.
+    pub lowest: (Gauge, Gauge),
     /// Reloads of the list of blocks.
     pub reloads: Counter,
     /// Reloads that failed.
@@ -55,6 +100,7 @@ pub struct Storage {
 impl Storage {
     pub(super) fn new(r: &Registry) -> Result<Self, Error> {
         Ok(Self {
+            chunks: ChunkSizes::new(r)?,
             compactions: r.counter(
                 "prometheus_tsdb_compactions_total",
                 "Total number of compactions that were executed for the partition.",
@@ -101,10 +147,16 @@ impl Storage {
                 "prometheus_tsdb_symbol_table_size_bytes",
                 "Size of symbol table in memory for loaded blocks",
             )?,
-            lowest: r.gauge(
-                "prometheus_tsdb_lowest_timestamp",
-                "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
-            )?,
+            lowest: (
+                r.gauge(
+                    "prometheus_tsdb_lowest_timestamp",
+                    "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
+                )?,
+                r.gauge(
+                    "prometheus_tsdb_lowest_timestamp_seconds",
+                    "Lowest timestamp value stored in the database.",
+                )?,
+            ),
             reloads: r.counter(
                 "prometheus_tsdb_reloads_total",
                 "Number of times the database reloaded block data from disk.",

@@ -88,9 +88,10 @@ impl Compressor {
 }
 
 /// Appends the fragments of a record to `out`. `used` is how many bytes of the present page are
-/// taken, and is moved on.
-pub(super) fn frame(mut record: &[u8], flag: u8, used: &mut usize, out: &mut Vec<u8>) {
+/// taken, and is moved on. How many fragments there are.
+pub(super) fn frame(mut record: &[u8], flag: u8, used: &mut usize, out: &mut Vec<u8>) -> u64 {
     let mut first = true;
+    let mut fragments = 0;
     while first || !record.is_empty() {
         // `used` is kept at most PAGE - HEADER.
         let n = record.len().min(PAGE - *used - HEADER);
@@ -112,7 +113,9 @@ pub(super) fn frame(mut record: &[u8], flag: u8, used: &mut usize, out: &mut Vec
         }
         record = rest;
         first = false;
+        fragments += 1;
     }
+    fragments
 }
 
 /// How many bytes [`frame`] will at most add for a record of `len` bytes.

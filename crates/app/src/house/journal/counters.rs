@@ -13,6 +13,7 @@ pub(super) struct Counters {
     /// The log of queries could not be written.
     pub(super) log_failures: Counter,
     samples: Counter,
+    read: Counter,
 }
 
 impl Counters {
@@ -37,6 +38,10 @@ impl Counters {
                 "prometheus_engine_query_samples_total",
                 "The total number of samples loaded by all queries.",
             )?,
+            read: r.counter(
+                "prometheus_engine_query_samples_read_total",
+                "The total number of samples read by all queries (only new points per step for range-vector).",
+            )?,
         })
     }
 
@@ -44,8 +49,14 @@ impl Counters {
         if let Ok(result) = answer
             && let Some(scope) = &result.scope
         {
-            let samples = scope.statistics.samples.load(Ordering::Relaxed);
-            self.samples.add(samples);
+            let read = scope.statistics.samples.load(Ordering::Relaxed);
+            self.read.add(read);
+            // How often they were looked at is counted only for who asks.
+            let samples = result
+                .profile
+                .as_ref()
+                .map(|p| p.samples.queryable.iter().sum::<u64>());
+            self.samples.add(samples.unwrap_or(read));
         }
     }
 }

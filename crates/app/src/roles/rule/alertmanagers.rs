@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use discovery::config::Discovery;
+use discovery::config::{self, Discovery};
 use metrics::Registry;
 use model::relabel::{self, NameScheme};
 use model::settings::Duration as Span;
@@ -33,6 +33,10 @@ struct Entry {
     http_config: HttpConfig,
     static_configs: Vec<String>,
     file_sd_configs: Vec<FileSd>,
+    /// Prometheus' section, which Thanos does not have.
+    kubernetes_sd_configs: Vec<config::Kubernetes>,
+    /// What becomes of the targets of those.
+    relabel_configs: Vec<relabel::Config>,
     scheme: String,
     path_prefix: String,
     timeout: String,
@@ -45,6 +49,8 @@ impl Default for Entry {
             http_config: HttpConfig::default(),
             static_configs: Vec::new(),
             file_sd_configs: Vec::new(),
+            kubernetes_sd_configs: Vec::new(),
+            relabel_configs: Vec::new(),
             scheme: "http".to_owned(),
             path_prefix: String::new(),
             timeout: "10s".to_owned(),
@@ -56,11 +62,10 @@ impl Default for Entry {
 /// Alertmanagers with equal settings.
 #[derive(Debug)]
 struct Group {
-    http: HttpSettings,
+    /// How to talk to them; its discovery is of those that the notifier finds itself.
+    settings: Alertmanager,
+    /// The addresses of all others.
     sources: Sources,
-    scheme: String,
-    prefix: String,
-    timeout: Span,
 }
 
 /// Whom to tell, and what becomes of alerts on the way.
@@ -121,27 +126,19 @@ impl Settings {
             let known = lookups
                 .follow(&name, group.sources, registry, stop.clone())
                 .await?;
-            let alertmanager = Alertmanager {
-                http: group.http,
-                scheme: group.scheme,
-                path_prefix: group.prefix,
-                timeout: group.timeout,
-                ..Alertmanager::default()
-            };
-            followed.push((alertmanager, known));
+            followed.push((group.settings, known));
         }
         let relabel = self.relabel;
         let now = move |followed: &mut [(Alertmanager, Known)]| {
             let mut alertmanagers = Vec::new();
             for (alertmanager, known) in followed {
-                let targets = Vec::clone(&known.borrow_and_update());
-                let section = serde_json::json!({"static_configs": [{"targets": targets}]});
-                // The section is ours: it is always read.
-                let discovery: Discovery = serde_json::from_value(section).unwrap_or_default();
-                alertmanagers.push(Alertmanager {
-                    discovery,
-                    ..alertmanager.clone()
-                });
+                let written = config::Static {
+                    targets: Vec::clone(&known.borrow_and_update()),
+                    ..config::Static::default()
+                };
+                let mut alertmanager = alertmanager.clone();
+                alertmanager.discovery.static_configs = vec![written];
+                alertmanagers.push(alertmanager);
             }
             Alerting {
                 alert_relabel_configs: relabel.clone(),
@@ -233,17 +230,20 @@ fn group_of(text: &str, timeout: Span) -> Result<Group, String> {
         }
     });
     Ok(Group {
-        http: HttpSettings {
-            basic_auth,
-            ..HttpSettings::default()
+        settings: Alertmanager {
+            http: HttpSettings {
+                basic_auth,
+                ..HttpSettings::default()
+            },
+            scheme: scheme.to_owned(),
+            path_prefix: peers::prefix(path),
+            timeout,
+            ..Alertmanager::default()
         },
         sources: Sources {
             written: vec![address],
             ..Sources::default()
         },
-        scheme: scheme.to_owned(),
-        prefix: peers::prefix(path),
-        timeout,
     })
 }
 
@@ -263,13 +263,38 @@ fn parse(text: &str) -> Result<Vec<Group>, String> {
         }
         let timeout = model::time::parse_duration(&entry.timeout)
             .map_err(|e| format!("timeout {:?}: {e}", entry.timeout))?;
+        let settings = Alertmanager {
+            http: entry.http_config.settings()?,
+            scheme: entry.scheme,
+            path_prefix: peers::prefix(&entry.path_prefix),
+            timeout: Span(timeout),
+            ..Alertmanager::default()
+        };
+        if !entry.kubernetes_sd_configs.is_empty() {
+            let found = Alertmanager {
+                discovery: Discovery {
+                    kubernetes_sd_configs: entry.kubernetes_sd_configs,
+                    ..Discovery::default()
+                },
+                relabel_configs: entry.relabel_configs,
+                ..settings.clone()
+            };
+            if let Some(key) = found.unsupported().first() {
+                return Err(format!("{key} is not supported"));
+            }
+            relabel::compile(&found.relabel_configs, NameScheme::default())
+                .map_err(|e| format!("relabel_configs: {e}"))?;
+            groups.push(Group {
+                settings: found,
+                sources: Sources::default(),
+            });
+        } else if !entry.relabel_configs.is_empty() {
+            return Err("relabel_configs needs kubernetes_sd_configs beside it".to_owned());
+        }
         for sources in peers::sources(entry.static_configs, entry.file_sd_configs) {
             groups.push(Group {
-                http: entry.http_config.settings()?,
+                settings: settings.clone(),
                 sources,
-                scheme: entry.scheme.clone(),
-                prefix: peers::prefix(&entry.path_prefix),
-                timeout: Span(timeout),
             });
         }
     }
@@ -285,14 +310,17 @@ mod tests {
         let of = |url| group_of(url, Span(10_000)).unwrap();
         let plain = of("http://am:9093/prefix/");
         assert_eq!(
-            (plain.scheme.as_str(), plain.prefix.as_str()),
+            (
+                plain.settings.scheme.as_str(),
+                plain.settings.path_prefix.as_str()
+            ),
             ("http", "/prefix")
         );
         assert_eq!(plain.sources.written, ["am:9093"]);
         assert_eq!(of("dns+https://am").sources.written, ["dns+am:9093"]);
         let service = of("dnssrv+http://u:p@_web._tcp.am.svc/x");
         assert_eq!(service.sources.written, ["dnssrv+_web._tcp.am.svc"]);
-        assert_eq!(service.http.basic_auth.unwrap().username, "u");
+        assert_eq!(service.settings.http.basic_auth.unwrap().username, "u");
         for wrong in ["am:9093", "http://", "x+http://am"] {
             assert!(group_of(wrong, Span(0)).is_err(), "{wrong}");
         }
@@ -302,8 +330,20 @@ mod tests {
     fn a_file_of_alertmanagers_is_read() {
         let text = "alertmanagers:\n- static_configs: ['dns+am:9093']\n  scheme: https\n  timeout: 5s\n  api_version: v2\n  http_config: {bearer_token: t}\n- file_sd_configs: [{files: [am.json]}]\n";
         let groups = parse(text).unwrap();
-        assert_eq!(groups[0].timeout, Span(5000));
+        assert_eq!(groups[0].settings.timeout, Span(5000));
         assert_eq!(groups[1].sources.refresh, "5m");
+        let cluster = "alertmanagers:\n- kubernetes_sd_configs: [{role: pod, namespaces: {names: [monitoring]}}]\n  relabel_configs: [{source_labels: [__meta_kubernetes_pod_container_port_name], regex: web, action: keep}]\n  static_configs: ['am:9093']\n";
+        let groups = parse(cluster).unwrap();
+        assert_eq!(groups[0].settings.discovery.kubernetes_sd_configs.len(), 1);
+        assert_eq!(groups[0].settings.relabel_configs.len(), 1);
+        assert_eq!(groups[1].settings.relabel_configs, []);
+        for wrong in [
+            "alertmanagers: [{relabel_configs: [{regex: a, action: labeldrop}]}]",
+            "alertmanagers: [{kubernetes_sd_configs: [{role: dog}]}]",
+            "alertmanagers: [{kubernetes_sd_configs: [{role: pod}], relabel_configs: [{regex: '(', action: labeldrop}]}]",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
         assert!(parse("alertmanagers: [{api_version: v3}]").is_err());
         assert!(parse("alertmanager: []").is_err());
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ArgMatches;
-use wire::client::{ClientOptions, HttpClient, HttpSettings, body};
+use wire::client::{ClientOptions, HttpClient, body};
+
+use crate::tools::query::client::settings;
 
 pub(super) fn run(matches: &ArgMatches, path: &str) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -24,14 +26,7 @@ pub(super) fn run(matches: &ArgMatches, path: &str) -> Result<ExitCode> {
 }
 
 async fn ask(matches: &ArgMatches, path: &str) -> Result<String, String> {
-    let settings = match matches.get_one::<String>("http.config.file") {
-        None => HttpSettings::default(),
-        Some(file) => {
-            let read = std::fs::read_to_string(file).map_err(|e| e.to_string());
-            let parsed = read.and_then(|t| wire::yaml(&t));
-            parsed.map_err(|e| format!("failed to load HTTP config file {file}: {e}"))?
-        }
-    };
+    let settings = settings(matches)?;
     let given = matches.get_one::<String>("url");
     let server = given.map_or("", String::as_str).trim_end_matches('/');
     let server = match server.contains("://") {

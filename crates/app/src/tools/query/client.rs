@@ -46,20 +46,32 @@ pub struct Client {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// The settings in the file of `--http.config.file`, if it was typed.
+pub fn settings(m: &ArgMatches) -> Result<HttpSettings, String> {
+    let Some(file) = m.get_one::<String>("http.config.file") else {
+        return Ok(HttpSettings::default());
+    };
+    let failed = |e: String| format!("failed to load HTTP config file: {e}");
+    let text = std::fs::read_to_string(file).map_err(|e| failed(format!("open {file}: {e}")))?;
+    wire::yaml(&text).map_err(failed)
+}
+
+/// Headers written as `name=value`.
+pub fn parse_headers(headers: &[&str]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let parsed = headers.iter().map(|header| {
+        let pair = header.split_once('=').and_then(|(name, value)| {
+            Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?))
+        });
+        pair.ok_or_else(|| format!("expected KEY=VALUE got {header:?}"))
+    });
+    parsed.collect()
+}
+
 impl Client {
     /// A client of `server`, a URL, with the settings that were typed; `headers` are `name=value`.
     pub fn new(m: &ArgMatches, server: &str, headers: &[&str]) -> Result<Self, Failure> {
         let cannot = |e: String| Failure::Plain(format!("error creating API client: {e}"));
-        let settings = match m.get_one::<String>("http.config.file") {
-            None => HttpSettings::default(),
-            Some(file) => {
-                let text = std::fs::read_to_string(file).map_err(|e| {
-                    Failure::Plain(format!("failed to load HTTP config file: open {file}: {e}"))
-                })?;
-                wire::yaml(&text)
-                    .map_err(|e| Failure::Plain(format!("failed to load HTTP config file: {e}")))?
-            }
-        };
+        let settings = settings(m).map_err(Failure::Plain)?;
         let options = ClientOptions {
             timeout: Some(Duration::from_secs(120)),
             ..ClientOptions::default()
@@ -71,20 +83,10 @@ impl Client {
             true => server.to_owned(),
             false => format!("http://{server}"),
         };
-        let mut parsed = Vec::new();
-        for header in headers {
-            let pair = header.split_once('=').and_then(|(name, value)| {
-                Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?))
-            });
-            let Some(pair) = pair else {
-                return Err(cannot(format!("expected KEY=VALUE got {header:?}")));
-            };
-            parsed.push(pair);
-        }
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
-            headers: parsed,
+            headers: parse_headers(headers).map_err(cannot)?,
         })
     }
 

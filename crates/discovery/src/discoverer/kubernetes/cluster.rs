@@ -90,7 +90,7 @@ impl Clusters {
         let client = match &way {
             Way::Server(server) => {
                 let (address, settings) = &**server;
-                Some(transport::client(address, settings)?)
+                Some(transport::client(address, settings, counters)?)
             }
             Way::File(_) => None,
         };

@@ -10,18 +10,26 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use wire::client::{ClientError, ClientOptions, HttpClient, HttpSettings, Method};
 
+use crate::counters::Counters;
+
 /// The longest that listing one page may take; a watch ends when the server says so.
 const LIST: Duration = Duration::from_secs(120);
 /// The least time between two beginnings of the same watch.
 const PACE: Duration = Duration::from_secs(1);
 
 /// A client that obeys Prometheus' HTTP settings, so that they mean here what they mean anywhere.
-pub(super) fn client(server: &str, settings: &HttpSettings) -> Result<Client, ClientError> {
+pub(super) fn client(
+    server: &str,
+    settings: &HttpSettings,
+    counters: &Counters,
+) -> Result<Client, ClientError> {
     let server: Arc<str> = server.trim_end_matches('/').into();
     let client = HttpClient::new(settings, ClientOptions::default())?;
+    let requests = counters.kubernetes_requests.clone();
     // Nothing but `GET` is ever asked.
     let send = move |request: Request<Body>| {
         let (server, client) = (Arc::clone(&server), client.clone());
+        let requests = requests.clone();
         async move {
             let (head, _) = request.into_parts();
             let url = format!("{server}{}", head.uri);
@@ -30,7 +38,10 @@ pub(super) fn client(server: &str, settings: &HttpSettings) -> Result<Client, Cl
                 *sent.timeout_mut() = Some(LIST);
             }
             *sent.headers_mut() = head.headers;
-            let answer = client.send(sent).await?;
+            let answer = client.send(sent).await.inspect_err(|_| {
+                requests.with(&["<error>"]).inc();
+            })?;
+            requests.with(&[answer.status().as_str()]).inc();
             Ok::<_, ClientError>(Response::from(answer))
         }
     };
