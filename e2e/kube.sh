@@ -1,6 +1,6 @@
 #!/bin/sh
 # The tutorial on a true cluster (kind, minikube or any other): KUBECONFIG names it, IMAGE an image that its nodes can have.
-#   IMAGE=epimetheus:dev e2e/kube.sh
+#   IMAGE=epimetheus:dev e2e/kube.sh [arguments for helm, such as --set server.resourcesPreset=nano]
 # Installs into a namespace of its own, waits for the pods, queries, load, three queriers and one again, and removes everything.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,7 +25,7 @@ ask() { k exec deploy/thanos-kubectl-curl -- curl -sf -m 20 --data-urlencode "qu
 
 say install
 helm install thanos charts/epimetheus --namespace "$namespace" --create-namespace --wait --timeout 10m -f charts/epimetheus/ci/demo-values.yaml \
-  --set image.registry= --set image.repository="${image%:*}" --set-string image.tag="${image##*:}" --set demo.load.enabled=false
+  --set image.registry= --set image.repository="${image%:*}" --set-string image.tag="${image##*:}" --set demo.load.enabled=false "$@"
 say "no pod has restarted"
 k get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{"\n"}{end}' | tee /dev/stderr | awk '$2 > 0 { exit 1 }'
 helm test thanos --namespace "$namespace" --timeout 5m

@@ -212,10 +212,10 @@ async fn an_upgrade_and_a_rollback_lose_nothing() {
                 .await;
             }
         }
-        for i in 0..queriers.len() {
+        for (i, place) in queriers.iter_mut().enumerate() {
             let new = querier(program, dir, &servers).await;
             service.lock().unwrap()[i] = new.process.port;
-            let mut old = std::mem::replace(&mut queriers[i], new);
+            let mut old = std::mem::replace(place, new);
             tokio::time::sleep(Duration::from_millis(500)).await;
             assert!(old.process.stop(), "{}", old.process.log());
         }

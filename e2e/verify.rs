@@ -65,10 +65,14 @@ fn fill(db: &Db) {
     }
 }
 
+type Fill = fn(&Db);
+
+/// What it is, what is written and how, the exit codes for each version, and the word that says why.
+type Case = (&'static str, Fill, fn(&mut Options), [i32; 3], &'static str);
+
 #[test]
 fn what_an_older_prometheus_cannot_read_is_said() {
-    type Fill = fn(&Db);
-    let cases: [(&str, Fill, fn(&mut Options), [i32; 3], &str); 5] = [
+    let cases: [Case; 5] = [
         ("plain", |_| (), |_| (), [0, 0, 0], "is whole"),
         (
             "custom buckets",
