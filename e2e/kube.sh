@@ -27,7 +27,9 @@ say install
 helm install thanos charts/epimetheus --namespace "$namespace" --create-namespace --wait --timeout 10m -f charts/epimetheus/ci/demo-values.yaml \
   --set image.registry= --set image.repository="${image%:*}" --set-string image.tag="${image##*:}" --set demo.load.enabled=false "$@"
 say "no pod has restarted"
-k get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{"\n"}{end}' | tee /dev/stderr | awk '$2 > 0 { exit 1 }'
+restarts=$(k get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{"\n"}{end}')
+say "$restarts"
+if printf '%s\n' "$restarts" | awk '$2 > 0 { bad = 1 } END { exit !bad }'; then echo "a pod has restarted"; exit 1; fi
 helm test thanos --namespace "$namespace" --timeout 5m
 k create deployment thanos-kubectl-curl --image=docker.io/curlimages/curl:8.12.1 -- sleep 3600
 k rollout status deployment/thanos-kubectl-curl --timeout=2m
@@ -40,6 +42,8 @@ wait_for 240 3
 ask 'count(up{container="querier"} == 1)'
 say "quiet: three become one, and no query failed"
 k wait --for=condition=complete job/thanos-load --timeout=10m
-k logs job/thanos-load | tee /dev/stderr | grep -qv '^ *[0-9]* 200$' && { echo "some queries failed"; exit 1; }
+answers=$(k logs job/thanos-load)
+say "$answers"
+if printf '%s\n' "$answers" | grep -qv '^ *[0-9]* 200$'; then echo "some queries failed"; exit 1; fi
 wait_for 900 1
-say done
+say "done: $(k get hpa thanos-query --no-headers)"

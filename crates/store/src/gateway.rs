@@ -312,10 +312,8 @@ impl GatewayView {
             return Ok((parts, Vec::new()));
         }
         let all: Arc<[Matcher]> = matchers.into();
+        let mut damaged = Vec::new();
         for (block, range) in self.chosen(range, resolution) {
-            if self.inner.headers.is_aside(block.ulid()) {
-                continue;
-            }
             let (external, matchers) = match &self.own {
                 Some(own) if *own == block.labels => (Labels::default(), Arc::clone(&all)),
                 Some(_) => continue,
@@ -330,6 +328,10 @@ impl GatewayView {
                     (labels.clone(), inside.cloned().collect())
                 }
             };
+            if let Some(reason) = self.inner.headers.aside_because(block.ulid()) {
+                damaged.push(format!("block {}: {reason}", block.ulid()));
+                continue;
+            }
             parts.push(Part {
                 block: Arc::clone(block),
                 external,
@@ -337,7 +339,7 @@ impl GatewayView {
                 range,
             });
         }
-        Ok((parts, self.missing()?))
+        Ok((parts, self.missing(damaged)?))
     }
 
     /// The blocks that answer a range, each with the part that it answers for.
@@ -363,9 +365,8 @@ impl GatewayView {
         chosen.filter_map(|(number, range)| Some((blocks.get(number)?, range)))
     }
 
-    /// What is missing whatever is asked.
-    fn missing(&self) -> Result<Vec<Str>, SourceError> {
-        let mut missing: Vec<String> = Vec::new();
+    /// What is missing: this, and what is so whatever is asked.
+    fn missing(&self, mut missing: Vec<String>) -> Result<Vec<Str>, SourceError> {
         if self.snapshot.taken.is_none() {
             let name = self.inner.catalog.bucket().name();
             missing.push(format!("bucket {name}: its blocks are not known yet"));

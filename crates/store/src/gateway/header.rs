@@ -19,7 +19,7 @@ use block::index::{HEADER_LEN, PostingsTable, SymbolTable, Toc, Version};
 use block::{BlockError, disk, read_at};
 use bucket::{Bucket, CatalogBlock};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use model::{Kind, SourceError};
+use model::{Kind, SourceError, Str};
 use parking_lot::Mutex;
 use ulid::Ulid;
 
@@ -154,8 +154,8 @@ pub(super) struct Headers {
     dir: Option<PathBuf>,
     limit: u64,
     slots: Mutex<HashMap<Ulid, Arc<Slot>>>,
-    /// Blocks whose index is damaged, and since when they are set aside.
-    aside: Mutex<HashMap<Ulid, Instant>>,
+    /// Blocks whose index is damaged: since when they are set aside, and why.
+    aside: Mutex<HashMap<Ulid, (Instant, Str)>>,
     held: AtomicU64,
     clock: AtomicU64,
     since: Instant,
@@ -229,26 +229,26 @@ impl Headers {
         Ok(header)
     }
 
-    /// A block without a sound index has no answers: it is said once, and not asked again for a while.
+    /// A block without a sound index has no answers: it is logged once, and not asked again for a while.
     fn set_aside(&self, block: Ulid, why: &SourceError) {
         tracing::warn!(
             %block, reason = %why,
             "the index is damaged: the block is set aside; \"tools bucket verify\" tells more"
         );
-        self.aside.lock().insert(block, Instant::now());
+        let why = format!("set aside: {why}");
+        let entry = (Instant::now(), why.into());
+        self.aside.lock().insert(block, entry);
     }
 
-    /// Whether a block is set aside.
-    pub(super) fn is_aside(&self, block: Ulid) -> bool {
+    /// Why a block is set aside, if it is: every answer that misses it says so.
+    pub(super) fn aside_because(&self, block: Ulid) -> Option<Str> {
         let mut aside = self.aside.lock();
-        let Some(since) = aside.get(&block) else {
-            return false;
-        };
-        let stays = since.elapsed() < ASIDE;
-        if !stays {
-            aside.remove(&block);
+        let (since, why) = aside.get(&block)?;
+        if since.elapsed() < ASIDE {
+            return Some(Arc::clone(why));
         }
-        stays
+        aside.remove(&block);
+        None
     }
 
     /// How many blocks are set aside.
