@@ -11,6 +11,16 @@ use serde_json::Value;
 use crate::fleet::{Role, ours, role, wait};
 use crate::process::{Process, available, free_port, node_exporter};
 
+/// The store gateway of the folder.
+async fn store_of(dir: &Path, s3: &Server) -> Role {
+    let args = [
+        objstore(s3),
+        format!("--data-dir={}", dir.join("store").display()),
+        "--sync-block-duration=500ms".to_owned(),
+    ];
+    role(&ours(), dir, "store", &args).await
+}
+
 fn objstore(s3: &Server) -> String {
     let (access, secret) = s3.keys();
     format!(
@@ -90,17 +100,7 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
         ],
     )
     .await;
-    let store = role(
-        &ours(),
-        dir,
-        "store",
-        &[
-            objstore(&s3),
-            format!("--data-dir={}", dir.join("store").display()),
-            "--sync-block-duration=500ms".to_owned(),
-        ],
-    )
-    .await;
+    let store = store_of(dir, &s3).await;
     let endpoints = [
         format!("--endpoint=127.0.0.1:{}", sidecar.grpc),
         format!("--endpoint=127.0.0.1:{}", store.grpc),
@@ -209,17 +209,7 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
     })
     .await;
     // A store knows what was there before it was restarted, and the querier that something is missing.
-    let again = role(
-        &ours(),
-        dir,
-        "store",
-        &[
-            objstore(&s3),
-            format!("--data-dir={}", dir.join("store").display()),
-            "--sync-block-duration=500ms".to_owned(),
-        ],
-    )
-    .await;
+    let again = store_of(dir, &s3).await;
     let with_store = role(
         &ours(),
         dir,

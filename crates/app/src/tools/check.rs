@@ -23,12 +23,7 @@ pub fn commands() -> [Command; 6] {
     let asking = |name, about| {
         Command::new(name)
             .about(about)
-            .arg(
-                Arg::new("http.config.file")
-                    .long("http.config.file")
-                    .value_name("FILE")
-                    .help("HTTP client configuration file."),
-            )
+            .arg(super::query::client::settings_file())
             .arg(
                 Arg::new("url")
                     .long("url")

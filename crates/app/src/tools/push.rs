@@ -15,7 +15,7 @@ use model::{Labels, Millis};
 use scrape::parse::{Event, Format, Parser, families, unescape, unescape_help};
 use wire::client::{ClientOptions, HttpClient};
 
-use super::query::client::{parse_headers, settings};
+use super::query::client::{parse_headers, settings, settings_file};
 
 /// Where servers receive remote write.
 const PATH: &str = "/api/v1/write";
@@ -34,13 +34,7 @@ pub fn command() -> Command {
         .about("Push to a Prometheus server")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(
-            Arg::new("http.config.file")
-                .long("http.config.file")
-                .global(true)
-                .value_name("FILE")
-                .help("HTTP client configuration file."),
-        )
+        .arg(settings_file().global(true))
         .subcommand(
             Command::new("metrics")
                 .about("Push metrics to a Prometheus remote write (for testing purpose only)")

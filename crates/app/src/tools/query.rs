@@ -52,13 +52,7 @@ pub fn command() -> Command {
                 .value_parser(formats)
                 .help("Output format of the query."),
         )
-        .arg(
-            Arg::new("http.config.file")
-                .long("http.config.file")
-                .global(true)
-                .value_name("FILE")
-                .help("HTTP client configuration file."),
-        )
+        .arg(client::settings_file().global(true))
         .subcommand(
             Command::new("instant")
                 .about("Run an instant query")

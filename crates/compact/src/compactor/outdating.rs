@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bucket::marks::{self, NoCompactMark, NoDownsampleMark};
 use bucket::{CatalogBlock, Put};
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use ulid::Ulid;
 
 use super::Compactor;
@@ -66,13 +66,7 @@ impl Compactor {
             }
             seen.insert(&group.key, known);
         }
-        let concurrency = self.options.concurrency.max(1);
-        let mut running = stream::iter(jobs)
-            .map(|job| async move {
-                let job = Arc::new(job);
-                (Arc::clone(&job), self.do_job(job).await)
-            })
-            .buffer_unordered(concurrency);
+        let mut running = self.do_jobs(jobs);
         let mut changed = HashSet::new();
         while let Some((job, result)) = running.next().await {
             match (result, &job.work, job.inputs.first()) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use block::Meta;
 use bucket::CatalogBlock;
 use bucket::marks::{self, DeletionMark};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use model::Millis;
 use ulid::Ulid;
 
@@ -65,13 +65,7 @@ impl Compactor {
                 return Ok(());
             }
             tracing::info!(jobs = jobs.len(), "start of compactions");
-            let concurrency = self.options.concurrency.max(1);
-            let mut running = stream::iter(jobs)
-                .map(|job| async move {
-                    let job = Arc::new(job);
-                    (Arc::clone(&job), self.do_job(job).await)
-                })
-                .buffer_unordered(concurrency);
+            let mut running = self.do_jobs(jobs);
             let mut done = 0;
             while let Some((job, result)) = running.next().await {
                 let label = resolution(job.resolution);
@@ -230,6 +224,22 @@ impl Compactor {
             sizes.insert(block.ulid(), size);
         }
         Ok(sizes)
+    }
+
+    /// Does jobs, as many at once as the options allow; each comes with its outcome when it is done.
+    pub(super) fn do_jobs(
+        &self,
+        jobs: Vec<Job>,
+    ) -> impl Stream<Item = (Arc<Job>, Result<Outcome, Error>)> + Unpin {
+        let one = move |job| {
+            Box::pin(async move {
+                let job = Arc::new(job);
+                (Arc::clone(&job), self.do_job(job).await)
+            })
+        };
+        stream::iter(jobs)
+            .map(one)
+            .buffer_unordered(self.options.concurrency.max(1))
     }
 
     /// Claims the blocks of a job, makes the new block, publishes it and marks the old ones.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use clap::ArgMatches;
+use clap::{Arg, ArgMatches};
 use serde_json::Value;
 use wire::client::{ClientOptions, HttpClient, HttpSettings};
 
@@ -44,6 +44,14 @@ pub struct Client {
     http: HttpClient,
     base: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The flag `--http.config.file`.
+pub fn settings_file() -> Arg {
+    Arg::new("http.config.file")
+        .long("http.config.file")
+        .value_name("FILE")
+        .help("HTTP client configuration file.")
 }
 
 /// The settings in the file of `--http.config.file`, if it was typed.
