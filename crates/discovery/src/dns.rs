@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::net::{DnsError as Refused, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::OnceCell;
 
@@ -34,8 +36,47 @@ pub fn is_dynamic(address: &str) -> bool {
         .any(|scheme| address.starts_with(scheme))
 }
 
+/// The records of a name, aliases on the way to them included. That there are none, or no such name, is an
+/// answer and no failure: a headless Service without ready pods has none.
+pub(crate) async fn records(
+    resolver: &TokioResolver,
+    name: &str,
+    kind: RecordType,
+) -> Result<Vec<RData>, NetError> {
+    match resolver.lookup(name, kind).await {
+        Ok(answer) => Ok(answer.answers().iter().map(|r| r.data.clone()).collect()),
+        Err(NetError::Dns(Refused::NoRecordsFound(none)))
+            if [ResponseCode::NoError, ResponseCode::NXDomain].contains(&none.response_code) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the system's resolver says that there is no such name, or no address of it. The standard library
+/// keeps of getaddrinfo's EAI_NONAME and EAI_NODATA only the words, glibc's and musl's.
+fn is_none(error: &std::io::Error) -> bool {
+    const WORDS: [&str; 4] = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ];
+    let error = error.to_string();
+    WORDS.iter().any(|words| error.ends_with(words))
+}
+
 impl Dns {
-    /// The `host:port` pairs that `address` stands for now, each once, ascending.
+    #[cfg(test)]
+    pub(crate) fn with(resolver: TokioResolver) -> Self {
+        Self {
+            resolver: OnceCell::new_with(Some(resolver)),
+        }
+    }
+
+    /// The `host:port` pairs that `address` stands for now, each once, ascending; none if DNS says that
+    /// there are none.
     pub async fn lookup(&self, address: &str) -> Result<Vec<String>, DnsError> {
         let failed = |message: String| DnsError {
             address: address.to_owned(),
@@ -57,10 +98,11 @@ impl Dns {
         if !host.contains(':') {
             return Err("missing port in address".to_owned());
         }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host(host)
-            .await
-            .map_err(|e| e.to_string())?
-            .collect();
+        let found: Vec<SocketAddr> = match tokio::net::lookup_host(host).await {
+            Ok(found) => found.collect(),
+            Err(e) if is_none(&e) => Vec::new(),
+            Err(e) => return Err(e.to_string()),
+        };
         let has_four = found.iter().any(SocketAddr::is_ipv4);
         let wanted = |a: &&SocketAddr| !one_family || !has_four || a.is_ipv4();
         Ok(found.iter().filter(wanted).map(|a| a.to_string()).collect())
@@ -78,13 +120,12 @@ impl Dns {
                 builder.build().map_err(|e| e.to_string())
             })
             .await?;
-        let answer = resolver
-            .lookup(name, RecordType::SRV)
+        let answer = records(resolver, name, RecordType::SRV)
             .await
             .map_err(|e| e.to_string())?;
         let mut found = BTreeSet::new();
-        for record in answer.answers() {
-            let RData::SRV(service) = &record.data else {
+        for record in &answer {
+            let RData::SRV(service) = record else {
                 continue;
             };
             let host = service.target.to_utf8();
@@ -120,6 +161,13 @@ mod tests {
                 .contains(&"127.0.0.1:1".to_owned())
         );
         assert!(dns.lookup("dns+localhost").await.is_err());
+        let said = |words: &str| {
+            is_none(&std::io::Error::other(format!(
+                "failed to lookup address information: {words}"
+            )))
+        };
+        assert!(said("Name or service not known"));
+        assert!(!said("Temporary failure in name resolution"));
         assert!(is_dynamic("dnssrv+_grpc._tcp.x") && !is_dynamic("x:1"));
     }
 }

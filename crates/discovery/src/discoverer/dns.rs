@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolveHosts;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use model::Labels;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Discoverer;
 use crate::config;
 use crate::counters::Counters;
+use crate::dns::records;
 use crate::{Group, Updates};
 
 /// The least time between two rounds, however short the interval that was asked for.
@@ -89,20 +89,11 @@ impl Names {
     }
 
     async fn targets(&self, resolver: &TokioResolver, name: &str) -> Result<Vec<Labels>, NetError> {
-        match resolver.lookup(name, self.kind).await {
-            Ok(answer) => {
-                let records = answer.answers().iter();
-                let targets = records.filter_map(|r| self.target(name, &r.data));
-                Ok(targets.collect())
-            }
-            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
-                if [ResponseCode::NoError, ResponseCode::NXDomain]
-                    .contains(&none.response_code) =>
-            {
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error),
-        }
+        let records = records(resolver, name, self.kind).await?;
+        Ok(records
+            .iter()
+            .filter_map(|r| self.target(name, r))
+            .collect())
     }
 
     /// The target that a record names; none for an alias on the way to it.

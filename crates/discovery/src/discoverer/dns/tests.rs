@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::op::{Message, MessageType};
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SRV};
 use hickory_resolver::proto::rr::{Name, Record};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
@@ -50,9 +50,12 @@ async fn serve(zone: Zone) -> u16 {
     port
 }
 
-async fn names(section: &str, zone: &Zone) -> Names {
+/// Makes resolvers that ask nobody but the zone.
+async fn asking(
+    zone: &Zone,
+) -> impl Fn() -> Result<TokioResolver, NetError> + Send + Sync + 'static {
     let port = serve(Arc::clone(zone)).await;
-    let resolver = move || {
+    move || {
         let mut connection = ConnectionConfig::udp();
         connection.port = port;
         let server = NameServerConfig::new(IpAddr::V4(Ipv4Addr::LOCALHOST), true, vec![connection]);
@@ -63,7 +66,11 @@ async fn names(section: &str, zone: &Zone) -> Names {
         builder.options_mut().attempts = 1;
         builder.options_mut().cache_size = 0;
         builder.build()
-    };
+    }
+}
+
+async fn names(section: &str, zone: &Zone) -> Names {
+    let resolver = asking(zone).await;
     let config = serde_saphyr::from_str(section).unwrap();
     let counters = Counters::new("scrape", &metrics::Registry::new()).unwrap();
     Names::with(&config, counters, Box::new(resolver))
@@ -78,6 +85,25 @@ async fn found(names: &Names) -> Vec<String> {
     let mut targets: Vec<String> = targets.collect();
     targets.sort();
     targets
+}
+
+#[tokio::test]
+async fn a_service_without_pods_has_no_addresses() {
+    let zone = Zone::default();
+    let key = || ("_grpc._tcp.x.example.com.".to_owned(), RecordType::SRV);
+    let service = SRV::new(0, 0, 10901, name("127.0.0.1."));
+    zone.lock().insert(key(), Ok(vec![RData::SRV(service)]));
+    let dns = crate::dns::Dns::with((asking(&zone).await)().unwrap());
+    let ask = || dns.lookup("dnssrvnoa+_grpc._tcp.x.example.com");
+    assert_eq!(ask().await.unwrap(), ["127.0.0.1:10901"]);
+    // Nobody is ready: no records, or no name.
+    zone.lock().insert(key(), Ok(Vec::new()));
+    assert_eq!(ask().await.unwrap(), [] as [&str; 0]);
+    zone.lock().remove(&key());
+    assert_eq!(ask().await.unwrap(), [] as [&str; 0]);
+    // That is not known.
+    zone.lock().insert(key(), Err(ResponseCode::ServFail));
+    assert!(ask().await.is_err());
 }
 
 #[tokio::test]
