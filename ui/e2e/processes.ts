@@ -53,7 +53,7 @@ export async function startWorld(): Promise<[World, () => Promise<void>]> {
       children.push(child);
     };
     run([
-      'all-in-one', `--data-dir=${data}`, `--config.file=${config}`, `--web.listen-address=127.0.0.1:${http}`,
+      'all-in-one', '--no-compact', `--data-dir=${data}`, `--config.file=${config}`, `--web.listen-address=127.0.0.1:${http}`,
       `--grpc-address=127.0.0.1:${grpc}`, '--enable-feature=exemplar-storage', '--shipper.sync-interval=1s',
       '--web.enable-lifecycle', '--shipper.upload-compacted', '--storage.tsdb.retention.time=60d',
     ]);
