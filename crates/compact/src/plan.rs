@@ -137,7 +137,7 @@ impl Planner {
         }
         let large = self.ranges.get(self.ranges.len() / 2).copied();
         for meta in free.iter().rev() {
-            if large.is_none_or(|large| meta.max_time - meta.min_time < large) {
+            if large.is_none_or(|large| meta.max_time.saturating_sub(meta.min_time) < large) {
                 break;
             }
             let stats = &meta.stats;
@@ -163,7 +163,7 @@ impl Planner {
                     continue;
                 }
                 // The range is full, or nothing can come into it any more.
-                if last.max_time - first.min_time != range && last.max_time > newest {
+                if last.max_time.saturating_sub(first.min_time) != range && last.max_time > newest {
                     continue;
                 }
                 let runs = part.split(|m| apart.excluded.contains(&m.ulid));
@@ -202,7 +202,11 @@ fn split<'a, 'b>(blocks: &'b [&'a Meta], range: Millis) -> Vec<&'b [&'a Meta]> {
     let mut parts = Vec::new();
     let mut rest = blocks;
     while let Some(first) = rest.first() {
-        let end = first.min_time.div_euclid(range) * range + range;
+        // A file may claim any time.
+        let begin = first
+            .min_time
+            .saturating_sub(first.min_time.rem_euclid(range));
+        let end = begin.saturating_add(range);
         let fit = rest.iter().take_while(|m| m.max_time <= end).count();
         let (part, behind) = rest.split_at(fit.max(1));
         if fit > 0 {
