@@ -404,23 +404,28 @@ fn fits(matchers: &[Matcher], address: &str) -> bool {
 }
 
 impl Inner {
+    /// How long such an answer to a lookup is good for. What was started anew may have another address,
+    /// and while it was not ready its name may have had none.
+    fn lookup_interval(&self, addresses: &[String]) -> Duration {
+        let members = self.members.read().clone();
+        let mut found = addresses.iter().filter_map(|a| members.get(a));
+        let soon = addresses.is_empty() || found.any(|member| member.is_awaited());
+        match soon {
+            true => SOON.min(self.options.dns_interval),
+            false => self.options.dns_interval,
+        }
+    }
+
     /// The addresses of an endpoint; those known from before when they cannot be looked up.
     async fn resolve(&self, spec: &EndpointSpec) -> Vec<String> {
         if !discovery::dns::is_dynamic(&spec.address) {
             return vec![spec.address.clone()];
         }
         let known = self.resolved.lock().get(&spec.address).cloned();
-        if let Some((at, addresses)) = &known {
-            // What was started anew may have another address.
-            let members = self.members.read().clone();
-            let mut found = addresses.iter().filter_map(|a| members.get(a));
-            let interval = match found.any(|member| member.is_awaited()) {
-                true => SOON.min(self.options.dns_interval),
-                false => self.options.dns_interval,
-            };
-            if at.elapsed() < interval {
-                return addresses.clone();
-            }
+        if let Some((at, addresses)) = &known
+            && at.elapsed() < self.lookup_interval(addresses)
+        {
+            return addresses.clone();
         }
         self.lookups.iter().for_each(Counter::inc);
         match self.dns.lookup(&spec.address).await {
@@ -496,5 +501,25 @@ impl View for Down {
 
     fn label_values(&self, _: Str, _: LabelSelect) -> Names {
         Box::pin(std::future::ready(Err(self.error())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_addresses_is_looked_up_again_soon() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let options = EndpointsOptions::default();
+        let handle = runtime.handle().clone();
+        let endpoints =
+            Endpoints::new(Vec::new(), options.clone(), handle, &Registry::new()).unwrap();
+        let interval = |addresses: &[String]| endpoints.inner.lookup_interval(addresses);
+        assert_eq!(
+            interval(&["10.0.0.1:10901".to_owned()]),
+            options.dns_interval
+        );
+        assert_eq!(interval(&[]), SOON);
     }
 }
