@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::{Process, available, free_port};
+use crate::process::{Process, available, cpu, free_port};
 use crate::rule::metric;
 
 /// Samples of a series by second.
@@ -114,19 +114,6 @@ async fn rules_record_and_alert_as_in_prometheus() {
     assert!(ours.stop());
 }
 
-/// Seconds of CPU that a process has taken.
-fn cpu(process: &Process) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-    let fields: Vec<&str> = text
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks / 100.0
-}
-
 /// 10,000 rules a minute, in a real Prometheus and in ours side by side. Run it with a release
 /// build: `cargo test --release -p app --test e2e -- --ignored --nocapture ten_thousand`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,9 +163,10 @@ async fn ten_thousand_rules() {
     theirs.wait_for("/-/ready").await;
     ours.wait_for("/-/ready").await;
     tokio::time::sleep(Duration::from_secs(90)).await;
-    let before = (cpu(&ours), cpu(&theirs));
+    let taken = |process: &Process| cpu(process.id()).unwrap().0;
+    let before = (taken(&ours), taken(&theirs));
     tokio::time::sleep(Duration::from_secs(180)).await;
-    let (own, other) = (cpu(&ours) - before.0, cpu(&theirs) - before.1);
+    let (own, other) = (taken(&ours) - before.0, taken(&theirs) - before.1);
     for (name, process) in [("ours", &ours), ("theirs", &theirs)] {
         let missed = metric(process, "prometheus_rule_group_iterations_missed_total", "").await;
         let done = metric(process, "prometheus_rule_evaluations_total", "").await;

@@ -238,6 +238,14 @@ impl Drop for Process {
     }
 }
 
+/// Seconds of CPU that a process has taken, and whether it has ended; none if it is gone.
+pub fn cpu(id: u32) -> Option<(f64, bool)> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some((ticks / 100.0, fields.first() == Some(&"Z")))
+}
+
 /// A real node_exporter, if there is one.
 pub async fn node_exporter(dir: &Path) -> Process {
     let port = free_port();

@@ -139,7 +139,8 @@ async fn a_backup_with_the_newest_hours_is_restored_though_everything_is_lost() 
     assert!(samples(&before) > 3 * 20, "{before}");
     let client = reqwest::Client::new();
     let made = client.post(running.url("/api/v1/admin/tsdb/snapshot"));
-    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let made = made.send().await.unwrap().bytes().await.unwrap();
+    let made: Value = serde_json::from_slice(&made).unwrap();
     let snapshot = data
         .join("snapshots")
         .join(made["data"]["name"].as_str().unwrap());

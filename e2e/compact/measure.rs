@@ -7,6 +7,8 @@ use std::process::Stdio;
 
 use s3kit::Server;
 
+use crate::process::cpu;
+
 use super::*;
 
 /// Series of each block.
@@ -51,14 +53,6 @@ struct Taken {
     requests: u64,
     read: u64,
     written: u64,
-}
-
-/// Seconds of CPU and whether it has ended; none if the process is gone.
-fn cpu(id: u32) -> Option<(f64, bool)> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some((ticks / 100.0, fields.first() == Some(&"Z")))
 }
 
 /// The most memory that it had so far, bytes.

@@ -6,30 +6,10 @@ use metrics::{Counter, Error, Gauge, Registry};
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     pub(crate) federation_errors: Counter,
-    pub(crate) reads: InFlight,
-    pub(crate) scrapes: InFlight,
+    pub(crate) reads: Gauge,
+    pub(crate) scrapes: Gauge,
     pub(crate) scrapes_ok: Counter,
     pub(crate) scrapes_failed: Counter,
-}
-
-/// How many are being answered now.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InFlight(Gauge);
-
-/// One that is being answered, until it is dropped.
-pub(crate) struct Entered(Gauge);
-
-impl InFlight {
-    pub(crate) fn enter(&self) -> Entered {
-        self.0.inc();
-        Entered(self.0.clone())
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl Counters {
@@ -43,10 +23,10 @@ impl Counters {
         // Go's handler shows this one as well; here nobody is turned away.
         scrapes.with(&["503"]);
         Ok(Self {
-            scrapes: InFlight(registry.gauge(
+            scrapes: registry.gauge(
                 "promhttp_metric_handler_requests_in_flight",
                 "Current number of scrapes being served.",
-            )?),
+            )?,
             scrapes_ok: scrapes.with(&["200"]),
             scrapes_failed: scrapes.with(&["500"]),
             ..Self::default()
@@ -60,10 +40,10 @@ impl Counters {
                 "prometheus_web_federation_errors_total",
                 "Total number of errors that occurred while sending federation responses.",
             )?,
-            reads: InFlight(registry.gauge(
+            reads: registry.gauge(
                 "prometheus_remote_read_handler_queries",
                 "The current number of remote read queries that are either in execution or queued on the handler.",
-            )?),
+            )?,
             ..Self::new(registry)?
         })
     }

@@ -102,7 +102,7 @@ async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
         .unwrap_or("");
     let format = metrics::Format::negotiate(accept);
     let counters = web.counters.clone();
-    let _served = counters.scrapes.enter();
+    let _served = counters.scrapes.in_flight();
     // Collectors may count what they report, so not on a thread that serves.
     let gathered = tokio::task::spawn_blocking(move || {
         let mut body = Vec::new();

@@ -40,7 +40,7 @@ pub struct Retention {
     /// All other blocks.
     pub default: Keep,
     /// Series that go before their block does.
-    pub series: Vec<SeriesRule>,
+    pub series: Vec<Arc<SeriesRule>>,
 }
 
 /// How long some series of some blocks are kept, where that is shorter than their blocks are.
@@ -128,14 +128,14 @@ impl Retention {
         max_time: Millis,
         now: Millis,
     ) -> Option<Outdated> {
-        let of_block = |rule: &&SeriesRule| all_match(&rule.blocks, labels);
+        let of_block = |rule: &&Arc<SeriesRule>| all_match(&rule.blocks, labels);
         let mut rules: Vec<_> = self
             .series
             .iter()
             .filter(of_block)
             .map(|rule| {
                 let over = over(rule.keep.of(resolution), max_time, now);
-                (Arc::new(rule.clone()), over)
+                (Arc::clone(rule), over)
             })
             .collect();
         // What comes after the last of them takes nothing away.

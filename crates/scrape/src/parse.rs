@@ -29,6 +29,11 @@ pub use negotiate::{
     EscapingScheme, Negotiated, NegotiationError, ScrapeProtocol, Written, accept_header, negotiate,
 };
 pub use number::{NumberError, format_openmetrics_float, parse_float};
+pub use series::{Exemplar, LabelOptions, Series, labels_of, unescape, unescape_help};
+
+use created::Created;
+pub(crate) use series::{Pair, pairs_of};
+
 /// The names of the metrics that a series of this name may belong to, the likeliest first: its own, and
 /// that of a histogram, summary, counter or info that it is a part of.
 pub fn families(name: &str) -> impl Iterator<Item = &str> {
@@ -38,11 +43,6 @@ pub fn families(name: &str) -> impl Iterator<Item = &str> {
     let wholes = PARTS.into_iter().filter_map(|part| name.strip_suffix(part));
     std::iter::once(name).chain(wholes)
 }
-
-pub use series::{Exemplar, LabelOptions, Series, labels_of, unescape, unescape_help};
-
-use created::Created;
-pub(crate) use series::{Pair, pairs_of};
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

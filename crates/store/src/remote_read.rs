@@ -2,8 +2,8 @@
 //!
 //! As Prometheus has it (`storage/remote/read.go`): it is asked only about selectors that hold the
 //! required matchers, and, unless it shall be asked about everything, only about what is older than
-//! the local database. That it does not answer is a warning and no error. External labels go into the question and come out of the answer. It knows no
-//! label names or values.
+//! the local database. That it does not answer is a warning and no error. External labels go into
+//! the question and come out of the answer. It knows no label names or values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,22 +93,6 @@ impl Source for RemoteRead {
     }
 }
 
-/// A question that is on its way, until it is dropped.
-struct Asked(Gauge);
-
-impl Asked {
-    fn one(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 struct RemoteView {
     inner: Arc<Inner>,
     scope: Arc<Scope>,
@@ -148,7 +132,7 @@ impl View for RemoteView {
                 headers: &inner.options.headers,
                 without: &without,
             };
-            let _asked = Asked::one(&inner.options.asked);
+            let _asked = inner.options.asked.in_flight();
             let read = endpoint.read(&select, range, &scope, &send);
             let error = match tokio::time::timeout(inner.options.timeout, read).await {
                 Ok(Ok(())) => return Ok(()),

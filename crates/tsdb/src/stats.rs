@@ -337,9 +337,7 @@ impl WalStats {
             )?,
         })
     }
-}
 
-impl WalStats {
     /// Compression has saved so many bytes.
     pub(crate) fn saved(&self, compression: Compression, bytes: u64) {
         let name = match compression {

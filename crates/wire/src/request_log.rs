@@ -4,6 +4,7 @@
 //! A request that went well is logged at level debug, one that failed at level error. Over HTTP the level of
 //! the configuration is the least that is logged; over gRPC it changes nothing, as in Thanos.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request};
@@ -28,7 +29,7 @@ pub struct Http {
     /// Requests that went well are logged, too.
     well: bool,
     /// Paths with ports; empty: all.
-    only: Vec<(String, u64)>,
+    only: Arc<[(String, u64)]>,
 }
 
 /// What is logged of calls over gRPC.
@@ -36,7 +37,7 @@ pub struct Http {
 pub struct Grpc {
     starts: bool,
     /// `/service/method`; empty: all.
-    only: Vec<String>,
+    only: Arc<[String]>,
 }
 
 #[derive(Default, Deserialize)]
@@ -47,20 +48,11 @@ struct Config {
     options: Options,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Protocol<T> {
     options: Options,
     config: Vec<T>,
-}
-
-impl<T> Default for Protocol<T> {
-    fn default() -> Self {
-        Self {
-            options: Options::default(),
-            config: Vec::new(),
-        }
-    }
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -299,10 +291,10 @@ mod tests {
         let log = RequestLog::parse(text).unwrap();
         let http = log.http.unwrap();
         assert!(http.starts && http.well);
-        assert_eq!(http.only, [("/api/v1/query".to_owned(), 10904)]);
+        assert_eq!(*http.only, [("/api/v1/query".to_owned(), 10904)]);
         let grpc = log.grpc.unwrap();
         assert!(!grpc.starts);
-        assert_eq!(grpc.only, ["/thanos.Store/Info"]);
+        assert_eq!(*grpc.only, ["/thanos.Store/Info"]);
         assert!(
             grpc.begins("/thanos.Store/Series", "server_stream", String::new())
                 .is_none()

@@ -88,7 +88,7 @@ async fn answer(api: &Api, body: Body) -> Result<Response, Failed> {
         let text = "remote read is not served by this process".to_owned();
         Failed(StatusCode::NOT_FOUND, text)
     })?;
-    let asked = api.counters.reads.enter();
+    let asked = api.counters.reads.in_flight();
     let permit = Arc::clone(&api.read.concurrent).acquire_owned().await;
     let ours = (api.external_labels)();
     let mut range = TimeRange::EMPTY;

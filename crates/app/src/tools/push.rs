@@ -79,41 +79,34 @@ pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
         }
     };
     let files: Vec<&String> = m.get_many("metric-files").into_iter().flatten().collect();
+    let one = |read: Result<Vec<u8>, String>, place: &str, what: &str| {
+        let pushed = read.and_then(|text| {
+            println!("Parsing {place}");
+            runtime.block_on(target.push(&text))
+        });
+        match &pushed {
+            Ok(()) => println!("  SUCCESS: {what} pushed to remote write."),
+            Err(error) => eprintln!("  FAILED: {error}"),
+        }
+        pushed.is_ok()
+    };
+    let mut all_well = true;
     if files.is_empty() {
         let mut text = Vec::new();
         let read = std::io::stdin().read_to_end(&mut text);
-        println!("Parsing standard input");
-        let pushed = read.map_err(|e| e.to_string());
-        let pushed = pushed.and_then(|_| runtime.block_on(target.push(&text)));
-        return Ok(match pushed {
-            Ok(()) => {
-                println!("  SUCCESS: metrics pushed to remote write.");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("  FAILED: {error}");
-                ExitCode::FAILURE
-            }
-        });
+        let read = read.map(|_| text).map_err(|e| e.to_string());
+        all_well = one(read, "standard input", "metrics");
     }
-    let mut code = ExitCode::SUCCESS;
     for file in files {
-        let pushed = match std::fs::read(file) {
-            Ok(text) => {
-                println!("Parsing metrics file {file}");
-                runtime.block_on(target.push(&text))
-            }
-            Err(error) => Err(format!("open {file}: {error}")),
-        };
-        match pushed {
-            Ok(()) => println!("  SUCCESS: metrics file {file} pushed to remote write."),
-            Err(error) => {
-                eprintln!("  FAILED: {error}");
-                code = ExitCode::FAILURE;
-            }
-        }
+        let read = std::fs::read(file).map_err(|e| format!("open {file}: {e}"));
+        let what = format!("metrics file {file}");
+        all_well &= one(read, &what, &what);
     }
-    Ok(code)
+    Ok(if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Where metrics are pushed, and how.

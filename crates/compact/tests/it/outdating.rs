@@ -1,5 +1,7 @@
 //! Series whose retention is over while that of their blocks is not.
 
+use std::sync::Arc;
+
 use bucket::marks::{self, DeletionMark, NoCompactMark};
 use compact::Options;
 use compact::job::made_by_us;
@@ -9,8 +11,8 @@ use model::{Labels, MatchOp, Matcher};
 
 use crate::kit::*;
 
-fn rule(blocks: &[Matcher], series: Matcher, raw: i64) -> SeriesRule {
-    SeriesRule {
+fn rule(blocks: &[Matcher], series: Matcher, raw: i64) -> Arc<SeriesRule> {
+    Arc::new(SeriesRule {
         blocks: blocks.to_vec(),
         text: format!("{{{}={}}}", series.name, series.value),
         series: vec![series],
@@ -18,7 +20,7 @@ fn rule(blocks: &[Matcher], series: Matcher, raw: i64) -> SeriesRule {
             raw,
             ..Keep::default()
         },
-    }
+    })
 }
 
 fn m(n: usize) -> Labels {

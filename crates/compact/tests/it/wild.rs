@@ -1,5 +1,7 @@
 //! Whatever lies in the bucket where metas, marks and claims lie, the compactor goes on.
 
+use std::sync::Arc;
+
 use bucket::Put;
 use compact::Options;
 use compact::retention::{Keep, Retention, SeriesRule};
@@ -123,12 +125,12 @@ proptest! {
                 retention: Retention {
                     default: Keep::default(),
                     rules: vec![(vec![Matcher::equal("region", "us")], keep)],
-                    series: vec![SeriesRule {
+                    series: vec![Arc::new(SeriesRule {
                         blocks: Vec::new(),
                         series: vec![Matcher::equal("a", "b")],
                         text: "{a=\"b\"}".into(),
                         keep,
-                    }],
+                    })],
                 },
                 ..bench.options()
             };

@@ -26,9 +26,7 @@ impl File {
             File::Chunks(ulid, n) => format!("{ulid}/{}/{:06}", block::chunks::DIR, n + 1),
         }
     }
-}
 
-impl File {
     /// Whether it is a segment of chunks.
     fn is_chunks(self) -> bool {
         matches!(self, File::Chunks(..))

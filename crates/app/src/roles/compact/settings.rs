@@ -112,7 +112,7 @@ pub fn retention(typed: &Typed<'_>) -> Result<Retention> {
                     let blocks = matchers("selector", blocks)?;
                     retention.rules.push((blocks, keep));
                 }
-                (blocks, series) => retention.series.push(SeriesRule {
+                (blocks, series) => retention.series.push(Arc::new(SeriesRule {
                     blocks: match blocks {
                         "" => Vec::new(),
                         blocks => matchers("selector", blocks)?,
@@ -120,7 +120,7 @@ pub fn retention(typed: &Typed<'_>) -> Result<Retention> {
                     series: matchers("series", series)?,
                     text: rule.series.clone(),
                     keep,
-                }),
+                })),
             }
         }
     }
