@@ -27,6 +27,31 @@ class Mixin(test_start.Start):
                 quiet = {m for m in wanted if m.startswith(("grpc_", "prometheus_rule_", "prometheus_target_interval", "prometheus_remote_storage_", "prometheus_notifications_", "thanos_store_nodes"))}
                 self.assertEqual(sorted(wanted - found - quiet), [])
 
+    def test_roles_expose_the_signals_of_the_docs(self):
+        """The table of docs/kubernetes.md that says what an autoscaler may look at."""
+        table = (helm.REPO / "docs/kubernetes.md").read_text().split("| role | signals it exposes |\n|---|---|\n")[1].split("\n\n")[0]
+        signals = {role: re.findall(r"`(\w+)`", text) for role, text in re.findall(r"^\| ([\w-]+) \| (.*) \|$", table, re.MULTILINE)}
+        everywhere = signals.pop("all")
+        rule = "groups: [{name: g, interval: 1s, rules: [{record: one, expr: vector(1)}]}]"
+        values = helm.overlay(self.values(), {"ruler": {"config": rule}})
+        query = self.from_chart(values, "query")
+        services = {"thanos-query": f"127.0.0.1:{query.ports['http']}"}
+        for role, names in signals.items():
+            with self.subTest(role):
+                pod = query if role == "query" else self.from_chart(values, role, services)
+                # Families with labels show once there is a first series.
+                test_start.get(f"http://127.0.0.1:{pod.ports['http']}/api/v1/query?query=up")
+                end, missing = time.monotonic() + test_start.PATIENCE, names
+                while missing and time.monotonic() < end:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{pod.ports['http']}/metrics", timeout=10) as answer:
+                        found = {line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE ")}
+                    missing = sorted({*everywhere, *names} - found)
+                    time.sleep(0.2)
+                self.assertEqual(missing, [])
+                if pod is not query:
+                    self.ended(pod)
+        self.ended(query)
+
     def test_our_alerts_are_evaluated(self):
         """On a server that scrapes itself no expression fails, equal labels from several names included."""
         values = helm.overlay(self.values(), {"server": {"kubernetes": {"enabled": False}, "scrapeInterval": "1s"}})

@@ -93,6 +93,14 @@ class Values(unittest.TestCase):
         _, query = helm.component(rendered, "query")
         self.assertEqual(query["name"], "querier")
 
+    def test_a_companion_is_on_or_off_alone(self):
+        def companions(demo):
+            rendered = helm.render(helm.overlay(STORES, {"demo": demo}))
+            return {o["metadata"]["name"] for o in rendered.workloads()} & {"thanos-grafana", "thanos-alertmanager", "thanos-load"}
+        self.assertEqual(companions({"enabled": True}), {"thanos-grafana", "thanos-alertmanager"})
+        self.assertEqual(companions({"enabled": True, "grafana": {"enabled": False}}), {"thanos-alertmanager"})
+        self.assertEqual(companions({"grafana": {"enabled": True}, "load": {"enabled": True}}), {"thanos-grafana", "thanos-load"})
+
     def test_passwords_of_the_demo_are_made_once(self):
         import base64
         rendered = helm.render({"demo": {"enabled": True}})

@@ -154,7 +154,7 @@ RECEIVE_KEYS = dict(
     tsdbPath=TEXT, existingConfigmap=TEXT, replicaLabel=TEXT, grpc=strict(server=strict(tls=ref("tlsServer"))), minReadySeconds=NUMBER,
     containerPorts=ABSENT_PORTS, service=ABSENT_SERVICE)
 
-DEMO_PART = dict(enabled=BOOL, image=IMAGE)
+DEMO_PART = dict(enabled={"type": ["boolean", "null"]}, image=IMAGE)
 COMPANION_LABELS = dict(enabled=BOOL, labels=LABELS, annotations=LABELS, namespace=TEXT)
 
 TOP = dict(

@@ -62,7 +62,7 @@
 {{- define "epi.demo" -}}
 {{- $root := index . 0 -}}{{- $name := index . 1 -}}
 {{- $on := index $root.Values.demo $name "enabled" -}}
-{{- if and $root.Values.demo.enabled (ne $name "load") -}}{{- $on = true -}}{{- end -}}
+{{- if and (kindIs "invalid" $on) (ne $name "load") -}}{{- $on = $root.Values.demo.enabled -}}{{- end -}}
 {{- if and (eq $name "s3") $root.Values.minio.enabled -}}{{- $on = true -}}{{- end -}}
 {{- if $on -}}true{{- end -}}
 {{- end -}}

@@ -167,6 +167,11 @@ impl Engine {
         places.saturating_sub(self.inner.gate.free())
     }
 
+    /// How many queries wait until they may run.
+    pub fn waiting(&self) -> usize {
+        self.inner.gate.waiting()
+    }
+
     /// The operators that would answer a query, without running it. `step` is `None` for an
     /// instant query at `start`.
     pub fn explain(

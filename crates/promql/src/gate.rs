@@ -37,6 +37,16 @@ impl Gate {
         self.state.lock().free
     }
 
+    /// How many wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.state.lock();
+        state
+            .waiting
+            .iter()
+            .filter(|next| !next.is_canceled())
+            .count()
+    }
+
     /// Finishes once there is a place.
     pub(crate) fn enter(self: &Arc<Self>) -> impl Future<Output = Turn> + Send + 'static {
         let gate = Arc::clone(self);
@@ -104,7 +114,9 @@ mod tests {
         let mut third = gate.enter().boxed();
         assert!(second.as_mut().now_or_never().is_none());
         assert!(third.as_mut().now_or_never().is_none());
+        assert_eq!(gate.waiting(), 2);
         drop(second);
+        assert_eq!(gate.waiting(), 1);
         drop(first);
         let third = third.now_or_never().unwrap();
         drop(third);

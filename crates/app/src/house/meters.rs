@@ -31,33 +31,48 @@ pub fn durations(registry: &Registry) -> Result<Watch> {
     }))
 }
 
-/// Tells how many queries run and may run, as Prometheus does.
+/// Tells how many queries run, wait and may run: the first two together and the last as Prometheus does.
 pub fn queries(engine: &Arc<Engine>, registry: &Registry) -> Result<()> {
-    let running = (
+    gauge(
+        engine,
+        registry,
         "prometheus_engine_queries",
         "The current number of queries being executed or waiting.",
-    );
-    let most = (
+        |engine| engine.running() + engine.waiting(),
+    )?;
+    gauge(
+        engine,
+        registry,
+        "epimetheus_engine_queries_waiting",
+        "The current number of queries waiting until they may be executed.",
+        Engine::waiting,
+    )?;
+    gauge(
+        engine,
+        registry,
         "prometheus_engine_queries_concurrent_max",
         "The max number of concurrent queries.",
-    );
-    running_and_most(engine, registry, running, most)
+        at_once,
+    )
 }
 
-/// Two gauges, each with its name and what it is.
-fn running_and_most(
+/// A gauge that asks the engine when it is read.
+fn gauge(
     engine: &Arc<Engine>,
     registry: &Registry,
-    running: (&str, &str),
-    most: (&str, &str),
+    name: &str,
+    help: &str,
+    ask: impl Fn(&Engine) -> usize + Send + Sync + 'static,
 ) -> Result<()> {
     let weak = Arc::downgrade(engine);
-    registry.callback(Kind::Gauge, running.0, running.1, move || {
-        weak.upgrade().map_or(0.0, |engine| engine.running() as f64)
+    registry.callback(Kind::Gauge, name, help, move || {
+        weak.upgrade().map_or(0.0, |engine| ask(&engine) as f64)
     })?;
-    let limit = i64::try_from(engine.options().max_concurrency).unwrap_or(i64::MAX);
-    registry.gauge(most.0, most.1)?.set(limit);
     Ok(())
+}
+
+fn at_once(engine: &Engine) -> usize {
+    engine.options().max_concurrency
 }
 
 /// Observes how long queries wait for their turn, as Thanos' querier does; `then` is told, too.
@@ -83,13 +98,18 @@ pub fn waiting(then: Watch, registry: &Registry) -> Result<Watch> {
 
 /// Tells how many queries run and may run, as Thanos' querier does.
 pub fn gate(engine: &Arc<Engine>, registry: &Registry) -> Result<()> {
-    let running = (
+    gauge(
+        engine,
+        registry,
         "thanos_query_concurrent_gate_queries_in_flight",
         "Number of queries that are currently in flight.",
-    );
-    let most = (
+        Engine::running,
+    )?;
+    gauge(
+        engine,
+        registry,
         "thanos_query_concurrent_gate_queries_max",
         "Maximum number of concurrent queries.",
-    );
-    running_and_most(engine, registry, running, most)
+        at_once,
+    )
 }
