@@ -1,39 +1,26 @@
 //! The engine: expressions in, finished steps out.
 
+mod run;
+mod windows;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_channel::mpsc;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use model::{BoxFuture, Budget, Cancel, Millis, Scope, Source, Statistics, Symbols};
 
 use crate::ast::{Expr, ValueType};
 use crate::deep;
-use crate::exec::context::{Context, Rules, of_source};
-use crate::exec::exchange::drive;
-use crate::exec::meter::{self, Meter};
-use crate::exec::operator::{Description, Yield};
-use crate::exec::pipe::Pipe;
-use crate::exec::result;
-use crate::exec::scalar::ScalarOp;
-use crate::exec::selects::Selects;
-use crate::exec::tally::Tally;
+use crate::exec::operator::Description;
 use crate::features::Features;
 use crate::gate::Gate;
-use crate::grid::{Grid, Window};
-use crate::kernels::Param;
-use crate::kernels::extended::Extension;
+use crate::grid::Grid;
 use crate::parse::parse;
-use crate::plan::build::{Query, build};
-use crate::plan::hints::Around;
-use crate::plan::lower::Lowering;
-use crate::plan::{Root, Selector};
-use crate::profile::{Profile, Profiling, Timings};
+use crate::profile::Timings;
 use crate::timer::Timer;
 use crate::value::{
     Evaluator, Explain, InstantQuery, QueryError, QueryOptions, QueryResult, RangeQuery,
-    RangeSeries, Value,
 };
 
 /// Is told where the time of a query went that has ended.
@@ -117,23 +104,6 @@ impl When {
             None => Grid::instant(self.start),
         }
     }
-}
-
-/// A query ready to run.
-struct Prepared {
-    physical: Arc<Physical>,
-    /// How deep the expression is.
-    depth: usize,
-    lowering: Lowering,
-    grid: Grid,
-}
-
-enum Physical {
-    Vector(Pipe),
-    Scalar(ScalarOp),
-    String(String),
-    Samples(usize, Window, Option<Extension>, Arc<Meter>),
-    Subquery(Pipe),
 }
 
 impl Engine {
@@ -294,54 +264,8 @@ impl Inner {
     ) -> Result<Description, QueryError> {
         let expr = self.parse(text, when)?;
         deep::call(&expr, || {
-            let prepared = self.prepare(&expr, when, options)?;
+            let (_, prepared) = self.prepare(&expr, when, options)?;
             Ok(prepared.physical.describe())
-        })
-    }
-
-    fn prepare(
-        &self,
-        expr: &Expr,
-        when: When,
-        options: &QueryOptions,
-    ) -> Result<Prepared, QueryError> {
-        let query = Query {
-            start: when.start,
-            end: when.end,
-            step: when.step.unwrap_or(0),
-            lookback: options.lookback.unwrap_or(self.options.lookback),
-            subquery_step: Arc::clone(&self.options.subquery_step),
-            start_timestamps: self.options.start_timestamps,
-        };
-        let mut root = build(expr, &query)?;
-        root.optimize();
-        let grid = when.grid();
-        let mut lowering = Lowering::new(
-            self.options.delayed_name_removal,
-            options.gather.max_resolution.max(0),
-            grid,
-            when.start != when.end,
-        );
-        let around = Around::default();
-        let physical = match &root {
-            Root::Vector(node) => Physical::Vector(lowering.node(node, grid, &around)),
-            Root::Scalar(scalar) => Physical::Scalar(lowering.scalar(scalar, grid)),
-            Root::String(text) => Physical::String(text.clone()),
-            Root::Samples(selector) => {
-                let (question, _) = lowering.ask(selector, &grid, None, &around);
-                let window = Selector::window(selector);
-                Physical::Samples(question, window, selector.extension, Arc::default())
-            }
-            Root::Subquery(subquery) => {
-                let inner = subquery.grid(&grid);
-                Physical::Subquery(lowering.node(&subquery.inner, inner, &around))
-            }
-        };
-        Ok(Prepared {
-            physical: Arc::new(physical),
-            depth: deep::depth(expr),
-            lowering,
-            grid,
         })
     }
 
@@ -384,7 +308,7 @@ impl Inner {
             }
         };
         let entered = Instant::now();
-        let prepared = deep::call(&expr, || self.prepare(&expr, when, &options))?;
+        let (plan, prepared) = deep::call(&expr, || self.prepare(&expr, when, &options))?;
         // Dropping this future ends the query's jobs, too.
         let cancel = Cancel::default();
         let _ends = cancel.on_drop();
@@ -404,7 +328,7 @@ impl Inner {
             statistics: Statistics::default(),
         });
         timings.prepare = entered.elapsed();
-        let work = self.run(prepared, Arc::clone(&scope), text, when, options.profiling);
+        let work = self.run(plan, prepared, Arc::clone(&scope), text, options.profiling);
         let stop = self.stopped(deadline, &options.cancel, "expression evaluation");
         let result = match select(work.boxed(), stop).await {
             Either::Left((result, _)) => result,
@@ -414,7 +338,7 @@ impl Inner {
         timings.eval = entered.elapsed();
         timings.inner = timings.eval.saturating_sub(timings.prepare);
         timings.total = begun.elapsed();
-        let Done {
+        let run::Done {
             value,
             warnings,
             infos,
@@ -448,138 +372,5 @@ impl Inner {
             }
         }
         .boxed()
-    }
-
-    async fn run(
-        &self,
-        prepared: Prepared,
-        scope: Arc<Scope>,
-        text: &str,
-        when: When,
-        profiling: Profiling,
-    ) -> Result<Done, QueryError> {
-        let Prepared {
-            physical,
-            depth,
-            lowering,
-            grid,
-        } = prepared;
-        let described = Arc::clone(&physical);
-        let rules = Rules {
-            max_samples: self.options.max_samples,
-            delayed_names: self.options.delayed_name_removal,
-            start_timestamps: self.options.start_timestamps,
-            analyze: profiling == Profiling::Analyze,
-            tally: (profiling > Profiling::Off).then(|| Tally::new(lowering.parts)),
-            plan: Box::new(move || {
-                let plan = deep::run(depth, || Ok(described.describe()));
-                // Without a thread to describe it on there is nothing to show, nor to count.
-                plan.unwrap_or_else(|_| Description::new("", false, ""))
-            }),
-        };
-        let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
-        let selects = Selects::new(Arc::from(view), lowering.questions);
-        let (tasks, arriving) = mpsc::unbounded();
-        let cx = Arc::new(Context::new(
-            scope,
-            selects,
-            Arc::clone(&self.pool),
-            rules,
-            tasks,
-        ));
-        let instant = when.step.is_none();
-        let value = async {
-            let value = match &*physical {
-                Physical::String(text) => Value::String(when.start, text.clone()),
-                Physical::Scalar(scalar) => {
-                    let param = scalar.eval(&cx, &grid).await?;
-                    if instant {
-                        Value::Scalar(when.start, param.at(0))
-                    } else {
-                        Value::Matrix(scalar_series(&cx, &param, &grid)?)
-                    }
-                }
-                Physical::Vector(pipe) if instant => {
-                    Value::Vector(result::vector(&cx, pipe.blocks(&cx), when.start).await?)
-                }
-                Physical::Vector(pipe) => {
-                    Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), grid).await?)
-                }
-                Physical::Samples(question, window, extension, meter) => {
-                    let over = (*window, *extension);
-                    let read = result::samples(&cx, *question, over, grid, meter);
-                    Value::Matrix(read.await?)
-                }
-                Physical::Subquery(pipe) => {
-                    let inner = pipe.grid;
-                    Value::Matrix(result::matrix(&cx, pipe.blocks(&cx), inner).await?)
-                }
-            };
-            Ok::<_, QueryError>(value)
-        };
-        let value = drive(value.boxed(), arriving).await?;
-        let mut said = cx.take_annotations();
-        said.merge(lowering.annotations);
-        let (warnings, infos) = if said.is_empty() {
-            Default::default()
-        } else {
-            said.texts(text)
-        };
-        let profile = (profiling > Profiling::Off).then(|| {
-            let plan = cx.plan();
-            Profile {
-                timings: Timings::default(),
-                samples: cx.tally.as_ref().map(Tally::finish).unwrap_or_default(),
-                peak_samples: meter::peak(plan),
-                plan: plan.clone(),
-            }
-        });
-        Ok(Done {
-            value,
-            warnings,
-            infos,
-            profile,
-        })
-    }
-}
-
-/// What running a plan gives.
-struct Done {
-    value: Value,
-    warnings: Vec<model::Str>,
-    infos: Vec<model::Str>,
-    profile: Option<Profile>,
-}
-
-/// A scalar on a grid: one series without labels.
-fn scalar_series(cx: &Context, param: &Param, grid: &Grid) -> Result<Vec<RangeSeries>, QueryError> {
-    let _held = cx.hold(grid.count.saturating_mul(16))?;
-    if grid.count == 0 {
-        return Ok(Vec::new());
-    }
-    Ok(vec![RangeSeries {
-        labels: Default::default(),
-        ts: (0..grid.count).map(|i| grid.at(i)).collect(),
-        values: (0..grid.count).map(|i| param.at(i)).collect(),
-        histograms: Vec::new(),
-    }])
-}
-
-impl Physical {
-    fn describe(&self) -> Description {
-        match self {
-            Physical::Vector(pipe) | Physical::Subquery(pipe) => pipe.describe(),
-            Physical::Scalar(scalar) => {
-                Description::new("Scalar", false, "steps x 8 B").over(scalar.children())
-            }
-            Physical::String(_) => Description::new("String", true, "nothing"),
-            Physical::Samples(_, window, _, meter) => Description::new(
-                format!("Samples range={}ms", window.range),
-                false,
-                "samples x 16 B",
-            )
-            .metered(meter)
-            .yields(Yield::Beside),
-        }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod invariant;
 pub(crate) mod lower;
 pub(crate) mod propagate;
 pub(crate) mod shared;
+pub(crate) mod windows;
 
 use std::sync::Arc;
 

@@ -265,7 +265,11 @@ impl Group<'_> {
         Some(match self.ready {
             Ready::Quantiles(all, _) => {
                 let (v, fixed) = buckets::quantile(all[self.which].0.at(i), buckets);
-                if let Some(fixed) = fixed {
+                // Prometheus fixes the buckets in place: a later quantile finds nothing to fix.
+                let is_quantile = |q: f64| (0.0..=1.0).contains(&q);
+                let before = all[..self.which].iter();
+                let is_first = before.map(|(q, _)| q.at(i)).all(|q| !is_quantile(q));
+                if let Some(fixed) = fixed.filter(|_| is_first) {
                     let ts = self.grid.at(i);
                     let f = Forced {
                         ts: (ts, ts),

@@ -156,6 +156,13 @@ impl Sum {
             self.add_buckets(h.layout, h.counts, sign);
             return added(false);
         }
+        if self.is_custom() {
+            let common = self.common_bounds(h.layout);
+            self.rebound(&common);
+            self.add_scalars(&h.scalars, sign);
+            self.add_finer(h, sign);
+            return added(true);
+        }
         let mut other = if self.compensated {
             Sum::compensated(h)
         } else {
@@ -164,6 +171,36 @@ impl Sum {
         let reconciled = self.align(&mut other);
         self.add_sum(&other, sign);
         added(reconciled)
+    }
+
+    /// Adds custom buckets whose bounds are those of `self` and others between them. One after the other,
+    /// as Prometheus does: their sum may round to another one, and what is nothing there is something here.
+    fn add_finer(&mut self, h: HistogramRef<'_>, sign: f64) {
+        let bounds = Arc::clone(&self.layout.custom_values);
+        let finer = view(h).positive.ascending();
+        let mapped: Vec<(i32, f64)> = finer
+            .map(|(index, count)| (coarser(index, &h.layout.custom_values, &bounds), count))
+            .collect();
+        let mut indexes: Vec<i32> = mapped.iter().map(|(index, _)| *index).collect();
+        indexes.dedup();
+        self.grow(&Layout {
+            positive: spans_of(indexes),
+            ..Layout::clone(&self.layout)
+        });
+        let places: Vec<i32> = self.buckets().0.iter().map(|b| b.0).collect();
+        for (index, count) in mapped {
+            if let Ok(at) = places.binary_search(&index) {
+                self.add_run(at, &[count], sign);
+            }
+        }
+    }
+
+    /// Custom bounds that are those of both.
+    fn common_bounds(&self, other: &Layout) -> Arc<[f64]> {
+        let mine = self.layout.custom_values.iter();
+        mine.filter(|b| other.custom_values.contains(b))
+            .copied()
+            .collect()
     }
 
     /// Adds a sum of later histograms.
@@ -292,13 +329,7 @@ impl Sum {
     /// both have. Whether custom bounds differed.
     fn align(&mut self, other: &mut Sum) -> bool {
         if self.is_custom() {
-            let common: Arc<[f64]> = self
-                .layout
-                .custom_values
-                .iter()
-                .filter(|b| other.layout.custom_values.contains(b))
-                .copied()
-                .collect();
+            let common = self.common_bounds(&other.layout);
             self.rebound(&common);
             other.rebound(&common);
             return true;
@@ -383,14 +414,7 @@ impl Sum {
     fn rebound(&mut self, bounds: &Arc<[f64]>) {
         let old = Arc::clone(&self.layout.custom_values);
         let (positive, _) = self.buckets();
-        let mut positive = self.mapped(positive, |index| {
-            let upper = usize::try_from(index)
-                .ok()
-                .and_then(|i| old.get(i))
-                .copied()
-                .unwrap_or(f64::INFINITY);
-            bounds.partition_point(|bound| *bound < upper) as i32
-        });
+        let mut positive = self.mapped(positive, |index| coarser(index, &old, bounds));
         positive.retain(|b| b.1 != 0.0 || b.2 != 0.0);
         let layout = Layout {
             custom_values: Arc::clone(bounds),
@@ -464,6 +488,13 @@ impl Sum {
 }
 
 /// Whether indexes mean the same buckets.
+/// The bucket among `bounds` that bucket `index` of the finer bounds `of` lies in.
+fn coarser(index: i32, of: &[f64], bounds: &[f64]) -> i32 {
+    let upper = usize::try_from(index).ok().and_then(|i| of.get(i));
+    let upper = upper.copied().unwrap_or(f64::INFINITY);
+    bounds.partition_point(|bound| *bound < upper) as i32
+}
+
 fn same_scale(a: &Layout, b: &Layout) -> bool {
     a.schema == b.schema
         && a.zero_threshold == b.zero_threshold

@@ -115,3 +115,28 @@ fn trimming_keeps_what_lies_on_one_side() {
     assert!((half.count - 8.0).abs() < 1e-9);
     assert_eq!(text::text(&h), "{count:12, sum:1, (1,2]:4, (4,8]:8}");
 }
+
+#[test]
+fn finer_custom_buckets_are_added_one_after_the_other() {
+    let custom = |bounds: &[f64], counts: &[f64]| {
+        let pairs = (0..).zip(counts.iter().copied());
+        let positive = Buckets::from_pairs(pairs);
+        Histogram::of_float(&FloatHistogram {
+            schema: CUSTOM_SCHEMA,
+            count: positive.counts.iter().sum(),
+            positive,
+            custom_values: bounds.to_vec().into(),
+            ..FloatHistogram::default()
+        })
+    };
+    let (a, b, c) = (0.1, 0.2, 0.3);
+    let coarse = custom(&[1.0], &[0.0, a + b + c]);
+    let fine = custom(&[1.0, 2.0, 3.0], &[0.0, a, b, c]);
+    let mut sum = Sum::plain(coarse.as_ref());
+    assert!(sum.add(fine.as_ref(), -1.0).unwrap().reconciled);
+    let left = sum.finish();
+    // At once it would be nothing.
+    let one_by_one = (a + b + c) - a - b - c;
+    assert_ne!(one_by_one, 0.0);
+    assert_eq!(left.counts.last(), Some(&one_by_one));
+}

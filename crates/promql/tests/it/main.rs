@@ -10,3 +10,4 @@ mod oracle_data;
 mod parser;
 mod roundtrip;
 mod scripts;
+mod windows;
