@@ -37,5 +37,6 @@ mod searched;
 mod secured;
 mod stateless;
 mod tenants;
+mod traced;
 mod upgrade;
 mod verify;

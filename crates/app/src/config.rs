@@ -224,8 +224,12 @@ pub fn unsupported(config: &Config, jobs: &[ScrapeConfig]) -> Vec<Unsupported> {
             add(&place, key);
         }
     }
-    if config.tracing.is_some() {
-        add("tracing", "tracing");
+    for key in config
+        .tracing
+        .iter()
+        .flat_map(|t| t.tls_config.unsupported())
+    {
+        add("tracing", key);
     }
     if config
         .storage

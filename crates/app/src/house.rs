@@ -125,6 +125,10 @@ fn begin(settings: &Settings) -> Result<(Registry, Arc<Current>)> {
         queries.features,
         &registry,
     )?;
+    let traced = current.loaded().config.tracing.clone();
+    if let Some(change) = crate::traces::prepare(traced.map(Into::into))? {
+        change.put();
+    }
     Ok((registry, Arc::new(current)))
 }
 

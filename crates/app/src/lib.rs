@@ -21,6 +21,7 @@ pub mod programs;
 pub mod roles;
 pub mod runtime;
 pub mod tools;
+pub mod traces;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,6 +28,33 @@ pub const FLAGS: &[Flag] = &[
     ),
 ];
 
+/// Who speaks for us.
+const ROOMS: [&str; 17] = [
+    "api",
+    "app",
+    "epimetheus",
+    "block",
+    "bucket",
+    "cache",
+    "chunk",
+    "compact",
+    "discovery",
+    "fleet",
+    "ingest",
+    "promql",
+    "rules",
+    "scrape",
+    "store",
+    "tsdb",
+    "wire",
+];
+
+/// Whether a target is one of our rooms, or a part of one.
+pub(crate) fn is_own(target: &str) -> bool {
+    let room = target.split("::").next().unwrap_or(target);
+    ROOMS.contains(&room)
+}
+
 /// Starts logging as the flags say.
 pub fn init(typed: &Typed<'_>) -> anyhow::Result<()> {
     let level = match typed.required("log.level")? {
@@ -41,33 +69,21 @@ pub fn init(typed: &Typed<'_>) -> anyhow::Result<()> {
     };
     // Libraries below us speak only when something is wrong.
     let libraries = level.min(LevelFilter::WARN);
-    let mut filter = Targets::new().with_default(libraries);
-    for room in [
-        "api",
-        "app",
-        "epimetheus",
-        "block",
-        "bucket",
-        "cache",
-        "chunk",
-        "compact",
-        "discovery",
-        "fleet",
-        "ingest",
-        "promql",
-        "rules",
-        "scrape",
-        "store",
-        "tsdb",
-        "wire",
-    ] {
-        filter = filter.with_target(room, level);
-    }
-    let registry = tracing_subscriber::registry().with(filter);
+    let rooms = ROOMS.iter().map(|room| (*room, level));
+    let filter = Targets::new().with_default(libraries).with_targets(rooms);
+    // Spans are for traces; lines of the log carry what they say themselves.
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let registry = tracing_subscriber::registry().with(crate::traces::layer());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match typed.required("log.format")? {
-        "logfmt" => registry.with(layer.event_format(Logfmt)).try_init()?,
-        "json" => registry.with(layer.json().flatten_event(true)).try_init()?,
+        "logfmt" => {
+            let layer = layer.event_format(Logfmt).with_filter(filter);
+            registry.with(layer).try_init()?;
+        }
+        "json" => {
+            let layer = layer.json().flatten_event(true).with_filter(filter);
+            registry.with(layer).try_init()?;
+        }
         other => {
             let message = format!("{other:?} is no format; use logfmt or json");
             return Err(typed.error("log.format", message).into());

@@ -36,6 +36,8 @@ pub struct Settings {
     pub prefix_header: String,
     /// Whose pages may read our answers.
     pub cors: wire::server::Cors,
+    /// Where traces are sent, if anywhere.
+    pub traces: Option<crate::traces::Settings>,
     /// All flags, for the API.
     pub flags: BTreeMap<String, String>,
 }
@@ -144,6 +146,7 @@ impl Settings {
                 .unwrap_or_default()
                 .to_owned(),
             cors: cors.map_err(|e| typed.error("web.disable-cors", e))?,
+            traces: crate::traces::from_flags(typed, role)?,
             flags: typed.all().into_iter().collect(),
         })
     }
@@ -233,7 +236,10 @@ pub struct Outpost {
 
 impl Outpost {
     /// Binds the addresses.
-    pub async fn open(settings: Settings) -> Result<Self> {
+    pub async fn open(mut settings: Settings) -> Result<Self> {
+        if let Some(change) = crate::traces::prepare(settings.traces.take())? {
+            change.put();
+        }
         let registry = Registry::new();
         metrics::process(&registry)?;
         metrics::build_info(

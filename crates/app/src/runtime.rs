@@ -15,7 +15,11 @@ pub fn run(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
         .thread_name("async")
         .build()
         .context("starting the runtime")?;
-    let code = runtime.block_on(work);
+    let code = runtime.block_on(async {
+        let code = work.await;
+        crate::traces::stop().await;
+        code
+    });
     runtime.shutdown_timeout(Duration::from_secs(5));
     code
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use model::{BoxFuture, Budget, Cancel, Millis, Scope, Source, Statistics, Symbols};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::ast::{Expr, ValueType};
 use crate::deep;
@@ -277,9 +279,21 @@ impl Inner {
         options: QueryOptions,
     ) -> Result<QueryResult, QueryError> {
         let mut timings = Timings::default();
+        // The spans of a query have Prometheus' names.
+        let span = info_span!(
+            "promqlExec",
+            query = text,
+            start = when.start,
+            end = when.end,
+            step = when.step,
+            otel.status_code = Empty,
+            otel.status_description = Empty,
+        );
         let result = Arc::clone(&self)
             .evaluate_timed(expr, text, when, options, &mut timings)
+            .instrument(span.clone())
             .await;
+        fails(&span, result.as_ref().err());
         if let Some(watch) = &self.options.watch {
             watch(&timings);
         }
@@ -299,7 +313,8 @@ impl Inner {
         let deadline = begun.checked_add(timeout);
         let turn = {
             let stop = self.stopped(deadline, &options.cancel, "query queue");
-            let waited = select(self.gate.enter().boxed(), stop).await;
+            let waited = select(self.gate.enter().boxed(), stop);
+            let waited = waited.instrument(info_span!("promqlExecQueue")).await;
             timings.queue = begun.elapsed();
             timings.total = timings.queue;
             match waited {
@@ -308,7 +323,9 @@ impl Inner {
             }
         };
         let entered = Instant::now();
-        let (plan, prepared) = deep::call(&expr, || self.prepare(&expr, when, &options))?;
+        let eval = info_span!("promqlEval");
+        let (plan, prepared) = info_span!(parent: &eval, "promqlPrepare")
+            .in_scope(|| deep::call(&expr, || self.prepare(&expr, when, &options)))?;
         // Dropping this future ends the query's jobs, too.
         let cancel = Cancel::default();
         let _ends = cancel.on_drop();
@@ -330,11 +347,12 @@ impl Inner {
         timings.prepare = entered.elapsed();
         let work = self.run(plan, prepared, Arc::clone(&scope), text, options.profiling);
         let stop = self.stopped(deadline, &options.cancel, "expression evaluation");
+        let work = work.instrument(info_span!(parent: &eval, "promqlInnerEval"));
         let result = match select(work.boxed(), stop).await {
             Either::Left((result, _)) => result,
             Either::Right((e, _)) => Err(e),
         };
-        drop(turn);
+        drop((turn, eval));
         timings.eval = entered.elapsed();
         timings.inner = timings.eval.saturating_sub(timings.prepare);
         timings.total = begun.elapsed();
@@ -372,5 +390,13 @@ impl Inner {
             }
         }
         .boxed()
+    }
+}
+
+/// A span ends well, or says why not.
+fn fails(span: &Span, error: Option<&QueryError>) {
+    if let Some(error) = error {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", tracing::field::display(error));
     }
 }

@@ -14,6 +14,8 @@ use model::time::Clock;
 use model::{Appended, Batch, Labels, Millis, Reject, STALE_NAN, SeriesRows, Sink, SinkError, Str};
 use promql::value::Origin;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::file::RuleGroup;
 use crate::manager::{History, Notify};
@@ -257,10 +259,12 @@ impl Visit<'_> {
         let begun = Instant::now();
         self.means.metrics.evaluations.inc();
         rule.last = self.means.clock.now();
-        let made = self.evaluate_rule(i, rule).await;
+        let span = tracing::info_span!("rule", name = rule.name(), otel.status_code = Empty);
+        let made = self.evaluate_rule(i, rule).instrument(span.clone()).await;
         rule.took = begun.elapsed().as_secs_f64();
         self.means.metrics.rule_took(rule.took);
         if rule.health == RuleHealth::Bad {
+            span.record("otel.status_code", "ERROR");
             self.means.metrics.failures.inc();
         }
         made

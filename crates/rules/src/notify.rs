@@ -24,6 +24,7 @@ use serde::Serialize;
 use tokio::sync::Notify as Bell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use wire::client::{ClientOptions, HttpClient};
 
 use crate::alerting::Alert;
@@ -446,7 +447,8 @@ impl Sender {
                 return;
             }
             let began = Instant::now();
-            match send(&self.client, &self.url, &batch).await {
+            let span = tracing::info_span!("post_alerts HTTP[client]", alerts = batch.len());
+            match send(&self.client, &self.url, &batch).instrument(span).await {
                 Ok(()) => batch.iter().for_each(|waiting| waiting.fate.heard()),
                 Err(error) => {
                     let count = batch.len();

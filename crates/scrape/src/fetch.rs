@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use wire::client::{ClientError, HttpClient};
 
 use crate::error::ScrapeError;
@@ -40,7 +42,13 @@ impl Fetcher {
         body: &mut Vec<u8>,
     ) -> Result<Fetched, ScrapeError> {
         body.clear();
-        match tokio::time::timeout(timeout, self.exchange(url, timeout, body)).await {
+        let span = tracing::info_span!("Scrape", otel.kind = "client", otel.status_code = Empty);
+        let exchange = self.exchange(url, timeout, body).instrument(span.clone());
+        let answer = tokio::time::timeout(timeout, exchange).await;
+        if !matches!(answer, Ok(Ok(_))) {
+            span.record("otel.status_code", "ERROR");
+        }
+        match answer {
             Ok(result) => result,
             Err(_) => Err(ClientError::Timeout(format!("Get {url:?}")).into()),
         }

@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::merge::{Merge, Shape, Unite};
 use crate::tier::Tier;
@@ -425,7 +426,9 @@ impl View for GatewayView {
         };
         let query = self.query();
         crate::stream_of(&self.inner.runtime, move |send| async move {
-            merge(query, parts, ask, shape, warnings, &send).await
+            let span = tracing::info_span!("bucket_store_series", blocks = parts.len());
+            let merging = merge(query, parts, ask, shape, warnings, &send);
+            merging.instrument(span).await
         })
     }
 

@@ -64,6 +64,7 @@ pub use tier::{Tier, TierConfig};
 
 use model::{Rows, SeriesBatch, SourceError};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 /// Rows that a task on `runtime` produces; it ends when nobody wants them any more.
 fn stream_of<F, T>(runtime: &tokio::runtime::Handle, work: F) -> Rows
@@ -73,12 +74,13 @@ where
 {
     let (send, receive) = mpsc::channel(1);
     let work = work(send.clone());
-    let task = runtime.spawn(async move {
+    let task = async move {
         // Nothing of the work is left when the last word is said.
         if let Err(e) = work.await {
             let _ = send.send(Err(e)).await;
         }
-    });
+    };
+    let task = runtime.spawn(task.in_current_span());
     let state = (receive, Guard(task.abort_handle()));
     Rows::Stream(Box::pin(futures_util::stream::unfold(
         state,

@@ -15,6 +15,7 @@ use prost::Message as _;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
+use tracing::Instrument as _;
 use wire::client::HttpClient;
 use wire::convert;
 use wire::proto::prometheus as pb;
@@ -236,10 +237,11 @@ impl PrometheusView {
         params.extend(seconds("end", select.range.max));
         let (scope, runtime) = (Arc::clone(&self.scope), self.inner.runtime.clone());
         Box::pin(async move {
-            let task = runtime.spawn(async move {
+            let task = async move {
                 let ask = inner.get::<Vec<String>>(&path, &params);
                 crate::remote::until(&scope, ask).await
-            });
+            };
+            let task = runtime.spawn(task.in_current_span());
             let _ends = crate::Guard(task.abort_handle());
             let answer = task
                 .await

@@ -11,6 +11,7 @@ use model::{
 };
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
+use tracing::Instrument as _;
 use wire::convert;
 use wire::grpc::{Channel, Request, Status, TENANT, from_status};
 use wire::proto::thanos as pb;
@@ -326,7 +327,8 @@ impl RemoteView {
     {
         let (scope, runtime) = (Arc::clone(&self.scope), self.runtime.clone());
         Box::pin(async move {
-            let task = runtime.spawn(async move { within(&scope, Some(UNARY), call).await });
+            let task = async move { within(&scope, Some(UNARY), call).await };
+            let task = runtime.spawn(task.in_current_span());
             let _ends = crate::Guard(task.abort_handle());
             let answer = task
                 .await

@@ -14,6 +14,7 @@ use model::{
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::Instrument as _;
 use wire::convert;
 use wire::grpc::{
     Code, MetadataMap, Request, Response, Routes, Status, tenant_of, timeout_of, to_status,
@@ -328,7 +329,7 @@ impl Store for Server {
         let (send, receive) = mpsc::channel(4);
         let guard = scope.cancel.on_drop();
         let runtime = inner.runtime.clone();
-        runtime.spawn(async move {
+        let task = async move {
             let _guard = guard;
             let _pending = inner.meters.pending.in_flight();
             let started = Instant::now();
@@ -342,7 +343,8 @@ impl Store for Server {
                 }
                 let _ = send.send(Err(failed(&scope, &e))).await;
             }
-        });
+        };
+        runtime.spawn(task.in_current_span());
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 

@@ -31,6 +31,10 @@ use base64::Engine as _;
 use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Request, Response};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
+use crate::trace;
 
 pub use dial::{Dialer, Io};
 pub use reqwest::Method;
@@ -189,7 +193,32 @@ impl HttpClient {
             request.headers_mut().extend(signed);
         }
         let method = request.method().clone();
-        client.execute(request).await.map_err(|error| {
+        // A part of what it is done for, if that is traced.
+        let span = match Span::current().is_disabled() {
+            true => Span::none(),
+            false => tracing::info_span!(
+                "HTTP",
+                otel.name = format!("HTTP {method}"),
+                otel.kind = "client",
+                otel.status_code = Empty,
+                http.request.method = method.as_str(),
+                server.address = request.url().host_str(),
+                server.port = request.url().port_or_known_default(),
+                url.path = request.url().path(),
+                http.response.status_code = Empty,
+            ),
+        };
+        trace::tell(&span, request.headers_mut());
+        let answer = client.execute(request).instrument(span.clone()).await;
+        match &answer {
+            Ok(answer) => {
+                span.record("http.response.status_code", answer.status().as_u16());
+            }
+            Err(_) => {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        answer.map_err(|error| {
             let error = error.without_url();
             let mut text = format!("{} {url:?}: ", title_case(&method));
             if error.is_timeout() {

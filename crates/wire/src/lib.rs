@@ -5,6 +5,7 @@
 //! - [`proto`] has the generated messages of Prometheus and Thanos, [`convert`] turns them into the
 //!   words of `model` and back, and [`series`] does so for series without messages in between;
 //!   [`fields`] walks over any message without one, [`put`] writes one.
+//! - [`trace`] takes from callers which trace a call belongs to, and tells it to those we call.
 //!
 //! ```
 //! use model::{Labels, SeriesBatch, Symbols};
@@ -39,6 +40,7 @@ pub mod remote;
 pub mod request_log;
 pub mod series;
 pub mod server;
+pub mod trace;
 
 /// Reads YAML of which only some keys are of interest.
 pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {

@@ -1,10 +1,12 @@
-//! The `tracing` section: read and judged, not supported in use.
+//! The `tracing` section.
 
 use std::collections::BTreeMap;
 
 use model::settings;
 use model::settings::Duration;
 use wire::client::{TlsSettings, is_reserved_header};
+
+use crate::traces::{self, Collector, Protocol, Sampling};
 
 settings! {
     /// Where traces go.
@@ -26,6 +28,40 @@ settings! {
         pub compression ("compression"): String;
         /// How long sending may take.
         pub timeout ("timeout"): Duration;
+    }
+}
+
+impl From<Tracing> for traces::Settings {
+    fn from(section: Tracing) -> Self {
+        let own = [
+            ("service.name", "prometheus"),
+            ("service.version", env!("CARGO_PKG_VERSION")),
+        ];
+        Self {
+            collector: Collector {
+                protocol: match section.client_type.as_str() {
+                    "http" => Protocol::Http {
+                        path: "/v1/traces".to_owned(),
+                    },
+                    _ => Protocol::Grpc,
+                },
+                endpoint: section.endpoint,
+                insecure: section.insecure,
+                tls: section.tls_config,
+                headers: section.headers,
+                gzip: section.compression == "gzip",
+                timeout: match section.timeout.0 {
+                    0 => None,
+                    timeout => Some(model::time::span(timeout)),
+                },
+            },
+            sampling: Sampling {
+                share: section.sampling_fraction,
+                by_parent: true,
+                forced: false,
+            },
+            resource: own.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        }
     }
 }
 

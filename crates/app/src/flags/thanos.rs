@@ -15,7 +15,6 @@ pub use sidecar::SIDECAR;
 pub use store::STORE;
 
 const NO_GO: &str = "there is no Go runtime; see --memory.limit";
-const NO_TRACING: &str = "tracing is not in this version";
 const ALWAYS: &str = "it is always so";
 
 /// HTTP.
@@ -39,13 +38,16 @@ pub const HTTP: &[Flag] = &[
 
 /// What every program of Thanos takes.
 pub const GLOBAL: &[Flag] = &[
-    value("tracing.config", "", "Tracing configuration in YAML.").accepted(NO_TRACING),
+    value(
+        "tracing.config",
+        "",
+        "Tracing configuration in YAML: type OTLP, and how its collector is reached.",
+    ),
     value(
         "tracing.config-file",
         "",
         "Path to YAML file with tracing configuration.",
-    )
-    .accepted(NO_TRACING),
+    ),
     switch("enable-auto-gomemlimit", "Set Go's memory limit.").accepted(NO_GO),
     value(
         "auto-gomemlimit.ratio",

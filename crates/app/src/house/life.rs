@@ -172,6 +172,7 @@ impl Reload {
             let labels = parts.current.labels_of(&loaded);
             let config = &loaded.config;
             let writes = super::remote::writes(config, &labels)?;
+            let traces = crate::traces::prepare(config.tracing.clone().map(Into::into))?;
             // Everything that may fail comes before what is changed.
             let source = match &parts.kept {
                 Kept::Database {
@@ -195,6 +196,9 @@ impl Reload {
                 Kept::Log(agent) => agent.set_out_of_order_window(out_of_order_window(config)),
             }
             parts.writes.apply(writes).await?;
+            if let Some(traces) = traces {
+                traces.put();
+            }
             if let (Kept::Database { reads, .. }, Some(source)) = (&parts.kept, source) {
                 reads.switch.set(source);
             }

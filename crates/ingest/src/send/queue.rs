@@ -14,6 +14,7 @@ use model::{Labels, Millis};
 use reqwest::Method;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use wire::client::HttpClient;
 
 use super::Settings;
@@ -317,7 +318,13 @@ impl Shared {
         }
         *request.body_mut() = Some(body.into());
         // A connection that cannot be made may be made later, whatever is wrong with it.
-        let answer = match self.client.send(request).await {
+        let span = tracing::info_span!(
+            "Remote Store",
+            remote.name = %self.settings.name,
+            retries = attempt,
+            request_size = request.body().and_then(reqwest::Body::as_bytes).map(<[u8]>::len),
+        );
+        let answer = match self.client.send(request).instrument(span).await {
             Ok(answer) => answer,
             Err(e) => return Err(Failure::Later(e.to_string(), None)),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use model::{Answer, LabelSelect, Millis, SourceError, Str, TimeRange};
+use tracing::Instrument as _;
 
 use super::GatewayView;
 use super::blocks::{Ask, Part};
@@ -37,7 +38,7 @@ impl GatewayView {
         let query = self.query();
         // Without matchers every series of a block counts, and the header tells what they have.
         let header_tells = select.matchers.is_empty();
-        let task = self.inner.runtime.spawn(async move {
+        let task = async move {
             let mut found: BTreeSet<Str> = BTreeSet::new();
             let mut warnings = warnings;
             let asked = parts.into_iter().map(|part| {
@@ -65,8 +66,9 @@ impl GatewayView {
                 value: found.into_iter().take(limit).collect(),
                 warnings,
             })
-        });
-        let task = AbortOnDrop(task);
+        };
+        let span = tracing::info_span!("bucket_store_label_names");
+        let task = AbortOnDrop(self.inner.runtime.spawn(task.instrument(span)));
         Box::pin(async move {
             let mut task = task;
             match (&mut task.0).await {

@@ -12,6 +12,7 @@ use model::sink::Exemplar;
 use model::source::Answer;
 use model::{Kind, Labels, Matcher, Scope, SourceError, Str, TimeRange};
 use tokio::runtime::Handle;
+use tracing::Instrument as _;
 use wire::convert;
 use wire::grpc::{Channel, MAX_MESSAGE, Response, Status, Streaming};
 use wire::proto::thanos as pb;
@@ -181,7 +182,7 @@ impl FanOut {
             Ok(answer)
         };
         Box::pin(async move {
-            let task = runtime.spawn(work);
+            let task = runtime.spawn(work.in_current_span());
             let _ends = crate::Guard(task.abort_handle());
             task.await
                 .map_err(|e| SourceError::new(Kind::Internal, e.to_string()))?

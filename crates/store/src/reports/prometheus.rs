@@ -15,6 +15,7 @@ use model::text::parse_float;
 use model::{Kind, Labels, Matcher, Millis, Scope, SourceError, Str, TimeRange};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 
 use super::words::{exemplar, millis, rule_health};
 use crate::prometheus::{Prometheus, PrometheusSource, seconds, selector};
@@ -289,14 +290,15 @@ impl PrometheusSource {
         let prometheus = Arc::clone(&self.0);
         let runtime = prometheus.runtime().clone();
         Box::pin(async move {
-            let task = runtime.spawn(async move {
+            let task = async move {
                 let ask = prometheus.get::<T>(path, &params);
                 let (found, warnings) = crate::remote::until(&scope, ask).await?;
                 Ok(Answer {
                     value: make(found, &prometheus),
                     warnings: warnings.into_iter().map(Str::from).collect(),
                 })
-            });
+            };
+            let task = runtime.spawn(task.in_current_span());
             let _ends = crate::Guard(task.abort_handle());
             task.await
                 .map_err(|e| SourceError::new(Kind::Internal, e.to_string()))?

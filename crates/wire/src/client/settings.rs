@@ -564,7 +564,8 @@ impl TlsSettings {
         }
     }
 
-    fn unsupported(&self) -> Vec<&'static str> {
+    /// The keys that are set and that this version cannot obey.
+    pub fn unsupported(&self) -> Vec<&'static str> {
         [
             (&self.ca_ref, "tls_config.ca_ref"),
             (&self.cert_ref, "tls_config.cert_ref"),

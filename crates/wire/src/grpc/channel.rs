@@ -15,9 +15,10 @@ use tonic::transport::Endpoint;
 use tower::Service;
 
 use super::BoxError;
-use super::observe::Meters;
+use super::observe::{self, Meters};
 use super::snappy::{self, Reframed};
 use crate::client::{ClientError, TlsSettings, client_tls};
+use crate::trace;
 
 /// How an endpoint is called.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +36,8 @@ pub struct Channel {
     inner: tonic::transport::Channel,
     snappy: bool,
     meters: Option<Meters>,
+    /// Where it leads, for spans.
+    address: Arc<str>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -79,7 +82,13 @@ impl Channel {
             inner: endpoint.connect_with_connector_lazy(connector),
             snappy: settings.snappy,
             meters: None,
+            address: address.into(),
         })
+    }
+
+    /// The bare connection: calls go out as they are, and nothing counts them.
+    pub fn bare(self) -> tonic::transport::Channel {
+        self.inner
     }
 
     /// The same channel, its calls counted.
@@ -126,11 +135,18 @@ impl Service<Request<tonic::body::Body>> for Channel {
             snappy::accept(request.headers_mut());
         }
         let path = request.uri().path().to_owned();
+        // Only what is done for somebody is a part of a trace: not that we look who is there.
+        let span = match tracing::Span::current().is_disabled() {
+            true => tracing::Span::none(),
+            false => observe::span(&path, "client"),
+        };
+        span.record("server.address", &*self.address);
+        trace::tell(&span, request.headers_mut());
         let answer = self.inner.call(request);
         let meters = self.meters.clone();
         Box::pin(async move {
             let mut response = match meters {
-                Some(meters) => meters.client(path, answer).await?,
+                Some(meters) => meters.client(path, span, answer).await?,
                 None => answer.await?,
             };
             let packed = snappy::take(response.headers_mut());

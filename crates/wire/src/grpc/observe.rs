@@ -10,11 +10,14 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use metrics::{Counter, Family, Histogram, Registry};
 use tower::{Layer, Service};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::BoxError;
 use super::listener::Peer;
 use super::snappy::{self, Reframed};
 use crate::request_log::{self, Grpc};
+use crate::trace;
 
 /// The instruments of a server or of the clients of a process, under the names that Thanos' dashboards
 /// read.
@@ -59,16 +62,19 @@ impl Meters {
             start: Instant::now(),
             code: None,
             logged: None,
+            span: Span::none(),
         }
     }
 
-    /// Counts a call that another one makes; `answer` is what it waits for.
+    /// Counts a call that another one makes, `span` being its; `answer` is what it waits for.
     pub(super) async fn client<E>(
         &self,
         path: String,
+        span: Span,
         answer: impl Future<Output = Result<Response<tonic::body::Body>, E>>,
     ) -> Result<Response<tonic::body::Body>, E> {
         let mut call = self.begin(&path);
+        call.span = span;
         match answer.await {
             Ok(response) => {
                 call.ends(response.headers());
@@ -214,6 +220,21 @@ struct Call {
     start: Instant,
     code: Option<&'static str>,
     logged: Option<request_log::Call>,
+    /// Ends with the call.
+    span: Span,
+}
+
+/// The span of a call to `path`, that we make (`client`) or answer (`server`).
+pub(super) fn span(path: &str, kind: &'static str) -> Span {
+    tracing::info_span!(
+        "call",
+        otel.name = path,
+        otel.kind = kind,
+        otel.status_code = Empty,
+        rpc.system = "grpc",
+        rpc.grpc.status_code = Empty,
+        server.address = Empty,
+    )
 }
 
 impl Call {
@@ -228,6 +249,10 @@ impl Drop for Call {
     fn drop(&mut self) {
         let (service, method, kind) = self.names;
         let code = self.code.unwrap_or("Canceled");
+        self.span.record("rpc.grpc.status_code", code);
+        if code != "OK" {
+            self.span.record("otel.status_code", "ERROR");
+        }
         self.meters
             .handled
             .with(&[code, method, service, kind])
@@ -263,13 +288,19 @@ where
             let peer = peer.map_or_else(String::new, |peer| peer.to_string());
             call.logged = log.begins(request.uri().path(), call.names.2, peer);
         }
+        call.span = span(request.uri().path(), "server");
+        trace::adopt(&call.span, request.headers());
         // As Go's server does it: who sends snappy gets snappy.
         let packed = snappy::take(request.headers_mut());
         let request = match packed {
             true => request.map(|body| snappy::boxed(Reframed::decompress(body, true))),
             false => request,
         };
-        let answer = self.inner.call(request);
+        let answer = {
+            let _entered = call.span.enter();
+            self.inner.call(request)
+        };
+        let answer = answer.instrument(call.span.clone());
         Box::pin(async move {
             let mut response = answer.await?;
             call.ends(response.headers());

@@ -20,8 +20,10 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::limit::RequestBodyLimitLayer;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
-use crate::request_log;
+use crate::{request_log, trace};
 
 mod requests;
 
@@ -141,14 +143,44 @@ async fn catch(panics: Counter, request: Request, next: Next) -> Response {
 
 async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
     let begun = metrics.requests.begin(&request);
-    let response = next.run(request).await;
+    let span = tracing::info_span!(
+        "request",
+        otel.name = metrics.requests.span_name(&request),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = request.method().as_str(),
+        // Nothing behind it: what is asked for stands in the spans of the query.
+        url.path = request.uri().path(),
+        http.response.status_code = Empty,
+        thanos.force_tracing = trace::forced(request.headers()),
+    );
+    trace::adopt(&span, request.headers());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(id) = trace::id(&span) {
+        let status = response.status();
+        span.record("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        if let (true, Ok(id)) = (metrics.requests.tells_trace(), id.try_into()) {
+            response.headers_mut().insert(trace::TRACE_ID, id);
+        }
+    }
     let finish = begun.answered(response.status());
-    response.map(|body| Body::new(Counted { body, finish }))
+    response.map(|body| {
+        Body::new(Counted {
+            body,
+            finish,
+            _span: span,
+        })
+    })
 }
 
 struct Counted {
     body: Body,
     finish: Finish,
+    /// Ends when the last byte was sent.
+    _span: Span,
 }
 
 impl HttpBody for Counted {

@@ -111,6 +111,22 @@ impl Requests {
         name.into_owned()
     }
 
+    /// What the span of a request is called: as Prometheus does, or Thanos.
+    pub(super) fn span_name(&self, request: &Request) -> String {
+        match self {
+            Self::Prometheus(_) => format!("{} {}", request.method(), request.uri().path()),
+            Self::Thanos(_) => {
+                let handler = self.handler(request);
+                format!("/{} HTTP[server]", handler.trim_start_matches('/'))
+            }
+        }
+    }
+
+    /// Whether whoever asks is told the id of the trace.
+    pub(super) fn tells_trace(&self) -> bool {
+        matches!(self, Self::Thanos(_))
+    }
+
     /// A request has come.
     pub(super) fn begin(&self, request: &Request) -> Begun {
         let (start, handler) = (Instant::now(), self.handler(request));
