@@ -132,11 +132,6 @@ const NOT_OURS: &[(&str, &str)] = &[
          prometheus_api_otlp_appended_samples_without_metadata_total \
          prometheus_api_remote_write_without_metadata_appended_samples_total",
     ),
-    (
-        "what nobody has missed yet",
-        "prometheus_api_otlp_out_of_order_exemplars_total \
-         prometheus_tsdb_head_native_histogram_buckets",
-    ),
 ];
 
 async fn names(process: &Process) -> BTreeSet<String> {

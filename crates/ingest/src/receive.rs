@@ -70,6 +70,8 @@ struct Inner {
 
 struct Counters {
     invalid_labels: Counter,
+    /// As in Prometheus, whatever was wrong with them.
+    otlp_exemplars_refused: Counter,
 }
 
 /// Why a request is not answered with success.
@@ -125,6 +127,10 @@ impl Receiver {
                 invalid_labels: registry.counter(
                     "prometheus_api_remote_write_invalid_labels_samples_total",
                     "The total number of received remote write samples and histogram samples which were rejected due to invalid labels.",
+                )?,
+                otlp_exemplars_refused: registry.counter(
+                    "prometheus_api_otlp_out_of_order_exemplars_total",
+                    "The total number of received OTLP exemplars which were rejected because they were out of order.",
                 )?,
             },
         })))

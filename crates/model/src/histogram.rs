@@ -197,6 +197,14 @@ impl Histogram {
         }
     }
 
+    /// How many entries its positive and negative buckets have, empty ones included.
+    pub fn entries(&self) -> usize {
+        match self {
+            Self::Int(h) => h.positive.deltas.len() + h.negative.deltas.len(),
+            Self::Float(h) => h.positive.counts.len() + h.negative.counts.len(),
+        }
+    }
+
     /// Forgets what is known about a reset before it, unless it is a gauge.
     pub fn forget_reset(&mut self) {
         let reset = match self {

@@ -169,7 +169,11 @@ impl Inner {
             let refused = Refused::new(StatusCode::INTERNAL_SERVER_ERROR, all);
             return (Taken::default(), Some(refused));
         }
-        self.finish(request, true, |at| series.get(at).cloned())
+        let (taken, refused) = self.finish(request, true, |at| series.get(at).cloned());
+        self.counters
+            .otlp_exemplars_refused
+            .add(taken.exemplars_refused as u64);
+        (taken, refused)
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Taken {
     pub(super) samples: usize,
     pub(super) histograms: usize,
     pub(super) exemplars: usize,
+    /// Exemplars that were not.
+    pub(super) exemplars_refused: usize,
 }
 
 /// The request so far.
@@ -83,17 +85,16 @@ impl Inner {
             Ok(appended) => appended,
             Err(refused) => return (Taken::default(), Some(refused)),
         };
+        let of_exemplars = |r: &&Rejected| r.column == Column::Exemplars;
         let taken = Taken {
             samples: appended.samples,
             histograms: appended.histograms,
             exemplars: appended.exemplars,
+            exemplars_refused: appended.rejected.iter().filter(of_exemplars).count(),
         };
         if atomic {
             // Another writer was faster: part of it was taken, as Prometheus takes it, too.
-            let late = appended
-                .rejected
-                .iter()
-                .find(|r| r.column != Column::Exemplars);
+            let late = appended.rejected.iter().find(|r| !of_exemplars(r));
             return (taken, late.map(|r| Refused::bad(text(r.reason))));
         }
         for rejected in &appended.rejected {

@@ -300,3 +300,46 @@ async fn what_cannot_be_taken_is_refused_as_a_whole() {
     let answer = set.receiver.otlp().oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 415);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exemplars_that_are_refused_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = tsdb::Options {
+        max_exemplars: 10,
+        ..tsdb::Options::quiet()
+    };
+    let db = Arc::new(tsdb::Db::open(dir.path(), options).unwrap());
+    let registry = Registry::new();
+    let receiver = Receiver::new(Arc::clone(&db) as _, Options::default(), &registry).unwrap();
+    let send = async |seconds: u64, exemplars: &[(u64, u64)]| {
+        let counter = metric("c", "", 7, |out| {
+            put::nested(out, 1, |out| {
+                fixed(out, 3, seconds * 1_000_000_000);
+                fixed(out, 6, seconds);
+                for &(ts, value) in exemplars {
+                    put::nested(out, 5, |out| {
+                        fixed(out, 2, ts * 1_000_000_000);
+                        fixed(out, 6, value);
+                    });
+                }
+            });
+            put::number(out, 2, 2);
+            put::number(out, 3, 1);
+        });
+        let request = Request::post("/otlp/v1/metrics")
+            .header("content-type", "application/x-protobuf")
+            .body(Body::from(request(&[counter])))
+            .unwrap();
+        let answer = receiver.otlp().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+    };
+    send(100, &[(90, 1)]).await;
+    // The same again is none, two that are older are.
+    send(110, &[(90, 1), (80, 2), (100, 3), (70, 4)]).await;
+    let name = "prometheus_api_otlp_out_of_order_exemplars_total";
+    let families = registry.gather();
+    let mut text = Vec::new();
+    metrics::encode(&families, metrics::Format::Text, &mut text);
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(&format!("{name} 2\n")), "{text}");
+}

@@ -39,6 +39,8 @@ pub(super) enum Open {
 
 pub(super) struct OpenHistograms {
     pub(super) encoder: histogram::Encoder,
+    /// Entries of positive and negative buckets that the newest histogram came with.
+    pub(super) buckets: u32,
     /// The time of its end has been planned.
     planned: bool,
 }
@@ -82,6 +84,7 @@ impl Open {
     pub(super) fn histograms(value: &Histogram, starts: bool) -> Self {
         Self::Histograms(Box::new(OpenHistograms {
             encoder: histogram::Encoder::new(value, starts),
+            buckets: 0,
             planned: false,
         }))
     }

@@ -460,13 +460,17 @@ impl Inner {
                     Ok(Outcome::Appended | Outcome::Recoded) => taken = Taken::Yes,
                     Err(_) => return misfit(),
                 }
+                if let Open::Histograms(open) = &mut self.series.get_mut(slot)?.as_mut()?.open {
+                    open.buckets = value.entries() as u32;
+                }
             }
             Open::None | Open::Floats(_) | Open::Xor2(_) => {
                 let mut open = Open::histograms(value, chunking.starts);
-                if let Open::Histograms(open) = &mut open
-                    && open.encoder.append(ts, start, value).is_err()
-                {
-                    return misfit();
+                if let Open::Histograms(open) = &mut open {
+                    if open.encoder.append(ts, start, value).is_err() {
+                        return misfit();
+                    }
+                    open.buckets = value.entries() as u32;
                 }
                 if !series.open.is_none() {
                     self.finish(slot);

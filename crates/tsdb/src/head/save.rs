@@ -228,16 +228,20 @@ impl Head {
     pub(crate) fn tell(&self) {
         let stats = &self.stats.head;
         let pages: Vec<_> = self.pages.read().iter().flatten().cloned().collect();
-        let (mut stale, mut histograms) = (0, 0);
+        let (mut stale, mut histograms, mut buckets) = (0, 0, 0);
         for page in pages {
             let page = page.0.lock();
             for series in page.series.iter().flatten() {
                 stale += i64::from(series.open.is_stale());
-                histograms += i64::from(matches!(series.open, super::open::Open::Histograms(_)));
+                if let super::open::Open::Histograms(open) = &series.open {
+                    histograms += 1;
+                    buckets += i64::from(open.buckets);
+                }
             }
         }
         stats.stale_series.set(stale);
         stats.histogram_series.set(histograms);
+        stats.histogram_buckets.set(buckets);
         let (low, high) = self.isolation.watermarks();
         stats.low_watermark.set(low as i64);
         stats.high_watermark.set(high as i64);

@@ -113,6 +113,8 @@ pub struct HeadStats {
     pub stale_series: Gauge,
     /// Series whose newest sample is a histogram.
     pub histogram_series: Gauge,
+    /// Entries of positive and negative buckets in the newest samples of those.
+    pub histogram_buckets: Gauge,
     /// Oldest sample, seconds.
     pub min_seconds: FloatGauge,
     /// Newest sample, seconds.
@@ -191,6 +193,10 @@ impl HeadStats {
             histogram_series: r.gauge(
                 "prometheus_tsdb_head_native_histogram_series",
                 "Number of series in the head whose latest sample is a native histogram.",
+            )?,
+            histogram_buckets: r.gauge(
+                "prometheus_tsdb_head_native_histogram_buckets",
+                "Number of entries of positive and negative buckets in the latest native histograms of the series in the head.",
             )?,
             min_seconds: r.float_gauge(
                 "prometheus_tsdb_head_min_time_seconds",

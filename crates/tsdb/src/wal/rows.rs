@@ -5,8 +5,10 @@ use model::sink::Exemplar;
 
 use super::{Records, record};
 
-/// A samples record is closed once it has this many bytes: large enough to compress well.
-const SAMPLES_RECORD: usize = 64 << 10;
+/// A samples record is closed once it has this many bytes. A record is the unit that a crash leaves
+/// whole or not at all: the floats of any scrape should fit into one. Whoever reads the log holds a few
+/// records in memory.
+const SAMPLES_RECORD: usize = 1 << 20;
 
 /// The record that rows are added to.
 enum Writer {

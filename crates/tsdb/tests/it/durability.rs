@@ -183,3 +183,43 @@ fn a_series_that_came_back_keeps_its_samples() {
         }
     }
 }
+
+/// A crash inside the write of a large scrape leaves all of it or nothing.
+#[test]
+fn of_a_scrape_of_floats_a_crash_leaves_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options {
+        maintain_every: None,
+        ..Options::quiet()
+    };
+    let db = Db::open(dir.path(), options()).unwrap();
+    let sets: Vec<Labels> = (0..20_000).map(set).collect();
+    let refs = db.resolve_now(&sets).unwrap();
+    let segment = dir.path().join("wal/00000000");
+    let len = || std::fs::metadata(&segment).unwrap().len();
+    let scrape = |step: i64| {
+        let mut batch = Batch::default();
+        for (i, r) in refs.iter().enumerate() {
+            batch.push(*r, step * 1000, (i as f64 * step as f64).sin());
+        }
+        assert_eq!(db.append_now(batch).unwrap().samples, sets.len());
+    };
+    scrape(1);
+    let before = len();
+    scrape(2);
+    let after = len();
+    drop(db);
+    // More than a record of 64 KiB, which it once was cut into.
+    assert!(after - before > 3 * (64 << 10), "{}", after - before);
+    let bytes = std::fs::read(&segment).unwrap();
+    for part in 0..=6 {
+        let end = before + (after - before) * part / 6;
+        let torn = tempfile::tempdir().unwrap();
+        std::fs::create_dir(torn.path().join("wal")).unwrap();
+        let path = torn.path().join("wal/00000000");
+        std::fs::write(path, &bytes[..end as usize]).unwrap();
+        let db = Db::open(torn.path(), options()).unwrap();
+        let scrapes = if part == 6 { 2 } else { 1 };
+        assert_eq!(db.replayed().samples, scrapes * 20_000, "part {part}");
+    }
+}

@@ -393,6 +393,25 @@ fn a_series_changes_its_kind_and_ends() {
     db.maintain().unwrap();
     assert_eq!(db.stats().head.stale_series.get(), 1);
     assert_eq!(db.stats().head.histogram_series.get(), 1);
+    // A marker has no buckets.
+    assert_eq!(db.stats().head.histogram_buckets.get(), 0);
+    let others = db.resolve_now(&[set(7), set(8)]).unwrap();
+    for (ts, buckets) in [(80, [4, 6]), (90, [3, 6])] {
+        let mut batch = Batch::default();
+        for (&series, buckets) in others.iter().zip(buckets) {
+            let value = int(ts as u64, buckets);
+            batch.histograms.push(HistogramSample {
+                series,
+                ts,
+                start: 0,
+                value,
+            });
+        }
+        assert_eq!(db.append_now(batch).unwrap().rejected, []);
+    }
+    db.maintain().unwrap();
+    assert_eq!(db.stats().head.histogram_series.get(), 3);
+    assert_eq!(db.stats().head.histogram_buckets.get(), 3 + 6);
 }
 
 #[test]
