@@ -245,7 +245,8 @@ impl Lowering {
             }
             Node::Sort { by, input, span } => {
                 let input = self.node(input, grid, &Around::default());
-                if self.ranged {
+                // Without a step nothing is sorted, nor said.
+                if self.ranged && grid.count > 0 {
                     self.annotations.sort_in_range_query(*span);
                     // Sorting by value leaves histograms out, even where it sorts nothing.
                     return match by {
@@ -290,6 +291,7 @@ impl Lowering {
                 info,
                 names,
                 data,
+                ..
             } => {
                 let function = Function {
                     kernel: Kernel::Newest(Newest::InfoTime),
@@ -368,10 +370,7 @@ impl Lowering {
             at: subquery.at,
         };
         let part = self.enter(inner, Within::Subquery(self.part, window));
-        let ranged = subquery.end(&grid) != inner.start;
-        let around = std::mem::replace(&mut self.ranged, ranged);
-        let mut input = self.node(&subquery.inner, inner, &Around::default());
-        self.ranged = around;
+        let mut input = self.inside(subquery, &grid);
         self.part = part;
         if in_pieces(&subquery.inner) {
             input = Pipe::of(Gather { input }, inner);
@@ -384,6 +383,16 @@ impl Lowering {
             part,
         };
         Pipe::new(Feed::Subquery(feed), grid)
+    }
+
+    /// What is inside a subquery, on its own grid.
+    pub(crate) fn inside(&mut self, subquery: &Subquery, outer: &Grid) -> Pipe {
+        let inner = subquery.grid(outer);
+        let ranged = subquery.end(outer) != inner.start;
+        let around = std::mem::replace(&mut self.ranged, ranged);
+        let pipe = self.node(&subquery.inner, inner, &Around::default());
+        self.ranged = around;
+        pipe
     }
 
     fn map(&mut self, node: &Node, input: &Node, map: &Map, grid: Grid, around: &Around) -> Pipe {
