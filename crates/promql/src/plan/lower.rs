@@ -194,7 +194,13 @@ impl Lowering {
                 let param = param
                     .as_ref()
                     .map(|(s, span)| (self.scalar(s, grid), *span));
-                aggregate(*op, grouping, (input, *spans), param, label.clone(), grid)
+                let pipe = aggregate(*op, grouping, (input, *spans), param, label.clone(), grid);
+                match op {
+                    AggregateOp::LimitRatio if grid.count == 1 && !self.ranged => {
+                        in_heap_order(pipe, grouping, spans.0)
+                    }
+                    _ => pipe,
+                }
             }
             Node::Join {
                 op,
@@ -596,6 +602,21 @@ fn aggregate(
             grid,
         ),
     }
+}
+
+/// What has passed `limit_ratio` at one step, in the order in which it leaves Prometheus: that of a heap, which
+/// whoever adds histograms up may tell.
+fn in_heap_order(input: Pipe, grouping: &Grouping, span: Span) -> Pipe {
+    let grid = input.grid;
+    let all = TopK {
+        pick: Pick::Ratio,
+        k: ScalarOp::Const(f64::from(u32::MAX)),
+        key: grouping.clone(),
+        input,
+        grid,
+        span,
+    };
+    Pipe::of(all, grid)
 }
 
 /// Whether a selector gives times of samples instead of samples.
