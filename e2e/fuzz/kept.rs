@@ -97,6 +97,15 @@ pub const QUERIES: &[(&str, (f64, i64, i64))] = &[
         r#"sum_over_time((sum without (le, owner) (({__name__=~".*_total"}) / scalar(latency_seconds_count{le="0.5"})))[17m:]) * on (job) group_left max by (job) (clamp_min((predict_linear(nothing[30s] smoothed, 10)) unless ((temperature{job!~"w.*"}) unless (build_info{job=~"api|web"})), (75.4 / 42.5)))"#,
         (15058.917, 0, 0),
     ),
+    (
+        r#"changes((tanh(sort_by_label(build_info, "instance", "code")))[15s:1m])"#,
+        (2027.04, 0, 0),
+    ),
+    (
+        r#"sort_by_label(info(vector(NaN)), "instance", "code")"#,
+        (4413.501, 22, 61),
+    ),
+    (r#"sort(queue_length)[2m:1m]"#, (4410.0, 0, 0)),
 ];
 
 /// Whether 2.x knows the query and means the same by it. It takes the variance of what is not finite to be 0,

@@ -4,7 +4,7 @@
 //! only where the first has a gap, as Thanos' queriers do (`pkg/dedup/iter.go`), so that the
 //! distance between samples stays that of a single replica.
 
-use model::Millis;
+use model::{Millis, is_stale};
 
 use crate::Columns;
 
@@ -95,40 +95,20 @@ fn fold(lanes: &[Columns], counter: bool, out: &mut Columns) {
         return out.extend_from(lanes.first().unwrap_or(&Columns::default()), 0);
     };
     out.reserve(lanes.iter().map(Columns::len).max().unwrap_or(0));
-    walk(lanes, counter, |ts, value, _, _| out.push(ts, value));
+    let mut fold = Fold::of(lanes, counter);
+    let top = lanes.len() - 1;
+    while fold.next(top) {
+        let (ts, value) = fold.at(top);
+        out.push(ts, value);
+        if top == 1 {
+            fold.run(out);
+        }
+    }
 }
 
 /// Gives each sample that is chosen, with its lane and its place there.
 fn walk(lanes: &[Columns], counter: bool, mut chosen: impl FnMut(Millis, f64, usize, usize)) {
-    let mut fold = Fold {
-        lanes: lanes
-            .iter()
-            .map(|columns| Lane {
-                columns,
-                pos: 0,
-                raised: 0.0,
-            })
-            .collect(),
-        pairs: Vec::with_capacity(lanes.len() - 1),
-        counter,
-    };
-    // Every pair looks at its first samples before it chooses; what a pair gives first is asked
-    // for by the pair around it.
-    for n in 1..lanes.len() {
-        let a_live = if n == 1 {
-            fold.lanes[0].live()
-        } else {
-            fold.next(n - 1)
-        };
-        fold.pairs.push(Pair {
-            last: None,
-            a_live,
-            b_live: fold.lanes[n].live(),
-            a_penalty: 0,
-            b_penalty: 0,
-            use_a: true,
-        });
-    }
+    let mut fold = Fold::of(lanes, counter);
     let top = lanes.len() - 1;
     while fold.next(top) {
         let lane = fold.chosen(top);
@@ -152,7 +132,16 @@ impl Lane<'_> {
     fn at(&self) -> (Millis, f64) {
         // Asked of live lanes only; the last sample stands for a lane that has ended.
         let pos = self.pos.min(self.columns.len() - 1);
-        (self.columns.ts[pos], self.columns.values[pos] + self.raised)
+        (self.columns.ts[pos], self.value(pos))
+    }
+
+    /// The value at `pos`, raised. Adding to a stale marker, even nothing, would make it another number.
+    fn value(&self, pos: usize) -> f64 {
+        let value = self.columns.values[pos];
+        match self.raised == 0.0 || is_stale(value) {
+            true => value,
+            false => value + self.raised,
+        }
     }
 
     /// Goes to the first sample at or after `ts`, back too: a penalty that has become smaller
@@ -185,6 +174,76 @@ struct Fold<'a> {
     /// Pair `n` (from 1, at `n - 1`) joins what is below it with lane `n`.
     pairs: Vec<Pair>,
     counter: bool,
+}
+
+impl<'a> Fold<'a> {
+    /// Two lanes or more, before the first sample is chosen.
+    fn of(lanes: &'a [Columns], counter: bool) -> Self {
+        let of_columns = |columns| Lane {
+            columns,
+            pos: 0,
+            raised: 0.0,
+        };
+        let mut fold = Fold {
+            lanes: lanes.iter().map(of_columns).collect(),
+            pairs: Vec::with_capacity(lanes.len() - 1),
+            counter,
+        };
+        // Every pair looks at its first samples before it chooses; what a pair gives first is asked
+        // for by the pair around it.
+        for n in 1..lanes.len() {
+            let a_live = if n == 1 {
+                fold.lanes[0].live()
+            } else {
+                fold.next(n - 1)
+            };
+            fold.pairs.push(Pair {
+                last: None,
+                a_live,
+                b_live: fold.lanes[n].live(),
+                a_penalty: 0,
+                b_penalty: 0,
+                use_a: true,
+            });
+        }
+        fold
+    }
+
+    /// Of two lanes, after one was chosen: adds what follows in it and lies before anything that the other one
+    /// may give. Where a replica misses nothing that is all there is.
+    fn run(&mut self, out: &mut Columns) {
+        let ([a, b], [pair]) = (&mut self.lanes[..], &mut self.pairs[..]) else {
+            return;
+        };
+        let (lane, other, other_live, penalty) = match pair.use_a {
+            true => (a, b, pair.b_live, &mut pair.b_penalty),
+            false => (b, a, pair.a_live, &mut pair.a_penalty),
+        };
+        let (Some(last), Some(&other_end)) = (&mut pair.last, other.columns.ts.last()) else {
+            return;
+        };
+        let from = lane.pos + 1;
+        let mut to = from;
+        for &ts in lane.columns.ts.get(from..).unwrap_or_default() {
+            if other_live {
+                // The other one's next sample is this one or lies behind it.
+                let next = last.saturating_add(1).saturating_add(*penalty);
+                if ts >= next || other_end < next {
+                    break;
+                }
+                *penalty = ts.saturating_sub(*last).saturating_mul(2);
+            }
+            *last = ts;
+            to += 1;
+        }
+        if lane.raised == 0.0 {
+            out.ts.extend_from_slice(&lane.columns.ts[from..to]);
+            out.values.extend_from_slice(&lane.columns.values[from..to]);
+        } else {
+            (from..to).for_each(|pos| out.push(lane.columns.ts[pos], lane.value(pos)));
+        }
+        lane.pos = to - 1;
+    }
 }
 
 // Side `n` is lane 0 for 0, else pair `n`. Recursion is as deep as there are lanes: `MAX_FOLD`.
@@ -294,6 +353,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use model::STALE_NAN;
 
     fn columns(samples: &[(i64, f64)]) -> Columns {
         samples.iter().copied().collect()
@@ -428,6 +488,38 @@ mod tests {
             .prop_map(|set| set.into_iter().map(|t| (t, t as f64 / 7.0)).collect())
     }
 
+    /// A counter as it is scraped: every 15 s but for gaps and resets.
+    fn scraped() -> impl Strategy<Value = Columns> {
+        let scrape = (0i64..40, 0i64..300, 0u32..30);
+        prop::collection::vec(scrape, 0..80).prop_map(|all| {
+            let (mut ts, mut value) = (0, 0.0);
+            all.into_iter()
+                .map(|(gap, jitter, more)| {
+                    ts += 15_000 * (gap - 36).max(1) + jitter;
+                    value = if more == 0 {
+                        0.0
+                    } else {
+                        value + f64::from(more)
+                    };
+                    (ts, value)
+                })
+                .collect()
+        })
+    }
+
+    #[test]
+    fn a_stale_marker_stays_one() {
+        let a = columns(&[(10_000, 8.0), (20_000, 9.0), (50_001, STALE_NAN)]);
+        let b = columns(&[(45_001, 8.5), (55_001, 9.5), (65_001, STALE_NAN)]);
+        for counter in [false, true] {
+            let one = deduplicated(&[a.clone(), Columns::default()], counter);
+            assert!(is_stale(one.values[2]));
+            let both = deduplicated(&[a.clone(), b.clone()], counter);
+            assert_eq!(both.ts, [10_000, 20_000, 45_001, 55_001, 65_001]);
+            assert!(is_stale(both.values[4]), "{both:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_comes_out_went_in_and_ascends(
@@ -440,6 +532,16 @@ mod tests {
                 prop_assert!(lanes.iter().any(|l| l.ts.contains(t)));
             }
             prop_assert_eq!(out.is_empty(), lanes.iter().all(Columns::is_empty));
+        }
+
+        #[test]
+        fn runs_of_two_lanes_are_those_of_one_step_after_the_other(
+            a in scraped(), b in scraped(), counter in any::<bool>(),
+        ) {
+            let lanes = [a, b];
+            let mut steps = Columns::default();
+            walk(&lanes, counter, |ts, value, _, _| steps.push(ts, value));
+            prop_assert_eq!(deduplicated(&lanes, counter), steps);
         }
 
         #[test]

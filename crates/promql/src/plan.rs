@@ -94,6 +94,8 @@ pub(crate) enum Node {
     Info {
         base: Box<Node>,
         info: Selector,
+        /// Whether the second argument, if there is one, is at a fixed time.
+        fixed: bool,
         names: Vec<Matcher>,
         data: Vec<Matcher>,
     },

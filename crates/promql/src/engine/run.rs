@@ -115,10 +115,7 @@ impl Plan {
                 let window = Selector::window(selector);
                 Physical::Samples(question, window, selector.extension, Arc::default())
             }
-            Root::Subquery(subquery) => {
-                let inner = subquery.grid(&grid);
-                Physical::Subquery(lowering.node(&subquery.inner, inner, &around))
-            }
+            Root::Subquery(subquery) => Physical::Subquery(lowering.inside(subquery, &grid)),
         };
         Prepared {
             physical: Arc::new(physical),

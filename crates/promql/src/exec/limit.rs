@@ -24,6 +24,15 @@ pub(crate) enum Pick {
     Topk,
     Bottomk,
     Limitk,
+    /// All: the input has passed `limit_ratio`.
+    Ratio,
+}
+
+impl Pick {
+    /// Whether values decide who stays.
+    fn by_value(self) -> bool {
+        matches!(self, Pick::Topk | Pick::Bottomk)
+    }
 }
 
 /// `pick(k, input) by (labels)`. A heap of k values a group and step; series that never get into
@@ -157,7 +166,7 @@ impl Operator for TopK {
                 entries: 0,
             };
             let key = self.key.key(&cx);
-            if self.pick == Pick::Limitk {
+            if !self.pick.by_value() {
                 // The first k in the order of labels: all have to be seen.
                 let mut rows = super::gather::sorted_rows(&cx, self.input.blocks(&cx)).await?;
                 state = cx
@@ -210,7 +219,7 @@ impl State {
         let steps = self.k.len();
         for row in block.rows() {
             let mut bits = row.bits;
-            if self.pick != Pick::Limitk && !row.histograms.is_empty() {
+            if self.pick.by_value() && !row.histograms.is_empty() {
                 let k = &self.k;
                 self.ignored |= row.histograms.iter().any(|(i, _)| k[*i as usize] > 0);
                 bits = row.float_bits(&mut scratch);
@@ -233,12 +242,17 @@ impl State {
             } = self;
             each_set(bits, |i| {
                 let heap = &mut heaps[group * steps + i];
-                let (k, v) = (k[i], row.values[i]);
+                let k = k[i];
+                // A histogram's float is zero in Prometheus.
+                let v = match row.histogram(i) {
+                    Some(_) => 0.0,
+                    None => row.values[i],
+                };
                 let enters = heap.len() < k
                     || heap.first().is_some_and(|&(least, _)| match pick {
                         Pick::Topk => least < v || (least.is_nan() && !v.is_nan()),
                         Pick::Bottomk => least > v || (least.is_nan() && !v.is_nan()),
-                        Pick::Limitk => false,
+                        Pick::Limitk | Pick::Ratio => false,
                     });
                 if !enters || k == 0 {
                     return;
@@ -256,9 +270,7 @@ impl State {
                     if let Some(h) = row.histogram(i) {
                         histograms.push((i as u32, number, Arc::clone(h)));
                     }
-                    if *pick != Pick::Limitk {
-                        up(heap, *pick);
-                    }
+                    up(heap, *pick);
                 } else {
                     heap[0] = (v, number);
                     down(heap, *pick);
@@ -280,7 +292,8 @@ impl State {
                 match self.pick {
                     Pick::Topk => heap.sort_by(|a, b| order(b.0, a.0)),
                     Pick::Bottomk => heap.sort_by(|a, b| order(-a.0, -b.0).reverse()),
-                    Pick::Limitk => {}
+                    // As they lie in the heap.
+                    Pick::Limitk | Pick::Ratio => {}
                 }
                 for &(v, number) in heap.iter() {
                     row.reset(1);
@@ -347,7 +360,7 @@ fn order(a: f64, b: f64) -> std::cmp::Ordering {
 fn above(a: f64, b: f64, pick: Pick) -> bool {
     a.is_nan()
         || match pick {
-            Pick::Topk | Pick::Limitk => a < b,
+            Pick::Topk | Pick::Limitk | Pick::Ratio => a < b,
             Pick::Bottomk => a > b,
         }
 }

@@ -339,6 +339,7 @@ impl Sum {
                 other.widen(self.layout.zero_threshold);
             } else if self.layout.zero_threshold < other.layout.zero_threshold {
                 self.widen(other.layout.zero_threshold);
+                self.drop_empty();
             } else {
                 // One of them is no number.
                 break;
@@ -455,6 +456,16 @@ impl Sum {
         self.set_buckets(&positive, &negative, Layout::clone(&self.layout));
     }
 
+    /// Removes empty buckets, as Prometheus does with the histogram that is added to when its zero bucket
+    /// has grown. Where counts are negative, a quantile tells.
+    fn drop_empty(&mut self) {
+        let (mut positive, mut negative) = self.buckets();
+        for side in [&mut positive, &mut negative] {
+            side.retain(|(_, count, comp)| *count != 0.0 || *comp != 0.0);
+        }
+        self.set_buckets(&positive, &negative, Layout::clone(&self.layout));
+    }
+
     /// Moves what lies within `threshold`, and the rest of a populated bucket that it cuts, into
     /// the zero bucket.
     fn widen(&mut self, mut threshold: f64) {
@@ -487,7 +498,6 @@ impl Sum {
     }
 }
 
-/// Whether indexes mean the same buckets.
 /// The bucket among `bounds` that bucket `index` of the finer bounds `of` lies in.
 fn coarser(index: i32, of: &[f64], bounds: &[f64]) -> i32 {
     let upper = usize::try_from(index).ok().and_then(|i| of.get(i));
@@ -495,6 +505,7 @@ fn coarser(index: i32, of: &[f64], bounds: &[f64]) -> i32 {
     bounds.partition_point(|bound| *bound < upper) as i32
 }
 
+/// Whether indexes mean the same buckets.
 fn same_scale(a: &Layout, b: &Layout) -> bool {
     a.schema == b.schema
         && a.zero_threshold == b.zero_threshold

@@ -548,12 +548,15 @@ impl Query {
 
     fn info(&self, call: &Call) -> Built<Node> {
         let base = self.arg(call, 0)?;
-        let matchers: &[Matcher] = match call.args.get(1).map(unparen) {
+        let (matchers, fixed): (&[Matcher], bool) = match call.args.get(1).map(unparen) {
             Some(arg) => match &arg.kind {
-                ExprKind::Vector(selector) => &selector.matchers,
+                ExprKind::Vector(selector) => {
+                    let (_, at) = self.shift(&selector.at)?;
+                    (&selector.matchers, at.is_some())
+                }
                 _ => return failed("info needs a selector"),
             },
-            None => &[],
+            None => (&[], true),
         };
         let (mut names, data): (Vec<Matcher>, Vec<Matcher>) = matchers
             .iter()
@@ -584,6 +587,7 @@ impl Query {
                 span: Span::default(),
                 no_buckets: false,
             },
+            fixed,
             names,
             data,
         })

@@ -76,7 +76,7 @@ fn is_invariant(node: &Node) -> bool {
         Node::Absent { input, .. } | Node::Sort { input, .. } | Node::Invariant(input) => {
             is_invariant(input)
         }
-        Node::Info { base, info, .. } => info.at.is_some() && is_invariant(base),
+        Node::Info { base, fixed, .. } => *fixed && is_invariant(base),
         Node::HistogramQuantile {
             quantiles, input, ..
         } => is_invariant(input) && quantiles.iter().all(|(s, _)| constant(s)),

@@ -194,7 +194,13 @@ impl Lowering {
                 let param = param
                     .as_ref()
                     .map(|(s, span)| (self.scalar(s, grid), *span));
-                aggregate(*op, grouping, (input, *spans), param, label.clone(), grid)
+                let pipe = aggregate(*op, grouping, (input, *spans), param, label.clone(), grid);
+                match op {
+                    AggregateOp::LimitRatio if grid.count == 1 && !self.ranged => {
+                        in_heap_order(pipe, grouping, spans.0)
+                    }
+                    _ => pipe,
+                }
             }
             Node::Join {
                 op,
@@ -245,7 +251,8 @@ impl Lowering {
             }
             Node::Sort { by, input, span } => {
                 let input = self.node(input, grid, &Around::default());
-                if self.ranged {
+                // Without a step nothing is sorted, nor said.
+                if self.ranged && grid.count > 0 {
                     self.annotations.sort_in_range_query(*span);
                     // Sorting by value leaves histograms out, even where it sorts nothing.
                     return match by {
@@ -290,6 +297,7 @@ impl Lowering {
                 info,
                 names,
                 data,
+                ..
             } => {
                 let function = Function {
                     kernel: Kernel::Newest(Newest::InfoTime),
@@ -368,10 +376,7 @@ impl Lowering {
             at: subquery.at,
         };
         let part = self.enter(inner, Within::Subquery(self.part, window));
-        let ranged = subquery.end(&grid) != inner.start;
-        let around = std::mem::replace(&mut self.ranged, ranged);
-        let mut input = self.node(&subquery.inner, inner, &Around::default());
-        self.ranged = around;
+        let mut input = self.inside(subquery, &grid);
         self.part = part;
         if in_pieces(&subquery.inner) {
             input = Pipe::of(Gather { input }, inner);
@@ -384,6 +389,16 @@ impl Lowering {
             part,
         };
         Pipe::new(Feed::Subquery(feed), grid)
+    }
+
+    /// What is inside a subquery, on its own grid.
+    pub(crate) fn inside(&mut self, subquery: &Subquery, outer: &Grid) -> Pipe {
+        let inner = subquery.grid(outer);
+        let ranged = subquery.end(outer) != inner.start;
+        let around = std::mem::replace(&mut self.ranged, ranged);
+        let pipe = self.node(&subquery.inner, inner, &Around::default());
+        self.ranged = around;
+        pipe
     }
 
     fn map(&mut self, node: &Node, input: &Node, map: &Map, grid: Grid, around: &Around) -> Pipe {
@@ -587,6 +602,21 @@ fn aggregate(
             grid,
         ),
     }
+}
+
+/// What has passed `limit_ratio` at one step, in the order in which it leaves Prometheus: that of a heap, which
+/// whoever adds histograms up may tell.
+fn in_heap_order(input: Pipe, grouping: &Grouping, span: Span) -> Pipe {
+    let grid = input.grid;
+    let all = TopK {
+        pick: Pick::Ratio,
+        k: ScalarOp::Const(f64::from(u32::MAX)),
+        key: grouping.clone(),
+        input,
+        grid,
+        span,
+    };
+    Pipe::of(all, grid)
 }
 
 /// Whether a selector gives times of samples instead of samples.
