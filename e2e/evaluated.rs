@@ -1,10 +1,13 @@
 //! Rules in our server beside the same rules in a real Prometheus: what they record, and what they cost.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::fleet::ours;
+use crate::peers::prometheus3;
 use crate::process::{Process, available, cpu, free_port};
 use crate::rule::metric;
 
@@ -114,8 +117,8 @@ async fn rules_record_and_alert_as_in_prometheus() {
     assert!(ours.stop());
 }
 
-/// 10,000 rules a minute, in a real Prometheus and in ours side by side. Run it with a release
-/// build: `cargo test --release -p app --test e2e -- --ignored --nocapture ten_thousand`.
+/// 10,000 rules a minute, in real Prometheuses and in ours side by side:
+/// `EPIMETHEUS_MEASURE=target/release/epimetheus cargo test -p app --test e2e -- --ignored --nocapture ten_thousand`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of minutes"]
 async fn ten_thousand_rules() {
@@ -123,6 +126,9 @@ async fn ten_thousand_rules() {
     if !available("prometheus", NAME) || !available("prometheus-node-exporter", NAME) {
         return;
     }
+    let own = std::env::var_os("EPIMETHEUS_MEASURE").map_or_else(ours, PathBuf::from);
+    let mut programs = vec![("ours", own), ("prometheus", "prometheus".into())];
+    programs.extend(prometheus3(NAME).map(|three| ("prometheus 3", three)));
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let exporter = crate::process::node_exporter(dir).await;
@@ -144,46 +150,46 @@ async fn ten_thousand_rules() {
         ),
     )
     .unwrap();
-    let port = free_port();
-    let mut theirs = Process::start(
-        "prometheus",
-        dir,
-        port,
-        [
+    let mut servers = Vec::new();
+    for (i, (name, program)) in programs.iter().enumerate() {
+        let port = free_port();
+        let mut args = vec![
             "--config.file=prometheus.yml".to_owned(),
             format!("--web.listen-address=127.0.0.1:{port}"),
-            "--storage.tsdb.path=theirs".to_owned(),
-        ],
-    );
-    let mut ours = Process::epimetheus(
-        dir,
-        "server",
-        &["--config.file=prometheus.yml", "--storage.tsdb.path=ours"],
-    );
-    theirs.wait_for("/-/ready").await;
-    ours.wait_for("/-/ready").await;
+            format!("--storage.tsdb.path=data-{i}"),
+        ];
+        if i == 0 {
+            args.insert(0, "server".to_owned());
+        }
+        servers.push((*name, Process::start(program, dir, port, args)));
+    }
+    for (_, server) in &mut servers {
+        server.wait_for("/-/ready").await;
+    }
     tokio::time::sleep(Duration::from_secs(90)).await;
     let taken = |process: &Process| cpu(process.id()).unwrap().0;
-    let before = (taken(&ours), taken(&theirs));
+    let before: Vec<f64> = servers.iter().map(|(_, s)| taken(s)).collect();
     tokio::time::sleep(Duration::from_secs(180)).await;
-    let (own, other) = (taken(&ours) - before.0, taken(&theirs) - before.1);
-    for (name, process) in [("ours", &ours), ("theirs", &theirs)] {
-        let missed = metric(process, "prometheus_rule_group_iterations_missed_total", "").await;
-        let done = metric(process, "prometheus_rule_evaluations_total", "").await;
-        let longest = process.text("/metrics").await;
-        let longest = longest
+    let spent = servers.iter().zip(before);
+    let spent: Vec<f64> = spent.map(|((_, s), before)| taken(s) - before).collect();
+    let first = spent[0];
+    for ((name, server), spent) in servers.iter().zip(&spent) {
+        let missed = metric(server, "prometheus_rule_group_iterations_missed_total", "").await;
+        let done = metric(server, "prometheus_rule_evaluations_total", "").await;
+        let text = server.text("/metrics").await;
+        let mut groups: Vec<f64> = text
             .lines()
             .filter(|l| l.starts_with("prometheus_rule_group_last_duration_seconds"))
-            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
-            .fold(0.0, f64::max);
+            .filter_map(|l| l.rsplit(' ').next()?.parse().ok())
+            .collect();
+        groups.sort_by(f64::total_cmp);
         println!(
-            "{name}: {done} evaluations, {missed} ticks missed, the slowest group took {longest:.3} s"
+            "{name}: {done} evaluations, {missed} ticks missed, a group took {:.3} s, the slowest {:.3} s; {spent:.1} s of CPU in 180 s, {:.2} x ours",
+            groups[groups.len() / 2],
+            groups[groups.len() - 1],
+            spent / first,
         );
     }
-    println!(
-        "CPU in 180 s: {own:.1} s ours, {other:.1} s Prometheus', {:.2} x",
-        own / other
-    );
 }
 
 fn now() -> f64 {

@@ -248,3 +248,44 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
         assert!(role.process.stop(), "a clean stop:\n{}", role.process.log());
     }
 }
+
+/// A new volume, and a bucket that is away: what rules need is here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_server_evaluates_rules_though_its_bucket_is_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let s3 = Server::start(s3kit::Config::default()).unwrap();
+    s3.faults().add(Rule::always(Fault::Unavailable));
+    std::fs::write(
+        dir.join("rules.yml"),
+        "groups:\n- name: g\n  interval: 1s\n  rules:\n\
+         \x20 - {record: near, expr: 'sum(rate(prometheus_http_requests_total[5m])) * 0 + 1'}\n\
+         \x20 - {record: far, expr: 'count(count_over_time(up[1h]))'}\n",
+    )
+    .unwrap();
+    let port = free_port();
+    std::fs::write(
+        dir.join("prometheus.yml"),
+        format!("global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  external_labels: {{cluster: e2e}}\nrule_files: [rules.yml]\nscrape_configs:\n- job_name: own\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"),
+    )
+    .unwrap();
+    let args = [
+        "server".to_owned(),
+        "--config.file=prometheus.yml".to_owned(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        objstore(&s3),
+    ];
+    let mut server = Process::start(ours(), dir, port, args);
+    server.wait_for("/-/ready").await;
+    let full = |v: &Value| v.as_array().is_some_and(|a| !a.is_empty());
+    server.wait_until("near", full).await;
+    let groups = server.get("/api/v1/rules", &[]).await;
+    let rules = &groups["data"]["groups"][0]["rules"];
+    assert_eq!(rules[0]["health"], "ok", "{groups}");
+    // It looks further back than the server has been there, and says why it fails.
+    let said = rules[1]["lastError"].as_str().unwrap_or_default();
+    assert!(said.contains("not known yet"), "{groups}");
+    // Nothing is held against the bucket once it is back.
+    s3.faults().clear();
+    server.wait_until("far", full).await;
+}

@@ -23,6 +23,7 @@ mod explain;
 mod gather;
 mod head;
 mod language;
+mod openapi;
 mod query;
 mod read;
 mod reports;
@@ -97,6 +98,7 @@ pub(crate) fn router(options: Api) -> Router {
         .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/buildinfo", get(status::build))
         .route("/status/walreplay", get(state::replay))
+        .route("/openapi.yaml", get(openapi::document))
         .route("/notifications", get(state::notifications))
         .route("/notifications/live", get(state::live));
     asked

@@ -239,6 +239,17 @@ pub const AGENT: &[Flag] = &[
         "storage.agent.no-lockfile",
         "Do not create a lock file in the agent's data directory.",
     ),
+    switch(
+        "storage.agent.checkpoint-from-in-memory-series",
+        "Build checkpoints of the agent's WAL from memory alone.",
+    )
+    .accepted("a checkpoint is read from the log that it replaces"),
+    value(
+        "storage.agent.checkpoint-batch-size",
+        "1000",
+        "Series in a record of such a checkpoint.",
+    )
+    .accepted("a checkpoint is read from the log that it replaces"),
 ];
 
 /// Queries.

@@ -210,6 +210,7 @@ async fn live(mut settings: Settings) -> Result<ExitCode> {
                 Arc::clone(&current),
                 Arc::clone(&db),
                 &hold,
+                queries.lookback,
                 &registry,
             )?;
             part.look().await;

@@ -13,6 +13,17 @@ use object_store::client::HttpRequest;
 #[error("signature of AWS: {0}")]
 pub struct SignError(String);
 
+/// An access key, its secret, and the token of the session that they are of, if they are of one.
+#[derive(Clone)]
+pub struct Keys {
+    /// The access key.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+    /// The session's token.
+    pub token: Option<String>,
+}
+
 /// Signs requests.
 #[derive(Debug)]
 pub struct Signer {
@@ -23,13 +34,9 @@ pub struct Signer {
 
 impl Signer {
     /// Signs for a service (Prometheus', `aps`, if it is empty) in a region (that of the environment, if it
-    /// is empty) with an access key and its secret. Without these the environment is asked: its variables,
-    /// a web identity, the container, the machine.
-    pub fn new(
-        region: &str,
-        service: &str,
-        keys: Option<(String, String)>,
-    ) -> Result<Self, SignError> {
+    /// is empty) with these keys. Without any the environment is asked: its variables, a web identity, the
+    /// container, the machine.
+    pub fn new(region: &str, service: &str, keys: Option<Keys>) -> Result<Self, SignError> {
         let variable = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
         let region = Some(region.to_owned()).filter(|r| !r.is_empty());
         let region = region
@@ -39,11 +46,11 @@ impl Signer {
                 SignError("no region is given, and AWS_REGION is not set either".to_owned())
             })?;
         let credentials: AwsCredentialProvider = match keys {
-            Some((key_id, secret_key)) => {
+            Some(keys) => {
                 let credential = AwsCredential {
-                    key_id,
-                    secret_key,
-                    token: None,
+                    key_id: keys.id,
+                    secret_key: keys.secret,
+                    token: keys.token,
                 };
                 Arc::new(StaticCredentialProvider::new(credential))
             }
@@ -64,6 +71,11 @@ impl Signer {
             service,
             credentials,
         })
+    }
+
+    /// The region it signs for.
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// The headers that sign a request with these headers and this body.
@@ -101,7 +113,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_signature_names_key_region_and_service() {
-        let keys = Some(("KEY".to_owned(), "hush".to_owned()));
+        let keys = Some(Keys {
+            id: "KEY".to_owned(),
+            secret: "hush".to_owned(),
+            token: None,
+        });
         let signer = Signer::new("eu-central-1", "", keys).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("content-encoding", http::HeaderValue::from_static("snappy"));

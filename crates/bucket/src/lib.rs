@@ -30,6 +30,7 @@ pub mod catalog;
 mod client;
 pub mod config;
 mod error;
+pub mod gcp;
 pub mod marks;
 mod retry;
 pub mod shipper;

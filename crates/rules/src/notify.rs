@@ -25,7 +25,7 @@ use tokio::sync::Notify as Bell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use wire::client::{ClientOptions, HttpClient};
+use wire::client::{ClientOptions, HttpClient, SigV4, Signer};
 
 use crate::alerting::Alert;
 use crate::manager::Notify;
@@ -43,6 +43,9 @@ pub enum NotifyError {
     /// The settings of an Alertmanager cannot be obeyed.
     #[error("alertmanager config {0}: {1}")]
     Client(usize, wire::client::ClientError),
+    /// Requests cannot be signed as its settings say.
+    #[error("alertmanager config {0}: {1}")]
+    Signer(usize, String),
     /// Relabelling rules that cannot be used.
     #[error("alertmanager config {0}: {1}")]
     Relabel(usize, relabel::RelabelError),
@@ -69,7 +72,12 @@ pub struct NotifierOptions {
     pub discovery_throttle: Duration,
     /// Which names are valid.
     pub scheme: NameScheme,
+    /// Makes what signs requests as a `sigv4` section says; none: such a section is an error.
+    pub signer: Option<MakeSigner>,
 }
+
+/// Makes what signs requests as a `sigv4` section says, or tells why it cannot.
+pub type MakeSigner = fn(&SigV4) -> Result<Arc<dyn Signer>, String>;
 
 impl Default for NotifierOptions {
     fn default() -> Self {
@@ -80,6 +88,7 @@ impl Default for NotifierOptions {
             drain: true,
             discovery_throttle: Duration::from_secs(5),
             scheme: NameScheme::default(),
+            signer: None,
         }
     }
 }
@@ -175,8 +184,21 @@ impl Notifier {
         };
         let mut sets = BTreeMap::new();
         for (i, config) in alerting.alertmanagers.iter().enumerate() {
+            let signer = match (&config.sigv4, self.inner.options.signer) {
+                (None, _) => None,
+                (Some(section), Some(make)) => {
+                    Some(make(section).map_err(|e| NotifyError::Signer(i, e))?)
+                }
+                (Some(_), None) => {
+                    return Err(NotifyError::Signer(
+                        i,
+                        "sigv4 is not supported here".to_owned(),
+                    ));
+                }
+            };
             let options = ClientOptions {
                 timeout: Some(span(config.timeout.0)),
+                signer,
                 ..ClientOptions::default()
             };
             let set = Set {

@@ -75,6 +75,10 @@ pub struct GatewayOptions {
     /// Only samples strictly before this are of interest (ms); asked at each `open`. Somebody else
     /// has the rest.
     pub before: Option<Arc<dyn Fn() -> Option<Millis> + Send + Sync>>,
+    /// A question that reaches no further than this before `before`, ms, can do without a bucket that could
+    /// not be listed yet: somebody else has all of it but for the lookback of its first step. It is answered
+    /// with a warning even where no part may be missing.
+    pub lookback: Millis,
     /// Index-headers in memory, bytes.
     pub header_bytes: u64,
     /// Ranges of files in memory, bytes.
@@ -100,6 +104,7 @@ impl Default for GatewayOptions {
             data_dir: None,
             labels: ExternalLabels::Overlay,
             before: None,
+            lookback: 0,
             header_bytes: 256 << 20,
             cache_bytes: 250 << 20,
             index_tier: None,
@@ -307,7 +312,8 @@ impl GatewayView {
         resolution: Millis,
     ) -> Result<(Vec<Part>, Vec<Str>), SourceError> {
         self.scope.check()?;
-        let range = cut(range, self.before);
+        let asked = range;
+        let range = cut(asked, self.before);
         let mut parts = Vec::new();
         if range.is_empty() {
             return Ok((parts, Vec::new()));
@@ -340,7 +346,9 @@ impl GatewayView {
                 range,
             });
         }
-        Ok((parts, self.missing(damaged)?))
+        let reaches = range.max.saturating_sub(range.min).saturating_add(1);
+        let hardly = range.max < asked.max && reaches <= self.inner.options.lookback;
+        Ok((parts, self.missing(damaged, hardly)?))
     }
 
     /// The blocks that answer a range, each with the part that it answers for.
@@ -366,11 +374,17 @@ impl GatewayView {
         chosen.filter_map(|(number, range)| Some((blocks.get(number)?, range)))
     }
 
-    /// What is missing: this, and what is so whatever is asked.
-    fn missing(&self, mut missing: Vec<String>) -> Result<Vec<Str>, SourceError> {
+    /// What is missing: this, and what is so whatever is asked. Where the question is `hardly` ours, that
+    /// the bucket is not known yet is only said.
+    fn missing(&self, mut missing: Vec<String>, hardly: bool) -> Result<Vec<Str>, SourceError> {
+        let mut said = Vec::new();
         if self.snapshot.taken.is_none() {
             let name = self.inner.catalog.bucket().name();
-            missing.push(format!("bucket {name}: its blocks are not known yet"));
+            let text = format!("bucket {name}: its blocks are not known yet");
+            match hardly {
+                true => said.push(text.into()),
+                false => missing.push(text),
+            }
         }
         for (ulid, reason) in &self.snapshot.unreadable {
             missing.push(format!("block {ulid}: {reason}"));
@@ -379,7 +393,10 @@ impl GatewayView {
             (PartialResponse::Abort, Some(first)) => {
                 Err(SourceError::new(Kind::Unavailable, first.clone()))
             }
-            _ => Ok(missing.into_iter().map(Str::from).collect()),
+            _ => {
+                said.extend(missing.into_iter().map(Str::from));
+                Ok(said)
+            }
         }
     }
 

@@ -152,7 +152,7 @@ settings! {
 }
 
 settings! {
-    /// Google IAM: read, not supported in use.
+    /// Google's credentials.
     #[derive(Clone, Debug, PartialEq)]
     pub struct GoogleIam ("googleiam.plain") {
         /// The service account's key.
@@ -231,15 +231,9 @@ impl RemoteWrite {
     /// The keys that are set and that this version cannot obey.
     pub(super) fn unsupported(&self) -> Vec<&'static str> {
         let mut keys = self.http.unsupported();
-        keys.extend(self.sigv4.as_ref().and_then(SigV4::unsupported));
         let azure = self.azuread.as_ref();
-        for (set, key) in [
-            (azure.is_some_and(|azure| azure.oauth.is_none()), "azuread"),
-            (self.google_iam.is_some(), "google_iam"),
-        ] {
-            if set {
-                keys.push(key);
-            }
+        if azure.is_some_and(|azure| azure.oauth.is_none()) {
+            keys.push("azuread");
         }
         keys
     }

@@ -104,7 +104,7 @@ fn secrets_stay_out_of_errors_and_output() {
 fn what_cannot_be_run_yet_is_named() {
     let config = parse(
         "rule_files: [a.yml]\n\
-         remote_write: [{url: 'http://u:p@host/', sigv4: {region: x, role_arn: a}}]\n\
+         remote_write: [{url: 'http://u:p@host/', azuread: {sdk: {tenant_id: a}}}]\n\
          scrape_configs:\n- job_name: a\n  tls_config: {ca_ref: a}\n  scrape_native_histograms: true\n",
     )
     .unwrap();
@@ -116,7 +116,7 @@ fn what_cannot_be_run_yet_is_named() {
         found,
         [
             "job \"a\": tls_config.ca_ref is not supported in this version",
-            "remote_write \"http://u:xxxxx@host/\": sigv4.role_arn is not supported in this version",
+            "remote_write \"http://u:xxxxx@host/\": azuread is not supported in this version",
         ]
     );
 }

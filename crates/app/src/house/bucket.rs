@@ -105,6 +105,7 @@ impl Part {
         current: Arc<Current>,
         db: Arc<tsdb::Db>,
         hold: &Hold,
+        lookback: Millis,
         registry: &Registry,
     ) -> Result<Self> {
         let opened = bucket::open(&bucket.config, registry)?;
@@ -147,6 +148,7 @@ impl Part {
                 data_dir: Some(bucket.cache_dir),
                 labels: ExternalLabels::Own(labels),
                 before: Some(Arc::new(newest_elsewhere)),
+                lookback,
                 ..GatewayOptions::default()
             },
             Handle::current(),

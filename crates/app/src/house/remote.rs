@@ -37,7 +37,11 @@ pub fn writes(config: &Config, external_labels: &Labels) -> Result<Vec<Settings>
             if let Some(login) = remote.azuread.as_ref().and_then(AzureAd::login) {
                 http.oauth2 = Some(login);
             }
-            let signer = remote.sigv4.as_ref().map(signing::signer).transpose();
+            let signer = match (&remote.sigv4, &remote.google_iam) {
+                (Some(section), _) => signing::signer(section).map(Some),
+                (None, Some(section)) => signing::google(&section.credentials_file).map(Some),
+                (None, None) => Ok(None),
+            };
             Ok(Settings {
                 name,
                 url: url.as_str().to_owned(),

@@ -110,6 +110,9 @@ impl Rules {
                 batch: settings.batch,
                 drain: settings.drain,
                 discovery_throttle: means.discovery_throttle,
+                signer: Some(|section| {
+                    super::signing::signer(section).map_err(|e| format!("sigv4: {e:#}"))
+                }),
                 ..NotifierOptions::default()
             },
         )?);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use app::kingpin::{Flag, Kind, Standing};
 
+use crate::peers;
+
 fn page() -> String {
     let mut out = String::from(
         "# Flags\n\nNames and defaults are those of Prometheus and Thanos. A flag \"without effect\" is taken so that existing command lines start; giving it\nlogs one warning with the reason. A switch `--x` is turned off by `--no-x`; `@file` reads arguments from a file, one a line.\n",
@@ -101,4 +103,19 @@ fn every_flag_of_thanos_is_taken() {
         let missing: Vec<&str> = all.filter(|name| !known.contains(name)).collect();
         assert!(missing.is_empty(), "{role} does not take {missing:?}");
     }
+}
+
+#[test]
+fn what_a_real_prometheus_takes_is_taken() {
+    let Some(prometheus) = peers::prometheus3("what_a_real_prometheus_takes_is_taken") else {
+        return;
+    };
+    let tables = app::roles::server::FLAGS;
+    let known: Vec<&str> = tables.iter().copied().flatten().map(|f| f.name).collect();
+    let taken = crate::thanos_flags::taken(&prometheus, &["--help"]);
+    let missing: Vec<&String> = taken
+        .iter()
+        .filter(|n| !known.contains(&n.as_str()))
+        .collect();
+    assert!(taken.len() > 50 && missing.is_empty(), "{missing:?}");
 }

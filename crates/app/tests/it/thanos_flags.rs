@@ -147,36 +147,36 @@ fn what_a_real_thanos_takes_is_taken() {
         return;
     };
     for (role, _, tables) in roles() {
-        let help = std::process::Command::new(&thanos)
-            .args([role, "--help"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&help.stdout).into_owned()
-            + &String::from_utf8_lossy(&help.stderr);
-        let mut seen = 0;
-        for line in text.lines() {
-            // What stands further right is about the flags.
-            let text = line.trim_start();
-            if line.len() - text.len() > 6 {
-                continue;
-            }
-            let line = text;
-            let line = line.strip_prefix("-h, ").unwrap_or(line);
-            let Some(flag) = line.strip_prefix("--") else {
-                continue;
-            };
-            let flag = flag.strip_prefix("[no-]").unwrap_or(flag);
-            let end = flag.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
-            let name = &flag[..end.unwrap_or(flag.len())];
-            if name.is_empty() || ["help", "help-long", "help-man", "version"].contains(&name) {
-                continue;
-            }
-            seen += 1;
+        let taken = taken(&thanos, &[role, "--help"]);
+        for name in &taken {
             // Switches that are on by default are shown as what turns them off.
             let plain = name.strip_prefix("no-").unwrap_or(name);
             let found = known(tables, name).or_else(|| known(tables, plain));
             assert!(found.is_some(), "{role}: --{name}");
         }
-        assert!(seen > 20, "{role}: {seen} flags in {text}");
+        assert!(taken.len() > 20, "{role}: {taken:?}");
     }
+}
+
+/// The flags that the help of a program of Go lists.
+pub(crate) fn taken(program: &Path, args: &[&str]) -> Vec<String> {
+    let help = std::process::Command::new(program).args(args).output();
+    let help = help.unwrap();
+    let text =
+        String::from_utf8_lossy(&help.stdout).into_owned() + &String::from_utf8_lossy(&help.stderr);
+    let name = |line: &str| {
+        // What stands further right is about the flags.
+        let text = line.trim_start();
+        if line.len() - text.len() > 6 {
+            return None;
+        }
+        let flag = text.strip_prefix("-h, ").unwrap_or(text);
+        let flag = flag.strip_prefix("--")?;
+        let flag = flag.strip_prefix("[no-]").unwrap_or(flag);
+        let end = flag.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
+        let name = &flag[..end.unwrap_or(flag.len())];
+        let own = ["", "help", "help-long", "help-man", "version"];
+        (!own.contains(&name)).then(|| name.to_owned())
+    };
+    text.lines().filter_map(name).collect()
 }

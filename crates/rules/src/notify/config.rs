@@ -59,7 +59,6 @@ impl Alertmanager {
         let mut keys: Vec<String> = Vec::new();
         keys.extend(self.discovery.unsupported().into_iter().map(str::to_owned));
         keys.extend(self.http.unsupported().into_iter().map(str::to_owned));
-        keys.extend(self.sigv4.is_some().then(|| "sigv4".to_owned()));
         keys
     }
 

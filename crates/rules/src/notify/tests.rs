@@ -199,3 +199,53 @@ async fn an_alert_is_lost_only_if_nobody_heard_of_it() {
         "{said}"
     );
 }
+
+/// Signs with the region that it was made for.
+#[derive(Debug)]
+struct Signs(String);
+
+impl Signer for Signs {
+    fn sign<'a>(
+        &'a self,
+        _: &'a reqwest::Method,
+        _: &'a str,
+        _: &'a reqwest::header::HeaderMap,
+        body: &'a [u8],
+    ) -> wire::client::Signing<'a> {
+        let value = format!("{} {}", self.0, body.starts_with(b"["));
+        let value = value.try_into().unwrap();
+        let name = reqwest::header::HeaderName::from_static("x-signed");
+        Box::pin(std::future::ready(Ok([(name, value)]
+            .into_iter()
+            .collect())))
+    }
+}
+
+#[tokio::test]
+async fn requests_are_signed_where_a_section_says_so() {
+    let (send, mut signed) = tokio::sync::mpsc::channel(1);
+    let app = axum::Router::new().route(
+        "/api/v2/alerts",
+        post(move |headers: axum::http::HeaderMap| async move {
+            let _ = send.send(headers["x-signed"].clone()).await;
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let yaml = format!(
+        "alertmanagers: [{{sigv4: {{region: eu}}, static_configs: [{{targets: ['{address}']}}]}}]"
+    );
+    let options = NotifierOptions {
+        signer: Some(|section| Ok(Arc::new(Signs(section.region.clone())))),
+        ..NotifierOptions::default()
+    };
+    let (signing, _) = notifier(&yaml, options).await;
+    signing.notify(vec![alert("Up")]);
+    assert_eq!(signed.recv().await.unwrap(), "eu true");
+    // Whoever cannot sign does not send unsigned.
+    let plain = Notifier::new(&Registry::new(), NotifierOptions::default()).unwrap();
+    let alerting: Alerting = serde_saphyr::from_str(&yaml).unwrap();
+    let error = plain.apply(&alerting, &Labels::default()).unwrap_err();
+    assert!(error.to_string().contains("sigv4"), "{error}");
+}

@@ -392,3 +392,36 @@ fn a_catalog_that_knows_nothing_yet_says_so() {
         "{batches:?}"
     );
 }
+
+#[test]
+fn who_hardly_asks_the_bucket_can_do_without_it() {
+    const OLDEST: i64 = 10_000_000;
+    let place = Place::disk();
+    let registry = metrics::Registry::new();
+    let options = bucket::CatalogOptions::default();
+    let catalog = bucket::Catalog::new(place.bucket(), options, &registry).unwrap();
+    let options = GatewayOptions {
+        before: Some(Arc::new(|| Some(OLDEST))),
+        lookback: 300_000,
+        ..own()
+    };
+    let handle = crate::kit::RUNTIME.handle().clone();
+    let gateway = store::Gateway::new(Arc::new(catalog), options, handle, &registry).unwrap();
+    let mut scope = Scope::new(TimeRange::ALL, Budget::unlimited());
+    scope.partial_response = model::scope::PartialResponse::Abort;
+    let scope = Arc::new(scope);
+    let ask = |min: i64, max: i64| {
+        let view = gateway.open(Arc::clone(&scope)).unwrap();
+        suite::batches(view.select(Select::new(job("x"), TimeRange::new(min, max))))
+    };
+    // What the database holds, the bucket is not asked for.
+    assert!(ask(OLDEST, OLDEST + 1).unwrap().is_empty());
+    // The lookback of a rule reaches before the oldest sample.
+    let warnings = &ask(OLDEST - 300_000, OLDEST).unwrap()[0].warnings;
+    assert!(warnings[0].contains("not known yet"), "{warnings:?}");
+    // What reaches further needs what may lie in the bucket, and so does what asks for nothing else.
+    for (min, max) in [(OLDEST - 300_001, OLDEST), (OLDEST - 1000, OLDEST - 1)] {
+        let e = ask(min, max).unwrap_err();
+        assert!(e.message.contains("not known yet"), "{e}");
+    }
+}

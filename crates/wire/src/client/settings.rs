@@ -591,15 +591,6 @@ impl TlsSettings {
 }
 
 impl SigV4 {
-    /// The keys that are set and that this version cannot obey.
-    pub fn unsupported(&self) -> Option<&'static str> {
-        match (self.profile.as_str(), self.role_arn.as_str()) {
-            ("", "") => None,
-            ("", _) => Some("sigv4.role_arn"),
-            _ => Some("sigv4.profile"),
-        }
-    }
-
     fn judge(&mut self) -> Result<(), String> {
         refuse(
             self.access_key.is_empty() != self.secret_key.is_empty(),

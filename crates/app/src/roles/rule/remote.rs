@@ -76,8 +76,8 @@ mod tests {
             ("remote_write: [{name: r}]", "url"),
             ("remote_write: [{url: 'http://r/', nme: r}]", "nme"),
             (
-                "remote_write: [{url: 'http://r/', sigv4: {region: x, profile: p}}]",
-                "sigv4.profile",
+                "remote_write: [{url: 'http://r/', azuread: {sdk: {tenant_id: a}}}]",
+                "azuread",
             ),
         ] {
             let Err(error) = parse(wrong) else {
