@@ -21,8 +21,11 @@ use model::{Encoding, Millis};
 use crate::bits::{self, End, Reader, short};
 use crate::{ChunkError, Columns};
 
+mod extend;
 #[cfg(test)]
 mod tests;
+
+pub use extend::Scratch;
 
 /// No window yet: the first value that changes opens one.
 const NO_WINDOW: u8 = 0xff;
@@ -181,14 +184,12 @@ impl Encoder {
                 return self.set_len(count + 1);
             }
         }
-        let (time, time_bits) = match dod {
-            0 => (0, 1),
-            _ => self.time(dod),
-        };
-        // 24 + 13 and 64 bits at most: both halves in one write.
-        let ((head, head_bits), tail) = self.xor(value.to_bits());
-        let head = (time << head_bits | head, time_bits + head_bits);
-        self.put(head, tail);
+        let time = time(dod).unwrap_or_else(|| {
+            self.put(LONG, (dod as u64, 64));
+            (0, 0)
+        });
+        let (head, tail) = self.xor(value.to_bits());
+        self.put(joined(time, head), tail);
         self.set_len(count + 1);
     }
 
@@ -244,40 +245,55 @@ impl Encoder {
         self.set_len(count + 1);
     }
 
-    /// The bits of a distance that has changed, but for the longest, which are written here.
-    fn time(&mut self, dod: i64) -> (u64, u32) {
-        match dod {
-            -8191..=8192 => (0b10 << 14 | (dod as u64 & 0x3fff), 16),
-            -65535..=65536 => (0b110 << 17 | (dod as u64 & 0x1_ffff), 20),
-            -524_287..=524_288 => (0b1110 << 20 | (dod as u64 & 0xf_ffff), 24),
-            _ => {
-                let tail = (dod as u64, 64);
-                self.put((0b1111, 4), tail);
-                (0, 0)
-            }
-        }
-    }
-
     /// The bits of a value after the one before: what tells their number, and themselves.
     #[inline]
     fn xor(&mut self, value: u64) -> ((u64, u32), (u64, u32)) {
         let xor = value ^ self.value;
         self.value = value;
-        if xor == 0 {
-            return ((0, 1), (0, 0));
-        }
-        let leading = (xor.leading_zeros() as u8).min(31);
-        let trailing = xor.trailing_zeros() as u8;
-        if self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing {
-            let significant = 64 - self.leading as u32 - self.trailing as u32;
-            return ((0b10, 2), (xor >> self.trailing, significant));
-        }
-        self.leading = leading;
-        self.trailing = trailing;
-        let significant = 64 - leading as u32 - trailing as u32;
-        let head = 0b11 << 11 | (leading as u64) << 6 | (significant as u64 & 0x3f);
-        ((head, 13), (xor >> trailing, significant))
+        changed(xor, &mut self.leading, &mut self.trailing)
     }
+}
+
+/// What stands before a distance of 64 bits.
+const LONG: (u64, u32) = (0b1111, 4);
+
+/// The bits of a change of distance; none if it is one of those that take 64, behind [`LONG`].
+#[inline]
+fn time(dod: i64) -> Option<(u64, u32)> {
+    Some(match dod {
+        0 => (0, 1),
+        -8191..=8192 => (0b10 << 14 | (dod as u64 & 0x3fff), 16),
+        -65535..=65536 => (0b110 << 17 | (dod as u64 & 0x1_ffff), 20),
+        -524_287..=524_288 => (0b1110 << 20 | (dod as u64 & 0xf_ffff), 24),
+        _ => return None,
+    })
+}
+
+/// One field behind the other: 24 bits of time and 13 at most, so that they and the 64 of a value are one
+/// write.
+#[inline]
+fn joined((time, time_bits): (u64, u32), (head, head_bits): (u64, u32)) -> (u64, u32) {
+    (time << head_bits | head, time_bits + head_bits)
+}
+
+/// The bits of a value that differs so from the one before: what tells their number, and themselves.
+#[inline]
+fn changed(xor: u64, leading: &mut u8, trailing: &mut u8) -> ((u64, u32), (u64, u32)) {
+    if xor == 0 {
+        return ((0, 1), (0, 0));
+    }
+    let zeros = (
+        (xor.leading_zeros() as u8).min(31),
+        xor.trailing_zeros() as u8,
+    );
+    if *leading != NO_WINDOW && zeros.0 >= *leading && zeros.1 >= *trailing {
+        let significant = 64 - *leading as u32 - *trailing as u32;
+        return ((0b10, 2), (xor >> *trailing, significant));
+    }
+    (*leading, *trailing) = zeros;
+    let significant = 64 - zeros.0 as u32 - zeros.1 as u32;
+    let head = 0b11 << 11 | (zeros.0 as u64) << 6 | (significant as u64 & 0x3f);
+    ((head, 13), (xor >> zeros.1, significant))
 }
 
 /// Decodes a chunk and adds its samples to `out`. After an error `out` is as it was before.

@@ -21,6 +21,7 @@ mod export;
 mod files;
 mod index;
 mod isolation;
+mod make;
 mod matching;
 mod metadata;
 mod ooo;
@@ -35,15 +36,14 @@ mod tests;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::HashMap;
 use model::time::{Clock, WallClock};
 use model::{Labels, Millis, SeriesRef, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
-use crate::wal::{Records, Wal, record};
-use crate::{Error, Stats};
+use crate::Stats;
+use crate::wal::Records;
 use append::Scratch;
-pub(crate) use append::{ReplayRow, ReplayValue, zero};
+pub(crate) use append::{ReplayRow, ReplayScratch, ReplayValue, zero};
 use exemplars::Exemplars;
 use files::ChunkFiles;
 use index::Index;
@@ -58,11 +58,6 @@ use page::Page;
 pub(crate) use page::range_end;
 pub(crate) use save::Filed;
 pub(crate) use select::{ChunkWriter, HeadCursor, Ids, PairSymbols, account};
-
-/// A series record is closed once it has this many bytes.
-const SERIES_RECORD: usize = 64 << 10;
-/// So many series are made under one hold of the index.
-const MADE_AT_ONCE: usize = 512;
 
 /// A head of so many pages is measured as a whole whenever its size is asked,
 const MEASURED_AT_ONCE: usize = 256;
@@ -279,8 +274,13 @@ impl Head {
         }
     }
 
-    fn find(&self, index: &Index, pages: &[Option<Arc<Page>>], labels: &Labels) -> Option<u32> {
-        index.find(labels, |id| {
+    fn find(
+        &self,
+        index: &Index,
+        pages: &[Option<Arc<Page>>],
+        (labels, hash): (&Labels, u32),
+    ) -> Option<u32> {
+        index.find(hash, |id| {
             let (page, slot) = place(id);
             let Some(Some(page)) = pages.get(page) else {
                 return false;
@@ -289,141 +289,6 @@ impl Head {
             page.get(slot)
                 .is_some_and(|s| index.is(page.labels(s), labels))
         })
-    }
-
-    /// The references of these series. New ones are made, and their labels logged first.
-    pub(crate) fn resolve(
-        &self,
-        labels: &[Labels],
-        wal: Option<&Wal>,
-    ) -> Result<Vec<SeriesRef>, Error> {
-        let mut refs = Vec::with_capacity(labels.len());
-        let mut missing = Vec::new();
-        {
-            let index = self.index.read();
-            let pages = self.pages.read();
-            for (row, l) in labels.iter().enumerate() {
-                let found = self.find(&index, &pages, l);
-                if found.is_none() {
-                    missing.push(row);
-                }
-                refs.push(self.reference(found.unwrap_or(0)));
-            }
-        }
-        if !missing.is_empty() {
-            self.make(labels, &missing, wal, &mut refs)?;
-        }
-        Ok(refs)
-    }
-
-    fn make(
-        &self,
-        labels: &[Labels],
-        missing: &[usize],
-        wal: Option<&Wal>,
-        refs: &mut [SeriesRef],
-    ) -> Result<(), Error> {
-        let making = &mut *self.making.lock();
-        // Somebody else may have made them meanwhile, and a row may come twice.
-        let mut new: Vec<(usize, u32)> = Vec::with_capacity(missing.len());
-        let mut twice: HashMap<&Labels, u32> = HashMap::with_capacity(missing.len());
-        {
-            let index = self.index.read();
-            let pages = self.pages.read();
-            let mut next = making.next;
-            for &row in missing {
-                let l = &labels[row];
-                let id = match twice
-                    .get(l)
-                    .copied()
-                    .or_else(|| self.find(&index, &pages, l))
-                {
-                    Some(id) => id,
-                    None => {
-                        self.check_limit(new.len())?;
-                        let id = u32::try_from(next).map_err(|_| {
-                            Error::Limit(
-                                "4294967295 series were made: restart to count anew".into(),
-                            )
-                        })?;
-                        next += 1;
-                        twice.insert(l, id);
-                        new.push((row, id));
-                        id
-                    }
-                };
-                refs[row] = self.reference(id);
-            }
-        }
-        let mut ticket = None;
-        if let Some(wal) = wal {
-            let records = &mut making.records;
-            records.clear();
-            for &(row, id) in &new {
-                if records.open_len() > SERIES_RECORD {
-                    records.end();
-                }
-                if records.open_len() == 0 {
-                    record::begin_series(records.out());
-                }
-                record::put_label_set(records.out(), id.into(), &labels[row]);
-            }
-            records.end();
-            ticket = Some((wal, wal.append(records)?));
-        }
-        for part in new.chunks(MADE_AT_ONCE) {
-            let index = &mut *self.index.write();
-            let pages = &mut *self.pages.write();
-            for &(row, id) in part {
-                put(index, pages, &labels[row], id, &mut making.pairs);
-            }
-        }
-        if let Some(&(_, id)) = new.last() {
-            making.next = u64::from(id) + 1;
-        }
-        self.stats.series.add(new.len() as i64);
-        self.stats.series_created.add(new.len() as u64);
-        match ticket {
-            Some((wal, ticket)) => wal.settle(ticket),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether `more` series and one can be made.
-    fn check_limit(&self, more: usize) -> Result<(), Error> {
-        let limit = self.options.max_series;
-        if limit == 0 || self.series() + more < limit {
-            return Ok(());
-        }
-        self.stats.head.series_limited.inc();
-        Err(Error::Limit(format!(
-            "the head has its limit of {limit} series: no new ones are made"
-        )))
-    }
-
-    /// The number of a series that the log gives; the one that it has already if the labels are
-    /// known. None if the log's number does not fit.
-    pub(crate) fn make_as(&self, labels: &Labels, id: u64) -> Option<u32> {
-        let making = &mut *self.making.lock();
-        let mut index = self.index.write();
-        let mut pages = self.pages.write();
-        if let Some(found) = self.find(&index, &pages, labels) {
-            return Some(found);
-        }
-        let taken = |id: u32| {
-            let (page, slot) = place(id);
-            matches!(pages.get(page), Some(Some(p)) if p.0.lock().get(slot).is_some())
-        };
-        // Another number if the log gives one number to two series, or one that is too large.
-        let id = match u32::try_from(id) {
-            Ok(id) if id != u32::MAX && !taken(id) => id,
-            _ => u32::try_from(making.next).ok()?,
-        };
-        put(&mut index, &mut pages, labels, id, &mut making.pairs);
-        making.next = making.next.max(u64::from(id) + 1);
-        self.stats.series.inc();
-        self.stats.series_created.inc();
-        Some(id)
     }
 
     /// No number up to `id` is given to a new series: the log may still use it.
@@ -490,24 +355,4 @@ impl Head {
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
-}
-
-fn put(
-    index: &mut Index,
-    pages: &mut Vec<Option<Arc<Page>>>,
-    labels: &Labels,
-    id: u32,
-    pairs: &mut Vec<u32>,
-) {
-    pairs.clear();
-    let (page, slot) = place(id);
-    if pages.len() <= page {
-        pages.resize(page + 1, None);
-    }
-    index.insert(labels, id, pairs);
-    pages[page]
-        .get_or_insert_default()
-        .0
-        .lock()
-        .insert(slot, pairs);
 }

@@ -74,6 +74,22 @@ enum Job {
     Meet(Arc<Barrier>),
 }
 
+/// Where the samples of a page go. They come in runs.
+#[derive(Clone, Copy)]
+struct Turn {
+    page: usize,
+    worker: usize,
+    /// Series of the page have chunks in files.
+    filed: bool,
+}
+
+/// No page yet: none has this number.
+const NOBODYS: Turn = Turn {
+    page: usize::MAX,
+    worker: 0,
+    filed: false,
+};
+
 /// Samples given to a worker at once.
 const HANDED: usize = 8192;
 /// Lists that may wait for a worker.
@@ -93,6 +109,8 @@ struct Workers {
     mixed: Vec<bool>,
     /// Older samples are in blocks.
     min: Millis,
+    /// The page of the sample before, and whose it is.
+    turn: Turn,
     /// By page and slot: samples up to this time are in the chunks of the series, and would be refused.
     /// Empty as long as no series has chunks in files.
     filed: Vec<Option<Box<[Millis; PAGE as usize]>>>,
@@ -102,11 +120,18 @@ impl Workers {
     #[inline]
     fn push(&mut self, id: u32, ts: Millis, value: f64) {
         let (page, slot) = ((id / PAGE) as usize, (id % PAGE) as usize);
-        let filed = self.filed.get(page).and_then(|page| page.as_ref());
-        if ts < self.min || filed.is_some_and(|page| ts <= page[slot]) {
+        if page != self.turn.page {
+            self.turn = Turn {
+                page,
+                worker: page % self.lists.len(),
+                filed: self.filed_until(page).is_some(),
+            };
+        }
+        let Turn { worker, filed, .. } = self.turn;
+        let until = |page: &[Millis; PAGE as usize]| ts <= page[slot];
+        if ts < self.min || filed && self.filed_until(page).is_some_and(until) {
             return;
         }
-        let worker = page % self.lists.len();
         if !self.marked.is_empty() && self.marked.has(id) {
             self.hand_others(worker);
             self.mixed[worker] = true;
@@ -118,6 +143,10 @@ impl Workers {
         }
     }
 
+    fn filed_until(&self, page: usize) -> Option<&[Millis; PAGE as usize]> {
+        self.filed.get(page)?.as_deref()
+    }
+
     /// The newest sample of a series is at `until` now. It stays that new whatever is deleted.
     fn set_filed(&mut self, id: u32, until: Millis) {
         let (page, slot) = ((id / PAGE) as usize, (id % PAGE) as usize);
@@ -126,6 +155,7 @@ impl Workers {
         }
         let page = self.filed[page].get_or_insert_with(|| Box::new([Millis::MIN; PAGE as usize]));
         page[slot] = until;
+        self.turn = NOBODYS;
     }
 
     fn push_other(&mut self, row: ReplayRow) {
@@ -255,6 +285,7 @@ pub(crate) fn replay(
             marked: Marked::default(),
             mixed: vec![false; threads],
             min,
+            turn: NOBODYS,
             filed: Vec::new(),
         };
         let mut result = Ok(());

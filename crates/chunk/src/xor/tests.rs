@@ -200,6 +200,36 @@ proptest! {
     }
 
     #[test]
+    fn many_at_once_are_the_same_bytes(
+        steps in prop::collection::vec(sample(), 1..200),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let mut t = 0i64;
+        let samples: Vec<_> = steps.into_iter().map(|(dt, v)| {
+            t = t.wrapping_add(dt);
+            (t, v)
+        }).collect();
+        let mut cuts: Vec<_> = cuts.iter().map(|i| i.index(samples.len())).collect();
+        cuts.extend([0, samples.len()]);
+        cuts.sort_unstable();
+        let (mut e, mut scratch) = (Encoder::with_capacity(2), Scratch::default());
+        for (i, part) in cuts.windows(2).enumerate() {
+            let part = &samples[part[0]..part[1]];
+            match i % 3 {
+                2 => part.iter().for_each(|&(t, v)| e.append(t, v)),
+                _ => e.extend(part, &mut scratch),
+            }
+        }
+        let one_by_one = encode(&samples);
+        prop_assert_eq!(e.bytes(), one_by_one.bytes());
+        prop_assert_eq!(e.last_ts(), one_by_one.last_ts());
+        e.append(t.wrapping_add(15_000), 0.5);
+        let mut more = one_by_one.clone();
+        more.append(t.wrapping_add(15_000), 0.5);
+        prop_assert_eq!(e.bytes(), more.bytes());
+    }
+
+    #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut out = Columns::default();
         let _ = decode(&bytes, &mut out);

@@ -134,6 +134,10 @@ impl Inner {
             }
             // Batches under way have ended then, and whatever comes later lies behind the block.
             let max = self.head.seal(range_end(range.min, length), all);
+            if max <= range.min {
+                // A sample at the end of all time lies before nothing.
+                break;
+            }
             self.stats.storage.compactions_triggered.inc();
             let started = Instant::now();
             match self.cut((range.min, max)) {

@@ -2,13 +2,14 @@
 
 mod judge;
 mod log;
+mod replay;
 mod zeros;
 
+pub(crate) use replay::{ReplayRow, ReplayScratch, ReplayValue};
 pub(crate) use zeros::zero;
 
 use std::sync::Arc;
 
-use model::histogram::Histogram;
 use model::sink::Column;
 use model::{Appended, Batch, Millis, Reject, Rejected, SinkError, TimeRange};
 use parking_lot::MutexGuard;
@@ -55,15 +56,6 @@ impl Verdict {
             Self::Take | Self::TakeIntMarker | Self::TakeFloatMarker
         )
     }
-}
-
-/// A row of the log that is no plain float: series, time, start timestamp.
-pub(crate) type ReplayRow = (u32, Millis, Millis, ReplayValue);
-
-/// The value of a [`ReplayRow`].
-pub(crate) enum ReplayValue {
-    Float(f64),
-    Histogram(Histogram),
 }
 
 /// The times at which samples are taken.
@@ -506,104 +498,5 @@ impl Head {
         let after = page.get(slot).map_or(0, Series::chunks);
         self.stats.chunks.add(after as i64 - before as i64);
         deleted.map_err(|e| Error::Invalid(format!("a chunk of the head cannot be read: {e}")))
-    }
-
-    /// Appends floats of the log, by page: those of series that exist, later than what is there. The
-    /// answer is how many had no series.
-    pub(crate) fn replay<'a, R>(&self, by_page: impl Iterator<Item = (u32, R)>) -> u64
-    where
-        R: Iterator<Item = (&'a [u8], &'a [(Millis, f64)])>,
-    {
-        let chunking = self.chunking();
-        let pages = self.pages.read();
-        let mut done = ReplayDone::default();
-        for (number, runs) in by_page {
-            let Some(Some(page)) = pages.get(number as usize) else {
-                done.unknown += runs.map(|run| run.1.len() as u64).sum::<u64>();
-                continue;
-            };
-            let page = &mut *page.0.lock();
-            let mut new = true;
-            for (slots, rows) in runs {
-                if std::mem::take(&mut new) {
-                    page.touch(slots.iter().map(|&slot| usize::from(slot)));
-                }
-                for (&slot, &(ts, value)) in slots.iter().zip(rows) {
-                    let end = page.append_replayed(usize::from(slot), (ts, value), chunking);
-                    done.note(ts, end);
-                }
-            }
-        }
-        self.replayed(done)
-    }
-
-    /// Appends rows of the log that are no plain floats: those of series that exist, later than what
-    /// is there and not older than `min`. The answer is how many had no series.
-    pub(crate) fn replay_rows(&self, rows: &[ReplayRow], min: Millis) -> u64 {
-        let chunking = self.chunking();
-        let pages = self.pages.read();
-        let mut held = Held::new(&pages);
-        let mut done = ReplayDone::default();
-        for (id, ts, start, value) in rows {
-            let (id, ts, start) = (*id, *ts, *start);
-            if ts < min {
-                continue;
-            }
-            let end = held.get(id).and_then(|(page, slot)| match value {
-                ReplayValue::Float(value) => {
-                    page.append(slot, (ts, start, *value), chunking, (0, 0))
-                }
-                ReplayValue::Histogram(value) => {
-                    page.append_histogram(slot, (ts, start), value, chunking, (0, 0))
-                }
-            });
-            done.note(ts, end);
-        }
-        drop(held);
-        self.replayed(done)
-    }
-
-    /// Counts what was replayed; the answer is how many rows had no series.
-    fn replayed(&self, done: ReplayDone) -> u64 {
-        self.stats.chunks.add(done.chunks);
-        self.stats.chunks_created.add(done.chunks as u64);
-        self.saw(done.range);
-        done.unknown
-    }
-}
-
-/// What became of rows of the log.
-struct ReplayDone {
-    /// They had no series.
-    unknown: u64,
-    chunks: i64,
-    /// The times of those that were taken.
-    range: TimeRange,
-}
-
-impl Default for ReplayDone {
-    fn default() -> Self {
-        Self {
-            unknown: 0,
-            chunks: 0,
-            range: TimeRange::EMPTY,
-        }
-    }
-}
-
-impl ReplayDone {
-    #[inline]
-    fn note(&mut self, ts: Millis, end: Option<Taken>) {
-        match end {
-            None => {
-                self.unknown += 1;
-                return;
-            }
-            Some(Taken::No(_) | Taken::Same) => return,
-            Some(Taken::NewChunk) => self.chunks += 1,
-            Some(Taken::Yes) => {}
-        }
-        self.range.min = self.range.min.min(ts);
-        self.range.max = self.range.max.max(ts);
     }
 }

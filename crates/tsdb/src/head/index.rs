@@ -124,12 +124,13 @@ struct Entry {
     id: u32,
 }
 
-/// The table spreads by the top bits of 64: give it all of our 32.
-fn spread(hash: u32) -> u64 {
+/// Hash tables spread by the top bits of 64: give it all of our 32.
+pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn fold(labels: &Labels) -> u32 {
+/// A label set's hash, as [`Index`] wants it.
+pub(crate) fn hash(labels: &Labels) -> u32 {
     let hash = labels.hash64();
     (hash ^ (hash >> 32)) as u32
 }
@@ -223,9 +224,9 @@ impl Index {
         self.pairs.len() - self.free.len()
     }
 
-    /// The series of exactly these labels; `same` says whether a series' pairs are they.
-    pub(crate) fn find(&self, labels: &Labels, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
-        let hash = fold(labels);
+    /// The series of exactly the labels with this [`hash`]; `same` says whether a series' pairs are
+    /// they.
+    pub(crate) fn find(&self, hash: u32, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
         self.by_labels
             .find(spread(hash), |e| e.hash == hash && same(e.id))
             .map(|e| e.id)
@@ -240,9 +241,19 @@ impl Index {
             && rest.next().is_none()
     }
 
-    /// Interns the labels of a new series and puts it into the lists. The pairs go to `out`. Numbers
-    /// ascend, or [`Index::order`] is called before anybody asks.
-    pub(crate) fn insert(&mut self, labels: &Labels, id: u32, out: &mut Vec<PairId>) {
+    /// Says whether series were made or forgotten: then it changes.
+    pub(crate) fn version(&self) -> (usize, u64) {
+        (self.all.len(), self.removals)
+    }
+
+    /// Interns the labels of a new series, whose [`hash`] is known, and puts it into the lists. The
+    /// pairs go to `out`. Numbers ascend, or [`Index::order`] is called before anybody asks.
+    pub(crate) fn insert(
+        &mut self,
+        (labels, hash): (&Labels, u32),
+        id: u32,
+        out: &mut Vec<PairId>,
+    ) {
         let mut last = std::mem::take(&mut self.last);
         let mut before = last.0.encoded_pairs().zip(&last.1);
         for pair in labels.encoded_pairs() {
@@ -269,7 +280,6 @@ impl Index {
             self.all.reserve_exact((self.all.len() / 8).max(64));
         }
         push(&mut self.all, id);
-        let hash = fold(labels);
         self.by_labels
             .insert_unique(spread(hash), Entry { hash, id }, |e| spread(e.hash));
     }
@@ -393,7 +403,7 @@ impl Index {
 
     /// The folded hash of a series' labels, as [`Index::remove`] wants it.
     pub(crate) fn hash_of(&self, pairs: &[PairId]) -> u32 {
-        fold(&self.labels(pairs))
+        hash(&self.labels(pairs))
     }
 
     /// The label set that pairs stand for.
@@ -434,13 +444,13 @@ mod tests {
         let mut pairs = Vec::new();
         for i in 0..10 {
             let mut p = Vec::new();
-            index.insert(&set(i), i, &mut p);
+            index.insert((&set(i), hash(&set(i))), i, &mut p);
             assert!(index.is(&p, &set(i)) && !index.is(&p[..1], &set(i)));
             pairs.push(p);
         }
         assert_eq!(index.postings("job", "x").len(), 10);
         assert_eq!(
-            index.find(&set(3), |id| index.is(&pairs[id as usize], &set(3))),
+            index.find(hash(&set(3)), |id| index.is(&pairs[id as usize], &set(3))),
             Some(3)
         );
         let gone: Vec<_> = (2..8u32)
@@ -451,11 +461,11 @@ mod tests {
         assert_eq!(index.all(), [0, 1, 8, 9]);
         assert_eq!(index.postings("job", "x"), [0, 1, 8, 9]);
         assert!(index.postings("a", "3").is_empty());
-        assert_eq!(index.find(&set(3), |_| true), None);
+        assert_eq!(index.find(hash(&set(3)), |_| true), None);
         assert_eq!(index.pairs(), 5);
         assert_eq!(index.values("a").count(), 4);
         let mut p = Vec::new();
-        index.insert(&set(77), 77, &mut p);
+        index.insert((&set(77), hash(&set(77))), 77, &mut p);
         assert!(p[0] < 11, "a freed number is used again");
         assert_eq!(index.names().count(), 2);
         let held = index.pairs.iter().map(|p| p.value.len() + p.list.bytes());

@@ -7,6 +7,8 @@ use model::{Encoding, Millis, STALE_NAN, is_stale};
 
 /// Samples a chunk of floats is planned to have.
 const SAMPLES: usize = 120;
+/// With so many of them it is planned when a chunk ends.
+const PLANNED: usize = SAMPLES / 4;
 /// A chunk of floats is cut beyond this many bytes, whatever the plan says.
 const MAX_BYTES: usize = 1024 - xor::MAX_SAMPLE_BYTES;
 /// What a new chunk of floats has room for.
@@ -71,6 +73,22 @@ pub(super) fn cut_time(start: Millis, now: Millis, max: Millis, parts: f64) -> M
         return max;
     }
     (start as f64 + (max - start) as f64 / n.floor()) as Millis
+}
+
+/// How many samples fit into a chunk of floats before it has to be asked again whether it
+/// [ends](Open::ends_before_float), as long as they come before it is planned to.
+pub(super) fn sure_floats(open: &xor::Encoder) -> usize {
+    let n = open.len();
+    let planned = match n {
+        // Then its end is planned.
+        0..PLANNED => PLANNED - n,
+        PLANNED => 0,
+        _ => (2 * SAMPLES).saturating_sub(n),
+    };
+    match MAX_BYTES.checked_sub(open.bytes().len()) {
+        Some(room) => planned.min(room / xor::MAX_SAMPLE_BYTES + 1),
+        None => 0,
+    }
 }
 
 impl Open {
@@ -198,7 +216,7 @@ impl Open {
             Self::Xor2(open) if chunking.xor2 => (open.len(), open.bytes().len()),
             _ => return true,
         };
-        if n == SAMPLES / 4 {
+        if n == PLANNED {
             let now = self.last_ts().unwrap_or(ts);
             *cut_at = cut_time(start, now, *cut_at, 4.0);
         }

@@ -5,6 +5,7 @@
 //! each other in *blobs* of some 16 KiB that queries share without copying.
 
 mod delete;
+mod replay;
 mod see;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -361,20 +362,6 @@ impl Inner {
             self.brought(slot, batch, low);
         }
         taken
-    }
-
-    /// Appends a sample of the log, which everybody may see.
-    #[inline]
-    pub(super) fn append_replayed(
-        &mut self,
-        slot: usize,
-        (ts, value): (Millis, f64),
-        chunking: Chunking,
-    ) -> Option<Taken> {
-        match self.get(slot)?.stale(value) {
-            Some(marker) => self.append_histogram(slot, (ts, 0), &marker, chunking, (0, 0)),
-            None => self.append_float(slot, (ts, 0, value), chunking),
-        }
     }
 
     /// Appends a float to chunks of floats; which batch brought it is the caller's matter.

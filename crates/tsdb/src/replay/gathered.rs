@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 
 use model::Millis;
 
-use crate::head::{Head, PAGE, ReplayRow};
+use crate::head::{Head, PAGE, ReplayRow, ReplayScratch};
 
 pub(super) type OtherRows = Vec<ReplayRow>;
 
@@ -118,6 +118,7 @@ pub(super) struct Gathered {
     lists: Vec<Floats>,
     samples: usize,
     pieces: Vec<Piece>,
+    scratch: ReplayScratch,
     give_back: SyncSender<Floats>,
 }
 
@@ -129,6 +130,7 @@ impl Gathered {
             lists: Vec::new(),
             samples: 0,
             pieces: Vec::new(),
+            scratch: ReplayScratch::default(),
             give_back,
         }
     }
@@ -174,7 +176,7 @@ impl Gathered {
         // Within a page in the order of the log.
         pieces.sort_unstable();
         let lists = &self.lists;
-        let unknown = head.replay(pieces.chunk_by(|a, b| a.page == b.page).map(|same| {
+        let by_page = pieces.chunk_by(|a, b| a.page == b.page).map(|same| {
             let page = same.first().map_or(0, |piece| piece.page);
             let runs = same.iter().map(|piece| {
                 let (list, range) = (
@@ -184,7 +186,8 @@ impl Gathered {
                 (&list.slots[range.clone()], &list.rows[range])
             });
             (page, runs)
-        }));
+        });
+        let unknown = head.replay(by_page, &mut self.scratch);
         self.samples = 0;
         for list in self.lists.drain(..) {
             let _ = self.give_back.try_send(list);

@@ -520,3 +520,38 @@ fn snapshots_while_everything_goes_on() {
         assert_eq!(lines.len(), samples(&want), "{tool}");
     }
 }
+
+/// What cuts cost follows from the samples, not from the time between them.
+#[test]
+fn samples_that_lie_very_far_apart_are_cut_one_by_one() {
+    const SAMPLES: i64 = 60;
+    for (late, first, step) in [
+        (false, 0, 1_000_000_000_000),
+        (false, i64::MIN / 2, i64::MAX / 100),
+        // The last one lies at the end of all time: no block can hold it.
+        (false, i64::MAX - (SAMPLES - 1) * (1 << 50), 1 << 50),
+        (true, 0, 1_000_000_000),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            out_of_order_window: 1 << 40,
+            ..Options::quiet()
+        };
+        let db = Db::open(dir.path(), options).unwrap();
+        let mut order: Vec<i64> = (0..SAMPLES).collect();
+        if late {
+            order.reverse();
+        }
+        for i in order {
+            db.append_samples(&[(set(0), first + i * step, i as f64)])
+                .unwrap();
+        }
+        let before = all(&db);
+        assert_eq!(before[&set(0)].len(), SAMPLES as usize);
+        let cut = db.flush_all().unwrap().len() as i64;
+        assert!((SAMPLES - 1..=SAMPLES).contains(&cut), "{cut} blocks");
+        let tried = db.stats().storage.compactions_triggered.get() as i64;
+        assert!(tried <= SAMPLES + 1, "{tried} cuts");
+        assert_eq!(all(&db), before);
+    }
+}
