@@ -94,7 +94,12 @@ impl Lowering {
             kernel.is_none_or(|kernel| matches!(kernel, Kernel::Range(_) | Kernel::Extended(..)));
         let reach = selector.window().reach(grid);
         let mut select = Select::new(selector.matchers.clone(), reach);
-        select.order = Order::Any;
+        select.order = match around.ordered {
+            true => Order::ByLabels {
+                without: Vec::new(),
+            },
+            false => Order::Any,
+        };
         let column = kernel.map_or(Column::Raw, |k| downsampled::column(k, around.eater()));
         if self.max_resolution > 0 {
             select.max_resolution = match kernel {
