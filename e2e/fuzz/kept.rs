@@ -106,6 +106,10 @@ pub const QUERIES: &[(&str, (f64, i64, i64))] = &[
         (4413.501, 22, 61),
     ),
     (r#"sort(queue_length)[2m:1m]"#, (4410.0, 0, 0)),
+    (
+        r#"bottomk by () (4, count_over_time(temperature[2m30s]))"#,
+        (7147.605, 59, 30),
+    ),
 ];
 
 /// Whether 2.x knows the query and means the same by it. It takes the variance of what is not finite to be 0,

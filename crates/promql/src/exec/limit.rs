@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::aggregate::Grouping;
-use super::block::{Block, Row, each_set, words};
+use super::block::{Block, Pair, Row, each_set, words};
 use super::context::{Context, Held, Weigh as _, execution};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
@@ -16,6 +16,7 @@ use crate::histogram::{Histogram, Point};
 use crate::kernels::Param;
 use crate::numbers::{go_max, go_min};
 use crate::value::QueryError;
+use model::Symbols;
 use model::text::format_g;
 
 /// Which series of a group stay.
@@ -24,7 +25,8 @@ pub(crate) enum Pick {
     Topk,
     Bottomk,
     Limitk,
-    /// All: the input has passed `limit_ratio`.
+    /// `limit_ratio` where there is one step: those whose hash says so, in the order of a heap. `k` is
+    /// the ratio.
     Ratio,
 }
 
@@ -120,11 +122,18 @@ pub(crate) fn in_ratio(ratio: f64, offset: f64) -> bool {
     }
 }
 
+/// Where in [0, 1) the hash of a series lies.
+pub(crate) fn offset(symbols: &Symbols, labels: &[Pair]) -> f64 {
+    symbols.labels(labels).hash64() as f64 / u64::MAX as f64
+}
+
 /// A value and the number of its series.
 type Entry = (f64, u32);
 
 struct State {
     k: Vec<usize>,
+    /// That of `limit_ratio`.
+    ratio: Option<f64>,
     pick: Pick,
     groups: LabelIndex,
     /// Heap of group g at step s: number `g * steps + s`.
@@ -144,7 +153,15 @@ impl Operator for TopK {
         blocking(async move {
             let steps = self.grid.count;
             let k = self.k.eval(&cx, &self.grid).await?;
+            let ratio = match self.pick {
+                Pick::Ratio => {
+                    check_ratio(&cx, &k, steps, self.span)?;
+                    Some(k.at(0))
+                }
+                _ => None,
+            };
             let k = match checked_k(&k, steps) {
+                _ if ratio.is_some() => vec![usize::MAX; steps],
                 Ok(Some(k)) => k,
                 // The input may still fail, or have something to say.
                 nothing => {
@@ -155,6 +172,7 @@ impl Operator for TopK {
             };
             let mut state = State {
                 k,
+                ratio,
                 pick: self.pick,
                 groups: LabelIndex::default(),
                 heaps: Vec::new(),
@@ -167,12 +185,12 @@ impl Operator for TopK {
             };
             let key = self.key.key(&cx);
             if !self.pick.by_value() {
-                // The first k in the order of labels: all have to be seen.
+                // In the order of labels: all have to be seen.
                 let mut rows = super::gather::sorted_rows(&cx, self.input.blocks(&cx)).await?;
                 state = cx
-                    .run(rows.weight(), move |_| {
+                    .run(rows.weight(), move |cx| {
                         for block in rows.drain(..) {
-                            state.add(&key, &block)?;
+                            state.add(cx, &key, &block)?;
                         }
                         Ok(state)
                     })
@@ -182,7 +200,7 @@ impl Operator for TopK {
                     &cx,
                     self.input.blocks(&cx),
                     state,
-                    move |_, state, block| state.add(&key, &block),
+                    move |cx, state, block| state.add(cx, &key, &block),
                 )
                 .await?;
             }
@@ -214,7 +232,7 @@ impl Operator for TopK {
 }
 
 impl State {
-    fn add(&mut self, key: &Key, block: &Block) -> Result<(), QueryError> {
+    fn add(&mut self, cx: &Context, key: &Key, block: &Block) -> Result<(), QueryError> {
         let (mut labels, mut scratch) = (Vec::new(), Vec::new());
         let steps = self.k.len();
         for row in block.rows() {
@@ -228,6 +246,11 @@ impl State {
             let (group, new) = self.groups.intern(&labels);
             if new {
                 self.heaps.resize_with((group + 1) * steps, Vec::new);
+            }
+            // Groups stand in the order of their first series, whether it stays or not.
+            let stays = |ratio| in_ratio(ratio, offset(&cx.scope.symbols, row.labels));
+            if !self.ratio.is_none_or(stays) {
+                continue;
             }
             let mut number = None;
             let State {

@@ -261,8 +261,7 @@ impl ReadyStage {
                 row.drop_name &= *dst != cx.name_symbol();
             }
             ReadyStage::Ratio(ratio) => {
-                let labels = cx.scope.symbols.labels(&row.labels);
-                let offset = labels.hash64() as f64 / u64::MAX as f64;
+                let offset = super::limit::offset(&cx.scope.symbols, &row.labels);
                 filter_map(row, |i, v| {
                     super::limit::in_ratio(ratio.at(i), offset).then_some(v)
                 });

@@ -17,6 +17,8 @@ pub(crate) struct Around {
     pub(crate) projection: Projection,
     /// Whether something changes values before `func` eats them.
     pub(crate) changed: bool,
+    /// Whether the order of series decides: which of equal values stay.
+    pub(crate) ordered: bool,
 }
 
 impl Around {
@@ -28,6 +30,7 @@ impl Around {
             grouping: Some((!grouping.without, grouping.labels.clone())),
             projection: Projection::All,
             changed: false,
+            ordered: matches!(op, Topk | Bottomk),
         };
         let reduces = matches!(
             op,

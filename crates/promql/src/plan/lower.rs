@@ -94,7 +94,12 @@ impl Lowering {
             kernel.is_none_or(|kernel| matches!(kernel, Kernel::Range(_) | Kernel::Extended(..)));
         let reach = selector.window().reach(grid);
         let mut select = Select::new(selector.matchers.clone(), reach);
-        select.order = Order::Any;
+        select.order = match around.ordered {
+            true => Order::ByLabels {
+                without: Vec::new(),
+            },
+            false => Order::Any,
+        };
         let column = kernel.map_or(Column::Raw, |k| downsampled::column(k, around.eater()));
         if self.max_resolution > 0 {
             select.max_resolution = match kernel {
@@ -194,13 +199,9 @@ impl Lowering {
                 let param = param
                     .as_ref()
                     .map(|(s, span)| (self.scalar(s, grid), *span));
-                let pipe = aggregate(*op, grouping, (input, *spans), param, label.clone(), grid);
-                match op {
-                    AggregateOp::LimitRatio if grid.count == 1 && !self.ranged => {
-                        in_heap_order(pipe, grouping, spans.0)
-                    }
-                    _ => pipe,
-                }
+                let once = grid.count == 1 && !self.ranged;
+                let label = label.clone();
+                aggregate(*op, grouping, (input, *spans), param, label, (grid, once))
             }
             Node::Join {
                 op,
@@ -538,7 +539,7 @@ fn aggregate(
     (input, spans): (Pipe, (Span, Span)),
     param: Option<(ScalarOp, Span)>,
     label: Option<model::Str>,
-    grid: Grid,
+    (grid, once): (Grid, bool),
 ) -> Pipe {
     let key = grouping.clone();
     // The parser gives a parameter to each operation that has one.
@@ -581,6 +582,17 @@ fn aggregate(
         AggregateOp::Topk => pick(Pick::Topk, key, input, param),
         AggregateOp::Bottomk => pick(Pick::Bottomk, key, input, param),
         AggregateOp::Limitk => pick(Pick::Limitk, key, input, param),
+        AggregateOp::LimitRatio if once => Pipe::of(
+            TopK {
+                pick: Pick::Ratio,
+                k: param,
+                key,
+                input,
+                grid,
+                span,
+            },
+            grid,
+        ),
         AggregateOp::LimitRatio => input.then(Stage::Ratio(param, span)),
         AggregateOp::Quantile => Pipe::of(
             Quantile {
@@ -602,21 +614,6 @@ fn aggregate(
             grid,
         ),
     }
-}
-
-/// What has passed `limit_ratio` at one step, in the order in which it leaves Prometheus: that of a heap, which
-/// whoever adds histograms up may tell.
-fn in_heap_order(input: Pipe, grouping: &Grouping, span: Span) -> Pipe {
-    let grid = input.grid;
-    let all = TopK {
-        pick: Pick::Ratio,
-        k: ScalarOp::Const(f64::from(u32::MAX)),
-        key: grouping.clone(),
-        input,
-        grid,
-        span,
-    };
-    Pipe::of(all, grid)
 }
 
 /// Whether a selector gives times of samples instead of samples.

@@ -1,6 +1,6 @@
 //! Pass: selectors of the same data are read once.
 
-use model::{Projection, Select};
+use model::{Order, Projection, Select};
 
 use crate::exec::selects::Question;
 
@@ -10,11 +10,14 @@ pub(crate) fn ask(questions: &mut Vec<Question>, select: Select) -> usize {
     for (id, question) in questions.iter_mut().enumerate() {
         let asked = &mut question.select;
         if asked.matchers != select.matchers
-            || asked.order != select.order
             || asked.max_resolution != select.max_resolution
             || !asked.range.overlaps(select.range)
         {
             continue;
+        }
+        // Whoever wants any order takes that of labels, too.
+        if select.order != Order::Any {
+            asked.order = select.order;
         }
         asked.range = asked.range.union(select.range);
         asked.aggregates |= select.aggregates;

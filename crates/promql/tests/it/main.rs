@@ -7,6 +7,7 @@ mod determinism;
 mod engine;
 mod oracle;
 mod oracle_data;
+mod order;
 mod parser;
 mod roundtrip;
 mod scripts;
