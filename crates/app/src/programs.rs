@@ -223,6 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn a_check_takes_the_lookback_anywhere() {
+        for line in [
+            "promtool check --query.lookback-delta=1m rules f",
+            "promtool check rules --query.lookback-delta=1m f",
+            "promtool check config f --query.lookback-delta=1m",
+        ] {
+            let matches = Program::Promtool
+                .command()
+                .try_get_matches_from(line.split(' '))
+                .unwrap();
+            let (_, check) = matches.subcommand().unwrap();
+            let (_, what) = check.subcommand().unwrap();
+            let lookback = what.get_one::<String>("query.lookback-delta");
+            assert_eq!(lookback.map(String::as_str), Some("1m"), "{line}");
+        }
+    }
+
+    #[test]
     fn names_of_programs() {
         assert_eq!(Program::of("/bin/prometheus"), Program::Prometheus);
         assert_eq!(Program::of("promtool"), Program::Promtool);

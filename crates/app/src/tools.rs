@@ -27,6 +27,7 @@ pub fn command() -> Command {
                 .about("Check the resources for validity")
                 .subcommand_required(true)
                 .arg_required_else_help(true)
+                .arg(rules::lookback())
                 .subcommand(rules::check_config_command())
                 .subcommand(rules::check_rules_command())
                 .subcommands(check::commands()),

@@ -70,17 +70,20 @@ pub fn check_config_command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Check config file for an agent"),
         )
-        .arg(
-            Arg::new("query.lookback-delta")
-                .long("query.lookback-delta")
-                .default_value("5m")
-                .value_parser(|text: &str| match parse_duration(text) {
-                    Ok(_) => Ok(text.to_owned()),
-                    Err(error) => Err(error.to_string()),
-                })
-                .help("The server's maximum query lookback duration"),
-        )
         .arg(file_args(true, "The config files to check"))
+}
+
+/// What `check` takes before or behind the name of what it checks.
+pub fn lookback() -> Arg {
+    Arg::new("query.lookback-delta")
+        .long("query.lookback-delta")
+        .global(true)
+        .default_value("5m")
+        .value_parser(|text: &str| match parse_duration(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+        .help("The server's maximum query lookback duration")
 }
 
 /// `check rules`.
