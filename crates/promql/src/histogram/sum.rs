@@ -458,7 +458,7 @@ impl Sum {
 
     /// Removes empty buckets, as Prometheus does with the histogram that is added to when its zero bucket
     /// has grown. Where counts are negative, a quantile tells.
-    fn drop_empty(&mut self) {
+    pub(crate) fn drop_empty(&mut self) {
         let (mut positive, mut negative) = self.buckets();
         for side in [&mut positive, &mut negative] {
             side.retain(|(_, count, comp)| *count != 0.0 || *comp != 0.0);

@@ -111,17 +111,20 @@ fn holds(node: &Node, out: &mut Vec<Matcher>) {
 }
 
 /// Restricts `node` to series that satisfy `matcher`, where that is the same as restricting what
-/// it reads, and where nothing can be said of the series that are left out.
-fn push(node: &mut Node, matcher: &Matcher) {
+/// it reads, and where nothing can be said of the series that are left out; whether it did.
+fn push(node: &mut Node, matcher: &Matcher) -> bool {
     if may_collide(node) || may_say_something(node) {
-        return;
+        return false;
     }
     match node {
         Node::Select(selector, _)
         | Node::Range {
             over: Over::Selector(selector),
             ..
-        } => add(selector, matcher),
+        } => {
+            add(selector, matcher);
+            true
+        }
         Node::Range {
             over: Over::Subquery(subquery),
             ..
@@ -136,19 +139,21 @@ fn push(node: &mut Node, matcher: &Matcher) {
         } if *op != AggregateOp::CountValues
             && grouping.without != grouping.labels.contains(&matcher.name) =>
         {
-            push(input, matcher);
+            push(input, matcher)
         }
         Node::Set {
             op,
             matching,
             sides,
         } if *op != BinaryOp::Or => {
-            push(&mut sides.0, matcher);
-            if in_common(matching, &matcher.name) {
+            let restricted = push(&mut sides.0, matcher);
+            // What `unless` takes away from a left side that is whole must be whole, too.
+            if in_common(matching, &matcher.name) && (restricted || *op == BinaryOp::And) {
                 push(&mut sides.1, matcher);
             }
+            restricted
         }
-        _ => {}
+        _ => false,
     }
 }
 

@@ -103,13 +103,17 @@ pub(super) fn extrapolated(
     if zero_at.is_some() {
         match &mut sum {
             None => sum = Some(Sum::plain(first)),
-            Some(sum) => match sum.add(first, 1.0) {
-                Ok(added) => notes.added(added, Operation::Addition),
-                Err(Incompatible) => {
-                    notes.named(Note::MixedSchemas);
-                    return None;
+            Some(sum) => {
+                // The first one's empty buckets come after those of the others have gone.
+                sum.drop_empty();
+                match sum.add(first, 1.0) {
+                    Ok(added) => notes.added(added, Operation::Addition),
+                    Err(Incompatible) => {
+                        notes.named(Note::MixedSchemas);
+                        return None;
+                    }
                 }
-            },
+            }
         }
     }
     let alone = hi - lo == 1;
@@ -122,7 +126,7 @@ pub(super) fn extrapolated(
     h.scale(factor);
     if !alone {
         h.scalars.counter_reset = CounterReset::Gauge;
-        h.compacted = true;
+        h.compacted |= zero_at.is_none();
     }
     Some(h)
 }
