@@ -130,6 +130,8 @@ async fn a_server_under_the_name_of_prometheus_and_tools_that_ask_it() {
         serde_json::json!({"clientIP": "127.0.0.1", "method": "GET", "path": "/api/v1/query"})
     );
     assert_eq!(line["stats"]["samples"]["samplesRead"], 0);
+    assert_eq!(line["spanID"], "0000000000000000");
+    assert_eq!(line["traceID"], "0".repeat(32));
     assert!(
         line["stats"]["timings"]["innerEvalTime"].is_number(),
         "{line}"

@@ -56,7 +56,7 @@ async fn server(dir: &Path, tracing: &str) -> Server {
 
 fn write_config(dir: &Path, port: u16, tracing: &str) {
     let text = format!(
-        "global:\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\n  external_labels: {{cluster: e2e}}\nrule_files: [rules.yml]\nscrape_configs:\n- job_name: own\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n{tracing}"
+        "global:\n  query_log_file: queries.log\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\n  external_labels: {{cluster: e2e}}\nrule_files: [rules.yml]\nscrape_configs:\n- job_name: own\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n{tracing}"
     );
     std::fs::write(dir.join("prometheus.yml"), text).unwrap();
 }
@@ -232,6 +232,14 @@ async fn a_reload_begins_and_ends_tracing() {
         !named(&collector.spans(), "prometheus", "GET /api/v1/query").is_empty()
     })
     .await;
+    // The log of queries names the span that asked.
+    let request = named(&collector.spans(), "prometheus", "GET /api/v1/query")[0].clone();
+    let log = std::fs::read_to_string(dir.path().join("queries.log")).unwrap();
+    let line = log.lines().find(|l| l.contains(&request.id)).unwrap();
+    assert!(
+        line.contains(&format!("\"traceID\":\"{}\"", request.trace)),
+        "{line}"
+    );
     // A section that cannot be obeyed changes nothing.
     write_config(
         dir.path(),

@@ -37,15 +37,30 @@ pub fn tell(span: &Span, headers: &mut HeaderMap) {
     }
 }
 
-/// The id of the trace of `span`, if the trace is sent.
-pub fn id(span: &Span) -> Option<String> {
+/// The ids of a span, hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Of its trace.
+    pub trace: String,
+    /// Its own.
+    pub span: String,
+    /// Whether the trace is sent.
+    pub sampled: bool,
+}
+
+/// The ids of `span`, if it is recorded.
+pub fn ids(span: &Span) -> Option<Ids> {
     if span.is_disabled() {
         return None;
     }
     let context = span.context();
     let span = context.span();
     let context = span.span_context();
-    (context.is_valid() && context.is_sampled()).then(|| context.trace_id().to_string())
+    context.is_valid().then(|| Ids {
+        trace: context.trace_id().to_string(),
+        span: context.span_id().to_string(),
+        sampled: context.is_sampled(),
+    })
 }
 
 /// Whether a request asks to be traced.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use promql::profile::Profiling;
 use promql::value::{Origin, QueryOptions};
 use promql::{Description, Evaluator, Explain, InstantQuery, QueryError, QueryResult, RangeQuery};
+use wire::trace::Ids;
 
 use super::config::Current;
 use active::Active;
@@ -88,11 +89,12 @@ impl Journal {
         let shared = Arc::clone(&self.shared);
         async move {
             let began = Instant::now();
+            let ids = wire::trace::ids(&tracing::Span::current());
             let noted = shared.active.as_ref().and_then(|a| a.note(&asked.expr));
             let answer = answer.await;
             drop(noted);
             shared.counters.ended(&answer);
-            shared.log(&asked, began, &answer);
+            shared.log(&asked, began, ids, &answer);
             answer
         }
         .boxed()
@@ -142,7 +144,13 @@ impl Shared {
     }
 
     /// Writes one line, if a log is asked for.
-    fn log(&self, asked: &Asked, began: Instant, answer: &Result<QueryResult, QueryError>) {
+    fn log(
+        &self,
+        asked: &Asked,
+        began: Instant,
+        ids: Option<Ids>,
+        answer: &Result<QueryResult, QueryError>,
+    ) {
         let loaded = self.current.loaded();
         let path = loaded.config.global.query_log_file.as_str();
         let mut log = self.log.lock();
@@ -150,7 +158,7 @@ impl Shared {
             *log = None;
             return;
         }
-        let line = line(asked, began.elapsed().as_secs_f64(), answer);
+        let line = line(asked, began.elapsed().as_secs_f64(), ids, answer);
         let (since, _) = self.current.last_reload();
         if log
             .as_ref()

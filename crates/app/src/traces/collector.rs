@@ -14,6 +14,7 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as Export};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use wire::client::{ClientOptions, HttpClient, HttpSettings, Method, TlsSettings};
 use wire::grpc::{Channel, ChannelSettings, MetadataMap};
@@ -57,15 +58,17 @@ pub enum Protocol {
 impl Collector {
     /// What sends spans there, on the runtime that this is called within.
     pub(super) fn exporter(&self) -> Result<impl Export + use<>> {
+        let why = Arc::<Mutex<String>>::default();
         let exporter = match &self.protocol {
             Protocol::Grpc => self.grpc(),
-            Protocol::Http { path } => self.http(path),
+            Protocol::Http { path } => self.http(path, Arc::clone(&why)),
         };
         let exporter = exporter.with_context(|| format!("tracing: collector {}", self.endpoint))?;
         Ok(OnRuntime {
             exporter: Arc::new(exporter),
             runtime: Handle::current(),
             endpoint: self.endpoint.clone(),
+            why,
         })
     }
 
@@ -91,7 +94,7 @@ impl Collector {
         Ok(builder.build()?)
     }
 
-    fn http(&self, path: &str) -> Result<SpanExporter> {
+    fn http(&self, path: &str, why: Arc<Mutex<String>>) -> Result<SpanExporter> {
         let scheme = if self.insecure { "http" } else { "https" };
         let url = format!(
             "{scheme}://{}/{}",
@@ -113,7 +116,10 @@ impl Collector {
         let headers: HashMap<String, String> = self.headers.clone().into_iter().collect();
         let mut builder = SpanExporter::builder()
             .with_http()
-            .with_http_client(Posts(HttpClient::new(&settings, options)?))
+            .with_http_client(Posts {
+                client: HttpClient::new(&settings, options)?,
+                why,
+            })
             .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
             .with_endpoint(url)
             .with_headers(headers)
@@ -138,7 +144,11 @@ impl Collector {
 }
 
 /// Our HTTP client, as OpenTelemetry's exporter asks for one.
-struct Posts(HttpClient);
+struct Posts {
+    client: HttpClient,
+    /// Why the last request failed: the exporter only says that it did.
+    why: Arc<Mutex<String>>,
+}
 
 impl std::fmt::Debug for Posts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -153,10 +163,12 @@ impl opentelemetry_http::HttpClient for Posts {
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
-        let mut request = self.0.request(Method::POST, &head.uri.to_string())?;
+        let mut request = self.client.request(Method::POST, &head.uri.to_string())?;
         *request.headers_mut() = head.headers;
         *request.body_mut() = Some(body.into());
-        let answer = self.0.send(request).await?;
+        let answer = self.client.send(request).await.inspect_err(|e| {
+            *self.why.lock() = e.to_string();
+        })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut response = http::Response::new(wire::client::body(answer, MOST).await?);
         *response.status_mut() = status;
@@ -171,6 +183,7 @@ struct OnRuntime {
     exporter: Arc<SpanExporter>,
     runtime: Handle,
     endpoint: String,
+    why: Arc<Mutex<String>>,
 }
 
 impl Export for OnRuntime {
@@ -183,7 +196,8 @@ impl Export for OnRuntime {
             .await
             .unwrap_or_else(|e| Err(OTelSdkError::InternalFailure(e.to_string())));
         if let Err(error) = &sent {
-            tracing::warn!(collector = %self.endpoint, spans, %error, "traces could not be sent");
+            let why = std::mem::take(&mut *self.why.lock());
+            tracing::warn!(collector = %self.endpoint, spans, %error, why, "traces could not be sent");
         }
         sent
     }

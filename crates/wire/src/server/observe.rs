@@ -156,13 +156,13 @@ async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next)
     );
     trace::adopt(&span, request.headers());
     let mut response = next.run(request).instrument(span.clone()).await;
-    if let Some(id) = trace::id(&span) {
+    if let Some(ids) = trace::ids(&span).filter(|ids| ids.sampled) {
         let status = response.status();
         span.record("http.response.status_code", status.as_u16());
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");
         }
-        if let (true, Ok(id)) = (metrics.requests.tells_trace(), id.try_into()) {
+        if let (true, Ok(id)) = (metrics.requests.tells_trace(), ids.trace.try_into()) {
             response.headers_mut().insert(trace::TRACE_ID, id);
         }
     }

@@ -6,6 +6,7 @@ use promql::value::Origin;
 use promql::{QueryError, QueryResult};
 use serde::Serialize;
 use serde_json::{Value, json};
+use wire::trace::Ids;
 
 use super::Asked;
 
@@ -18,6 +19,10 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     stats: Value,
+    #[serde(rename = "spanID")]
+    span: String,
+    #[serde(rename = "traceID")]
+    trace: String,
     #[serde(rename = "httpRequest", skip_serializing_if = "Option::is_none")]
     request: Option<Value>,
     #[serde(rename = "ruleGroup", skip_serializing_if = "Option::is_none")]
@@ -33,10 +38,12 @@ struct Params<'a> {
     step: Millis,
 }
 
-/// The line about a query that took so many seconds.
+/// The line about a query that took so many seconds, with the ids of the span that asked; zeros where
+/// nobody traces.
 pub(super) fn line(
     asked: &Asked,
     seconds: f64,
+    ids: Option<Ids>,
     answer: &Result<QueryResult, QueryError>,
 ) -> String {
     let profile = answer
@@ -59,6 +66,10 @@ pub(super) fn line(
         }
         Origin::RuleGroup { file, name } => (None, Some(json!({"file": file, "name": name}))),
     };
+    let (span, trace) = match ids {
+        Some(ids) => (ids.span, ids.trace),
+        None => ("0".repeat(16), "0".repeat(32)),
+    };
     let line = Line {
         time: date(WallClock.now()),
         level: "INFO",
@@ -71,6 +82,8 @@ pub(super) fn line(
         },
         error: answer.as_ref().err().map(ToString::to_string),
         stats,
+        span,
+        trace,
         request,
         group,
     };
