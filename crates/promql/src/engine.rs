@@ -25,7 +25,9 @@ use crate::grid::{Grid, Window};
 use crate::kernels::Param;
 use crate::kernels::extended::Extension;
 use crate::parse::parse;
+use crate::peers::Peers;
 use crate::plan::build::{Query, build};
+use crate::plan::distribute::Pushes;
 use crate::plan::hints::Around;
 use crate::plan::lower::Lowering;
 use crate::plan::{Root, Selector};
@@ -65,6 +67,10 @@ pub struct EngineOptions {
     pub query_memory: u64,
     /// Is told of every query that has ended, well or not, and where its time went.
     pub watch: Option<Watch>,
+    /// Other evaluators that may do parts of queries.
+    pub peers: Option<Arc<dyn Peers>>,
+    /// How many selectors of one query may wait for the first of their series at once.
+    pub max_selects: usize,
 }
 
 impl Default for EngineOptions {
@@ -81,6 +87,8 @@ impl Default for EngineOptions {
             memory: Budget::new("all queries", u64::MAX),
             query_memory: u64::MAX,
             watch: None,
+            peers: None,
+            max_selects: usize::MAX,
         }
     }
 }
@@ -300,14 +308,21 @@ impl Inner {
         when: When,
         options: &QueryOptions,
     ) -> Result<Prepared, QueryError> {
-        let query = Query {
+        let mut query = Query {
             start: when.start,
             end: when.end,
             step: when.step.unwrap_or(0),
             lookback: options.lookback.unwrap_or(self.options.lookback),
             subquery_step: Arc::clone(&self.options.subquery_step),
             start_timestamps: self.options.start_timestamps,
+            pushes: Pushes::default(),
         };
+        // Whose names are still to be dropped cannot be said over the wire.
+        let peers = self.options.peers.as_ref();
+        let peers = peers.filter(|_| !self.options.delayed_name_removal);
+        if let Some(parties) = peers.and_then(|p| p.parties(options)) {
+            query.pushes = Pushes::plan(expr, &query, &parties);
+        }
         let mut root = build(expr, &query)?;
         root.optimize();
         let grid = when.grid();
@@ -473,7 +488,11 @@ impl Inner {
             }),
         };
         let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
-        let selects = Selects::new(Arc::from(view), lowering.questions);
+        let selects = Selects::new(
+            Arc::from(view),
+            lowering.questions,
+            self.options.max_selects,
+        );
         let (tasks, arriving) = mpsc::unbounded();
         let cx = Arc::new(Context::new(
             scope,

@@ -8,5 +8,6 @@ mod engine;
 mod oracle;
 mod oracle_data;
 mod parser;
+mod peers;
 mod roundtrip;
 mod scripts;
