@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 512 << 20;
 mod grpc;
 mod histogram;
 
-pub use grpc::GrpcQueriers;
+pub use grpc::{GrpcQuerier, GrpcQueriers};
 
 /// Addresses as they are known at each question.
 pub type Addresses = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -184,7 +184,8 @@ impl Queriers {
                     ..QueryOptions::default()
                 },
             };
-            let asked = tokio::time::timeout(PATIENCE, self.0.grpc.instant(&address, &query)).await;
+            let asked = async { self.0.grpc.querier(&address)?.ask_instant(&query).await };
+            let asked = tokio::time::timeout(PATIENCE, asked).await;
             if matches!(asked, Ok(Ok(_))) {
                 return true;
             }
@@ -268,9 +269,10 @@ impl Inner {
         let mut addresses = self.grpc.addresses();
         self.shuffle(&mut addresses);
         for address in addresses {
-            let asked = match question {
-                Question::Instant(query) => self.grpc.instant(&address, query).await,
-                Question::Range(query) => self.grpc.range(&address, query).await,
+            let asked = match (self.grpc.querier(&address), question) {
+                (Ok(querier), Question::Instant(query)) => querier.ask_instant(query).await,
+                (Ok(querier), Question::Range(query)) => querier.ask_range(query).await,
+                (Err(e), _) => Err(e),
             };
             match asked {
                 Ok(result) => return Ok(result),

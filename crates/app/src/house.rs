@@ -249,6 +249,7 @@ async fn live(mut settings: Settings) -> Result<ExitCode> {
             memory: Arc::clone(&memory.queries),
             query_memory: memory.per_query,
             watch: Some(meters::durations(&registry)?),
+            ..promql::EngineOptions::default()
         },
         Arc::new(pool),
     );

@@ -10,12 +10,14 @@ mod disk;
 mod filter;
 mod find;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use block::Meta;
+use bytes::Bytes;
 use metrics::{Counter, Family, Gauge, Histogram, Registry};
 use model::time::Clock;
 use model::{Cancel, Labels, Millis, TimeRange};
@@ -35,8 +37,8 @@ pub enum Strategy {
     /// nothing.
     #[default]
     Recursive,
-    /// The top folders, then a few requests for each block, many at once: for buckets with
-    /// thousands of other objects in each block.
+    /// The same, unless that takes more requests than the top folders and then a few requests for each
+    /// block, many at once: so it is where there are thousands of other objects in each block.
     Concurrent,
 }
 
@@ -165,6 +167,8 @@ pub struct Snapshot {
     /// Blocks that may hold data but whose meta.json or marks cannot be read, and why. Whoever
     /// answers from here has to say that they are missing.
     pub unreadable: Vec<(Ulid, String)>,
+    /// Why one of them could not be read this time, though it may be whole.
+    pub incomplete: Option<String>,
     /// Folders without meta.json.
     pub partial: Vec<Partial>,
     /// When it was taken, ms; none before the first look.
@@ -180,12 +184,22 @@ pub struct Change {
     pub removed: Vec<Arc<CatalogBlock>>,
 }
 
+/// Every mark that was read, by block and name of its file: its entity tag and its bytes.
+type KnownMarks = HashMap<(Ulid, &'static str), (String, Bytes)>;
+
 /// Knows the blocks of a bucket.
 pub struct Catalog {
     bucket: Arc<Bucket>,
     options: CatalogOptions,
     /// Every meta.json that was read, of blocks that are still there. They never change.
     metas: Mutex<BTreeMap<Ulid, Arc<Meta>>>,
+    marks: Mutex<KnownMarks>,
+    /// Whether everything is listed, and not only the top folders.
+    flat: AtomicBool,
+    /// How many objects the last listing of everything had,
+    listed: AtomicUsize,
+    /// and how many bytes the indexes among them.
+    indexes: Mutex<HashMap<Ulid, u64>>,
     current: watch::Sender<Arc<Snapshot>>,
     turn: tokio::sync::Mutex<()>,
     meters: Meters,
@@ -229,6 +243,10 @@ impl Catalog {
             bucket,
             options,
             metas: Mutex::default(),
+            marks: Mutex::default(),
+            flat: AtomicBool::new(true),
+            listed: AtomicUsize::new(0),
+            indexes: Mutex::default(),
             current: watch::Sender::new(Arc::default()),
             turn: tokio::sync::Mutex::new(()),
             meters,
@@ -238,6 +256,12 @@ impl Catalog {
     /// The bucket.
     pub fn bucket(&self) -> &Arc<Bucket> {
         &self.bucket
+    }
+
+    /// How many bytes the index of a block has, if its meta.json or a listing said it.
+    pub fn index_size(&self, block: &CatalogBlock) -> Option<u64> {
+        let said = block.file_size(block::index::FILE);
+        said.or_else(|| self.indexes.lock().get(&block.ulid()).copied())
     }
 
     /// What the last look found.

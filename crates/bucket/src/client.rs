@@ -145,6 +145,11 @@ impl Bucket {
 
     /// The bytes of a whole object of at most [`WHOLE_LIMIT`].
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
+        Ok(self.get_tagged(key).await?.0)
+    }
+
+    /// [`Bucket::get`], with the entity tag of what was read.
+    pub async fn get_tagged(&self, key: &str) -> Result<(Bytes, Option<String>), Error> {
         let path = self.path(key)?;
         let got = self
             .run("get", key, WHOLE_LIMIT, || async {
@@ -154,13 +159,14 @@ impl Bucket {
                 if got.meta.size > WHOLE_LIMIT {
                     return Ok(Err(got.meta.size));
                 }
-                got.bytes().await.map(Ok)
+                let tag = got.meta.e_tag.clone();
+                Ok(Ok((got.bytes().await?, tag)))
             })
             .await?;
         match got {
-            Ok(bytes) => {
+            Ok((bytes, tag)) => {
                 self.meters.fetched("get", bytes.len());
-                Ok(bytes)
+                Ok((bytes, tag))
             }
             Err(size) => Err(Error::TooLarge {
                 bucket: Arc::clone(&self.name),
@@ -257,9 +263,10 @@ impl Bucket {
             .await;
         let etag = match written {
             Ok(result) => result.e_tag,
-            Err(Error::Conflict { .. }) if tries > 1 && self.get(key).await? == bytes => {
-                self.head(key).await?.etag
-            }
+            Err(e @ Error::Conflict { .. }) if tries > 1 => match self.get_tagged(key).await? {
+                (there, etag) if there == bytes => etag,
+                _ => return Err(e),
+            },
             Err(e) => return Err(e),
         };
         self.meters.uploaded(bytes.len());

@@ -149,9 +149,14 @@ pub async fn read<M: Mark>(bucket: &Bucket, block: Ulid) -> Result<Option<M>, Er
         Err(e) if e.is_not_found() => return Ok(None),
         Err(e) => return Err(e),
     };
-    let mark: M = serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&key, e))?;
+    parse(&key, &bytes).map(Some)
+}
+
+/// Reads what lies at the key of a mark.
+pub(crate) fn parse<M: Mark>(key: &str, bytes: &[u8]) -> Result<M, Error> {
+    let mark: M = serde_json::from_slice(bytes).map_err(|e| Error::corrupt(key, e))?;
     match mark.head() {
-        (_, VERSION) => Ok(Some(mark)),
+        (_, VERSION) => Ok(mark),
         (_, other) => Err(Error::corrupt(key, format!("unknown version {other}"))),
     }
 }

@@ -20,6 +20,8 @@ pub struct RedisLogin {
     pub password: String,
     /// Which database.
     pub db: u32,
+    /// What every key begins with there.
+    pub prefix: String,
 }
 
 /// A cache on a Redis server.
@@ -51,6 +53,13 @@ impl Cache for Redis {
 }
 
 struct Resp(RedisLogin);
+
+impl Resp {
+    /// A key as the server knows it.
+    fn key(&self, key: &Key) -> Vec<u8> {
+        [self.0.prefix.as_bytes(), key.as_bytes()].concat()
+    }
+}
 
 /// Appends a command: an array of bulk strings.
 fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
@@ -130,8 +139,9 @@ impl Protocol for Resp {
         keys: &'a [Key],
     ) -> BoxFuture<'a, io::Result<Vec<Option<Bytes>>>> {
         Box::pin(async move {
+            let keys_there: Vec<Vec<u8>> = keys.iter().map(|k| self.key(k)).collect();
             let mut words: Vec<&[u8]> = vec![b"MGET"];
-            words.extend(keys.iter().map(|k| k.as_bytes()));
+            words.extend(keys_there.iter().map(Vec::as_slice));
             let mut out = Vec::new();
             command(&mut out, &words);
             io.write_all(&out).await?;
@@ -161,7 +171,7 @@ impl Protocol for Resp {
             for (key, bytes) in entries {
                 command(
                     &mut out,
-                    &[b"SET", key.as_bytes(), bytes, b"PX", ms.as_bytes()],
+                    &[b"SET", &self.key(key), bytes, b"PX", ms.as_bytes()],
                 );
             }
             io.write_all(&out).await?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use block::merge::Overlap;
 use block::suite::{self, Plan};
 use bucket::{Bucket, Catalog, CatalogBlock, CatalogOptions, Put};
+use compact::input::Files;
 use compact::job::{Job, Work, Workshop};
 use compact::output::HashFunc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -88,6 +89,8 @@ fn bench(c: &mut Criterion) {
         let hours = 32 / inputs;
         let samples = runtime.block_on(fill(&bucket, inputs, hours, overlapping));
         let inputs = runtime.block_on(blocks(&bucket));
+        let list = |b: &Arc<CatalogBlock>| runtime.block_on(Files::list(&bucket, b.ulid()));
+        let files: Vec<Files> = inputs.iter().map(list).map(Result::unwrap).collect();
         let dir = tempfile::tempdir().unwrap();
         let shop = Workshop {
             bucket: Arc::clone(&bucket),
@@ -108,7 +111,11 @@ fn bench(c: &mut Criterion) {
                     output: Ulid::generate(),
                 };
                 runtime.block_on(async {
-                    let made = Arc::new(job).run(&shop).await.unwrap().unwrap();
+                    let made = Arc::new(job)
+                        .run(&shop, files.clone())
+                        .await
+                        .unwrap()
+                        .unwrap();
                     made.discard().await;
                 });
             });

@@ -11,6 +11,7 @@
 //!
 //! Neither object lies where Thanos looks for blocks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bucket::{Bucket, Error as BucketError, Put};
 use model::time::Clock;
 use model::{Cancel, Millis};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -81,7 +83,15 @@ pub struct Claims {
     settings: Settings,
     /// Whether the provider compares before it writes.
     shared: bool,
+    /// What was last read or written of each group. A change begins with it: if others came between, the
+    /// provider says so.
+    known: Mutex<HashMap<String, Known>>,
+    /// Held while a state is changed where nobody compares.
+    turn: tokio::sync::Mutex<()>,
 }
+
+/// A state, and the entity tag of its object.
+type Known = (State, Option<String>);
 
 /// A claim that is being extended until it is let go of.
 pub struct Held {
@@ -101,6 +111,8 @@ impl Claims {
             bucket,
             settings,
             shared,
+            known: Mutex::default(),
+            turn: tokio::sync::Mutex::new(()),
         });
         if !shared {
             claims.alone().await?;
@@ -126,15 +138,9 @@ impl Claims {
         format!("{FOLDER}/{group}.json")
     }
 
-    async fn load(&self, key: &str) -> Result<Option<(State, Option<String>)>, Error> {
-        // The tag first: a newer text under an older tag only loses the race.
-        let etag = match self.bucket.head(key).await {
-            Ok(object) => object.etag,
-            Err(e) if e.is_not_found() => return Ok(None),
-            Err(e) => return Err(e.into()),
-        };
-        let text = match self.bucket.get(key).await {
-            Ok(text) => text,
+    async fn load(&self, key: &str) -> Result<Option<Known>, Error> {
+        let (text, etag) = match self.bucket.get_tagged(key).await {
+            Ok(got) => got,
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) => return Err(e.into()),
         };
@@ -149,9 +155,13 @@ impl Claims {
     /// What is known of a group; made if it is new.
     pub async fn state(&self, group: &str) -> Result<State, Error> {
         match self.load(&Self::key(group)).await? {
-            Some((state, _)) => Ok(state),
+            Some((state, etag)) => {
+                let known = (state.clone(), etag);
+                self.known.lock().insert(group.to_owned(), known);
+                Ok(state)
+            }
             None => self
-                .change(group, |state| Some(state.clone()))
+                .change_from(Some(None), group, |state| Some(state.clone()))
                 .await?
                 .ok_or_else(contended),
         }
@@ -162,38 +172,69 @@ impl Claims {
     async fn change<T>(
         &self,
         group: &str,
+        change: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let known = self.known.lock().remove(group);
+        self.change_from(known.map(Some), group, change).await
+    }
+
+    /// [`Claims::change`], where `known` was the state a while ago (`Some(None)`: there was none).
+    async fn change_from<T>(
+        &self,
+        mut known: Option<Option<Known>>,
+        group: &str,
         mut change: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<Option<T>, Error> {
+        let _turn = match self.shared {
+            true => None,
+            false => {
+                let turn = self.turn.lock().await;
+                // Another change may have come before this one.
+                known = None;
+                Some(turn)
+            }
+        };
         let key = Self::key(group);
         for attempt in 0..ATTEMPTS {
             let now = self.now();
-            let (mut state, etag) = match self.load(&key).await? {
-                Some((state, etag)) => (state, Some(etag)),
-                None => {
-                    let state = State {
-                        version: 1,
-                        since: now,
-                        claims: Vec::new(),
-                    };
-                    (state, None)
-                }
+            let was_known = known.is_some();
+            let before = match known.take() {
+                Some(known) => known,
+                None => self.load(&key).await?,
             };
-            state.claims.retain(|c| c.expires > now);
-            let Some(done) = change(&mut state) else {
-                return Ok(None);
-            };
-            let json = serde_json::to_vec(&state).map_err(|e| Error::Refused(e.to_string()))?;
-            let how = match etag {
-                _ if !self.shared => Put::Overwrite,
-                None => Put::Create,
-                Some(Some(etag)) => Put::Update(etag),
-                Some(None) => {
+            let (mut state, how) = match before {
+                _ if !self.shared => (before.map(|b| b.0), Put::Overwrite),
+                None => (None, Put::Create),
+                Some((state, Some(etag))) => (Some(state), Put::Update(etag)),
+                Some((_, None)) => {
                     let words = format!("{key} has no entity tag: the bucket cannot be shared");
                     return Err(Error::Refused(words));
                 }
             };
+            let state = state.get_or_insert_with(|| State {
+                version: 1,
+                since: now,
+                claims: Vec::new(),
+            });
+            state.claims.retain(|c| c.expires > now);
+            let Some(done) = change(state) else {
+                if was_known {
+                    // By now it may be otherwise.
+                    continue;
+                }
+                return Ok(None);
+            };
+            let json = serde_json::to_vec(state).map_err(|e| Error::Refused(e.to_string()))?;
             match self.bucket.put(&key, json.into(), how).await {
-                Ok(_) => return Ok(Some(done)),
+                Ok(etag) => {
+                    if etag.is_some() {
+                        let known = (state.clone(), etag);
+                        self.known.lock().insert(group.to_owned(), known);
+                    }
+                    return Ok(Some(done));
+                }
+                // What was known was old.
+                Err(BucketError::Conflict { .. }) if was_known => {}
                 Err(BucketError::Conflict { .. }) => {
                     // Not all at the same time again: the name tells them apart.
                     let salt = self.settings.owner.bytes().map(u64::from).sum::<u64>() % 40;
@@ -345,9 +386,15 @@ fn contended() -> Error {
 async fn compares(bucket: &Bucket, owner: &str) -> Result<bool, Error> {
     let key = format!("{FOLDER}/probe-{owner}");
     let put = |text: &'static str, how| bucket.put(&key, text.into(), how);
-    bucket.delete(&key).await?;
     let probe = async {
-        let etag = put("first", Put::Create).await?;
+        let etag = match put("first", Put::Create).await {
+            // Who had the name before us was killed here.
+            Err(BucketError::Conflict { .. }) => {
+                bucket.delete(&key).await?;
+                put("first", Put::Create).await?
+            }
+            other => other?,
+        };
         let second = put("second", Put::Create).await;
         let wrong = put(
             "third",

@@ -11,7 +11,7 @@ mod rounds;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use block::merge::Overlap;
 use bucket::marks::{self, DeletionMark, NoCompactMark};
@@ -34,6 +34,9 @@ pub use progress::Progress;
 
 /// What our deletion marks end with: another of us knows by it that no stranger set them.
 pub const SIGNATURE: &str = "(epimetheus)";
+
+/// For so long a look at the bucket is as good as another one.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// What a compactor does.
 #[derive(Clone)]
@@ -104,6 +107,8 @@ pub struct Compactor {
     stop: Cancel,
     /// Groups that are set aside, and why.
     halted: Mutex<BTreeMap<String, Halt>>,
+    /// When the bucket was last looked at, unless it was changed since.
+    looked: Mutex<Option<Instant>>,
     progress: Arc<Progress>,
 }
 
@@ -145,6 +150,7 @@ impl Compactor {
             meters,
             stop,
             halted: Mutex::default(),
+            looked: Mutex::default(),
             progress: Arc::default(),
         })
     }
@@ -185,8 +191,32 @@ impl Compactor {
 
     /// Looks at the bucket.
     async fn look(&self) -> Result<Sight, Error> {
+        let now = Instant::now();
         self.catalog.sync().await?;
-        Ok(self.sight())
+        let sight = self.sight();
+        if let Some(why) = &sight.snapshot.incomplete {
+            // Plans must not have gaps.
+            return Err(Error::Refused(format!(
+                "not all blocks of the bucket can be read: {why}"
+            )));
+        }
+        *self.looked.lock() = Some(now);
+        Ok(sight)
+    }
+
+    /// Looks at the bucket, unless that was done just now and nothing was changed since. Claims keep what
+    /// others did meanwhile from harm.
+    async fn look_again(&self) -> Result<Sight, Error> {
+        let looked = *self.looked.lock();
+        match looked.is_some_and(|at| at.elapsed() < FRESH) {
+            true => Ok(self.sight()),
+            false => self.look().await,
+        }
+    }
+
+    /// The bucket is not any more what the last look has shown.
+    fn changed(&self) {
+        *self.looked.lock() = None;
     }
 
     /// What the last look has shown.
@@ -246,7 +276,7 @@ impl Compactor {
         }
         self.retain().await?;
         self.outdate(&mut failed).await?;
-        self.clean().await?;
+        self.clean_up().await?;
         if let [first, ..] = failed.as_slice() {
             self.meters.retries.inc();
             return Err(Error::Refused(format!(
@@ -260,6 +290,7 @@ impl Compactor {
 
     /// Two passes of downsampling and nothing else.
     pub async fn downsample_all(&self) -> Result<(), Error> {
+        self.changed();
         let mut failed = Vec::new();
         for _ in 0..2 {
             self.downsample(&mut failed).await?;
@@ -269,6 +300,7 @@ impl Compactor {
 
     /// Marks what has been kept long enough, takes series out that have been, and nothing else.
     pub async fn retain_all(&self) -> Result<(), Error> {
+        self.changed();
         let mut failed = Vec::new();
         self.retain().await?;
         self.outdate(&mut failed).await?;
@@ -313,6 +345,7 @@ impl Compactor {
     }
 
     async fn write_mark<M: marks::Mark>(&self, block: Ulid, mark: &M) -> Result<bool, Error> {
+        self.changed();
         Ok(marks::write(self.bucket(), block, mark).await?)
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use block::chunks::Segments;
 use block::read_at::ReadAt;
 use block::{Block, BlockError, Meta, Tombstones};
-use bucket::{Bucket, marks};
+use bucket::Bucket;
+use bucket::marks::{self, DeletionMark, Mark as _};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use ulid::Ulid;
 
 use crate::Error;
 
@@ -21,28 +23,48 @@ const WINDOW: (u64, u64) = (256 << 10, 8 << 20);
 /// A read that follows no other fetches so many bytes at least.
 const LONE: u64 = 64 << 10;
 
-/// How long the windows of each of `inputs` blocks may be: index and chunks have one each, and one
-/// ahead.
+/// How long the windows of each of `inputs` blocks may be: of chunks there is one and one ahead, of
+/// the index a whole small one, or two of a quarter.
 pub fn window(inputs: usize) -> u64 {
-    (AHEAD / (inputs.max(1) as u64 * 4)).clamp(WINDOW.0, WINDOW.1)
+    (AHEAD / (inputs.max(1) as u64 * 3)).clamp(WINDOW.0, WINDOW.1)
 }
 
-/// An object that is read mostly from its beginning to its end. While one window is used, the next is
-/// fetched. Must not be read on a thread of the async runtime.
+/// How an object is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// With one request for all of it.
+    Whole,
+    /// By windows of so many bytes, the next fetched while one is used.
+    Windows(u64),
+}
+
+/// An object that is read mostly from its beginning to its end, but for single reads elsewhere. Must
+/// not be read on a thread of the async runtime.
 pub struct Remote {
     bucket: Arc<Bucket>,
     runtime: Handle,
     key: String,
     len: u64,
-    window: u64,
+    manner: Manner,
+    /// Nothing is kept once the last byte was read.
+    once: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Where the reading from beginning to end has come to.
+    run: Piece,
+    ahead: Option<Ahead>,
+    /// What was read elsewhere.
+    lone: Piece,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Piece {
     start: u64,
     bytes: Bytes,
-    ahead: Option<Ahead>,
 }
 
 struct Ahead {
@@ -51,7 +73,7 @@ struct Ahead {
     fetch: JoinHandle<Result<Bytes, bucket::Error>>,
 }
 
-impl State {
+impl Piece {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
@@ -65,17 +87,40 @@ impl State {
         let to = from + (len.min(self.end() - offset)) as usize;
         self.bytes.slice(from..to)
     }
+
+    /// Becomes what it has from `offset` on, and after it `more`.
+    fn advance(&mut self, offset: u64, more: Bytes) {
+        let have = self.have(offset, u64::MAX);
+        self.bytes = match have.is_empty() {
+            true => more,
+            false => {
+                let mut joined = BytesMut::with_capacity(have.len() + more.len());
+                joined.extend_from_slice(&have);
+                joined.extend_from_slice(&more);
+                joined.freeze()
+            }
+        };
+        self.start = offset;
+    }
 }
 
 impl Remote {
-    /// An object of `len` bytes.
-    pub fn new(bucket: Arc<Bucket>, runtime: Handle, key: String, len: u64, window: u64) -> Self {
+    /// An object of `len` bytes; one that is read `once` is let go of at its end.
+    pub fn new(
+        bucket: Arc<Bucket>,
+        runtime: Handle,
+        key: String,
+        len: u64,
+        manner: Manner,
+        once: bool,
+    ) -> Self {
         Self {
             bucket,
             runtime,
             key,
             len,
-            window,
+            manner,
+            once,
             state: Mutex::default(),
         }
     }
@@ -99,8 +144,8 @@ impl Remote {
         }
     }
 
-    fn begin(&self, from: u64) -> Option<Ahead> {
-        let end = self.len.min(from + self.window);
+    fn begin(&self, from: u64, window: u64) -> Option<Ahead> {
+        let end = self.len.min(from + window);
         if from >= end {
             return None;
         }
@@ -112,6 +157,53 @@ impl Remote {
                 .runtime
                 .spawn(async move { bucket.get_range(&key, from..end).await }),
         })
+    }
+
+    /// Goes on with the reading from beginning to end.
+    fn go_on(&self, state: &mut State, offset: u64, len: u64, window: u64) -> io::Result<Bytes> {
+        let next = offset + state.run.have(offset, len).len() as u64;
+        if let Some(ahead) = state.ahead.take() {
+            if (ahead.start..ahead.end).contains(&next) {
+                let got = self.runtime.block_on(ahead.fetch);
+                let got = got.map_err(io::Error::other)?;
+                let got = self.whole(got, ahead.start, ahead.end)?;
+                match next == ahead.start {
+                    true => state.run.advance(offset, got),
+                    false => {
+                        state.run = Piece {
+                            start: ahead.start,
+                            bytes: got,
+                        }
+                    }
+                }
+            } else {
+                ahead.fetch.abort();
+            }
+        }
+        let have = state.run.have(offset, len).len() as u64;
+        if have < len {
+            let from = offset + have;
+            let got = self.fetch(from, self.len.min(from + window.max(len - have)))?;
+            state.run.advance(offset, got);
+        }
+        state.ahead = self.begin(state.run.end(), window);
+        Ok(state.run.have(offset, len))
+    }
+
+    /// Reads elsewhere. What lies before the end comes with the end.
+    fn apart(&self, piece: &mut Piece, offset: u64, len: u64, window: u64) -> io::Result<Bytes> {
+        let have = piece.have(offset, len).len() as u64;
+        let least = LONE.min(window);
+        if have > 0 {
+            let got = self.fetch(offset + have, offset + len)?;
+            piece.advance(offset, got);
+        } else {
+            let start = offset.min(self.len.saturating_sub(least));
+            let end = self.len.min(offset + len.max(least));
+            let bytes = self.fetch(start, end)?;
+            *piece = Piece { start, bytes };
+        }
+        Ok(piece.have(offset, len))
     }
 }
 
@@ -134,50 +226,43 @@ impl ReadAt for Remote {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut state = self.state.lock();
-        let mut have = state.have(offset, len);
-        if have.len() as u64 == len {
-            return Ok(have);
-        }
-        let begun = !state.bytes.is_empty();
-        let follows = begun && offset >= state.start && offset <= state.end() + self.window;
-        // What was fetched ahead, if it is what comes next.
-        let next = offset + have.len() as u64;
-        if let Some(ahead) = state.ahead.take() {
-            if (ahead.start..ahead.end).contains(&next) {
-                let got = self.runtime.block_on(ahead.fetch);
-                let got = got.map_err(io::Error::other)?;
-                let got = self.whole(got, ahead.start, ahead.end)?;
-                (state.start, state.bytes) = match have.is_empty() {
-                    true => (ahead.start, got),
-                    false => {
-                        let mut joined = BytesMut::with_capacity(have.len() + got.len());
-                        joined.extend_from_slice(&have);
-                        joined.extend_from_slice(&got);
-                        (offset, joined.freeze())
-                    }
-                };
-                have = state.have(offset, len);
-            } else {
-                ahead.fetch.abort();
-            }
+        let mut have = state.run.have(offset, len);
+        if (have.len() as u64) < len {
+            have = state.lone.have(offset, len);
         }
         if (have.len() as u64) < len {
-            let least = if follows {
-                self.window
-            } else {
-                LONE.min(self.window)
+            let window = match self.manner {
+                Manner::Whole if !state.ended => self.len,
+                Manner::Whole => LONE,
+                Manner::Windows(window) => window,
             };
-            let end = self.len.min(offset + len.max(least));
-            state.bytes = self.fetch(offset, end)?;
-            state.start = offset;
-            have = state.have(offset, len);
+            let begun = !state.run.bytes.is_empty();
+            let follows =
+                |piece: &Piece| begun && (piece.start..=piece.end() + window).contains(&offset);
+            have = if window == self.len {
+                state.run = Piece {
+                    start: 0,
+                    bytes: self.fetch(0, self.len)?,
+                };
+                state.run.have(offset, len)
+            } else if follows(&state.run) {
+                self.go_on(&mut state, offset, len, window)?
+            } else if !begun {
+                self.apart(&mut state.run, offset, len, window)?
+            } else if offset > state.lone.start && follows(&state.lone) {
+                // What began elsewhere goes on: it is read from there now.
+                state.run = std::mem::take(&mut state.lone);
+                self.go_on(&mut state, offset, len, window)?
+            } else {
+                self.apart(&mut state.lone, offset, len, window)?
+            };
         }
-        if follows {
-            state.ahead = self.begin(state.end());
-        }
-        if offset + len == self.len {
+        if self.once && offset + len == self.len {
             // Nothing comes after the end; a block has hundreds of segments.
-            *state = State::default();
+            *state = State {
+                ended: true,
+                ..State::default()
+            };
         }
         Ok(have)
     }
@@ -192,37 +277,55 @@ pub struct Files {
     pub segments: Vec<(String, u64)>,
     /// Whether there are tombstones.
     pub tombstones: bool,
+    /// Whether there is a `meta.json`: if not, it is no block.
+    pub meta: bool,
+    /// Whether it is marked for deletion.
+    pub deletion_mark: bool,
 }
 
 impl Files {
     /// Lists them.
-    pub async fn list(bucket: &Bucket, meta: &Meta) -> Result<Self, bucket::Error> {
+    pub async fn list(bucket: &Bucket, block: Ulid) -> Result<Self, bucket::Error> {
+        let mut objects = Vec::new();
+        let folder = block.to_string();
+        bucket.list(&folder, |object| objects.push(object)).await?;
+        Ok(Self::of(&objects))
+    }
+
+    /// Those among the objects of a block.
+    pub fn of(objects: &[bucket::Object]) -> Self {
         let mut files = Self::default();
-        let folder = meta.ulid.to_string();
         let mut segments: Vec<(u64, String, u64)> = Vec::new();
-        let each = |object: bucket::Object| {
+        for object in objects {
             let Some((_, path)) = object.key.split_once('/') else {
-                return;
+                continue;
             };
-            if path == block::index::FILE {
-                files.index = Some(object.size);
-            } else if path == block::tombstones::FILE {
-                files.tombstones = true;
-            } else if let Some(name) = path.strip_prefix("chunks/")
-                && let Ok(number) = name.parse()
-            {
-                segments.push((number, name.to_owned(), object.size));
+            match path {
+                block::index::FILE => files.index = Some(object.size),
+                block::tombstones::FILE => files.tombstones = true,
+                block::meta::FILE => files.meta = true,
+                DeletionMark::FILE => files.deletion_mark = true,
+                _ => {
+                    if let Some(name) = path.strip_prefix("chunks/")
+                        && let Ok(number) = name.parse()
+                    {
+                        segments.push((number, name.to_owned(), object.size));
+                    }
+                }
             }
-        };
-        bucket.list(&folder, each).await?;
+        }
         segments.sort_unstable();
         files.segments = segments.into_iter().map(|(_, n, s)| (n, s)).collect();
-        Ok(files)
+        files
     }
 
     /// Bytes of index and chunks.
     pub fn bytes(&self) -> u64 {
-        self.index.unwrap_or(0) + self.segments.iter().map(|s| s.1).sum::<u64>()
+        self.index.unwrap_or(0) + self.chunks()
+    }
+
+    fn chunks(&self) -> u64 {
+        self.segments.iter().map(|s| s.1).sum()
     }
 }
 
@@ -233,22 +336,41 @@ pub fn open(
     meta: &Meta,
     window: u64,
 ) -> Result<(Arc<Block>, Files), Error> {
-    let files = runtime.block_on(Files::list(bucket, meta))?;
-    let at = |path: &str, len| -> Arc<dyn ReadAt> {
+    let files = runtime.block_on(Files::list(bucket, meta.ulid))?;
+    let block = open_listed(bucket, runtime, meta, &files, window)?;
+    Ok((block, files))
+}
+
+/// [`open`], where the files are known.
+pub fn open_listed(
+    bucket: &Arc<Bucket>,
+    runtime: &Handle,
+    meta: &Meta,
+    files: &Files,
+    window: u64,
+) -> Result<Arc<Block>, Error> {
+    let at = |path: &str, len, manner, once| -> Arc<dyn ReadAt> {
         let key = marks::key(meta.ulid, path);
         let (bucket, runtime) = (Arc::clone(bucket), runtime.clone());
-        Arc::new(Remote::new(bucket, runtime, key, len, window))
+        Arc::new(Remote::new(bucket, runtime, key, len, manner, once))
     };
     let missing = |what: &str| {
         let reason = format!("block {} has no {what}", meta.ulid);
         Error::Block(BlockError::Corrupt(reason))
     };
-    let index = at(
-        block::index::FILE,
-        files.index.ok_or_else(|| missing("index"))?,
-    );
+    let len = files.index.ok_or_else(|| missing("index"))?;
+    let manner = match len <= window {
+        true => Manner::Whole,
+        false => Manner::Windows((window / 4).max(WINDOW.0)),
+    };
+    let index = at(block::index::FILE, len, manner, false);
+    // The headers of all segments are read at first: what comes with them stays.
+    let manner = match files.chunks() <= window {
+        true => Manner::Whole,
+        false => Manner::Windows(window),
+    };
     let segments = files.segments.iter();
-    let segments = segments.map(|(name, len)| at(&format!("chunks/{name}"), *len));
+    let segments = segments.map(|(name, len)| at(&format!("chunks/{name}"), *len, manner, true));
     let segments = Segments::new(segments.collect())?;
     let tombstones = match files.tombstones {
         false => Tombstones::new(),
@@ -258,5 +380,5 @@ pub fn open(
         }
     };
     let block = Block::from_parts(meta.clone(), index, segments, tombstones)?;
-    Ok((Arc::new(block), files))
+    Ok(Arc::new(block))
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use crate::downsample::Downsampler;
+use crate::input::Files;
 use crate::output::{HashFunc, Output};
 use crate::retention::Outdated;
 use crate::{Error, input};
@@ -136,9 +137,13 @@ impl Job {
         meta
     }
 
-    /// Makes the block, all but its `meta.json`. None if no sample is left. After an error nothing of
-    /// it stays, unless the bucket is out of reach.
-    pub async fn run(self: Arc<Self>, shop: &Workshop) -> Result<Option<Made>, Error> {
+    /// Makes the block, all but its `meta.json`, of inputs that have these `files`. None if no sample is
+    /// left. After an error nothing of it stays, unless the bucket is out of reach.
+    pub async fn run(
+        self: Arc<Self>,
+        shop: &Workshop,
+        files: Vec<Files>,
+    ) -> Result<Option<Made>, Error> {
         let parent = shop.dir.join(&self.group).join(self.output.to_string());
         let output = Output::new(
             Arc::clone(&shop.bucket),
@@ -150,7 +155,7 @@ impl Job {
         let making = {
             let (job, shop, output) = (Arc::clone(&self), shop.clone(), Arc::clone(&output));
             let (parent, runtime) = (parent.clone(), Handle::current());
-            move || job.write(&shop, &runtime, output, &parent)
+            move || job.write(&shop, &runtime, &files, output, &parent)
         };
         let made = tokio::task::spawn_blocking(making).await;
         let made = made.unwrap_or(Err(Error::Stopped));
@@ -184,13 +189,14 @@ impl Job {
         &self,
         shop: &Workshop,
         runtime: &Handle,
+        files: &[Files],
         output: Arc<Output>,
         parent: &std::path::Path,
     ) -> Result<Option<Meta>, Error> {
         let window = input::window(self.inputs.len());
         let mut blocks: Vec<Arc<Block>> = Vec::with_capacity(self.inputs.len());
-        for block in &self.inputs {
-            let (opened, _) = input::open(&shop.bucket, runtime, &block.meta, window)?;
+        for (block, files) in self.inputs.iter().zip(files) {
+            let opened = input::open_listed(&shop.bucket, runtime, &block.meta, files, window)?;
             blocks.push(opened);
         }
         let (mut merger, symbols) = match (&self.work, blocks.as_slice()) {

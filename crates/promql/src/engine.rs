@@ -19,6 +19,7 @@ use crate::features::Features;
 use crate::gate::Gate;
 use crate::grid::Grid;
 use crate::parse::parse;
+use crate::peers::Peers;
 use crate::profile::Timings;
 use crate::timer::Timer;
 use crate::value::{
@@ -54,6 +55,10 @@ pub struct EngineOptions {
     pub query_memory: u64,
     /// Is told of every query that has ended, well or not, and where its time went.
     pub watch: Option<Watch>,
+    /// Other evaluators that may do parts of queries.
+    pub peers: Option<Arc<dyn Peers>>,
+    /// How many selectors of one query may wait for the first of their series at once.
+    pub max_selects: usize,
 }
 
 impl Default for EngineOptions {
@@ -70,6 +75,8 @@ impl Default for EngineOptions {
             memory: Budget::new("all queries", u64::MAX),
             query_memory: u64::MAX,
             watch: None,
+            peers: None,
+            max_selects: usize::MAX,
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod operator;
 pub(crate) mod pipe;
+pub(crate) mod remote;
 pub(crate) mod result;
 pub(crate) mod scalar;
 pub(crate) mod scan;

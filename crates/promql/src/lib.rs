@@ -48,6 +48,7 @@ mod labels_fn;
 mod numbers;
 pub mod parse;
 pub mod parse_tree;
+pub mod peers;
 mod plan;
 pub mod prettify;
 mod print;

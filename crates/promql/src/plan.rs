@@ -6,11 +6,13 @@
 
 pub(crate) mod buckets;
 pub(crate) mod build;
+pub(crate) mod distribute;
 pub(crate) mod downsampled;
 pub(crate) mod hints;
 pub(crate) mod invariant;
 pub(crate) mod lower;
 pub(crate) mod propagate;
+pub(crate) mod remote;
 pub(crate) mod shared;
 pub(crate) mod windows;
 
@@ -101,6 +103,10 @@ pub(crate) enum Node {
     },
     /// The same at every step: computed once.
     Invariant(Box<Node>),
+    /// What peers can do, and how it is done here where they cannot be asked.
+    Distributed { here: Box<Node>, merged: Box<Node> },
+    /// What peers do.
+    Remote(Arc<remote::Remote>),
 }
 
 /// A selector of series.
@@ -186,7 +192,8 @@ impl Node {
     /// Calls `f` with each node directly below, those inside scalars included.
     pub(crate) fn children_mut(&mut self, f: &mut dyn FnMut(&mut Node)) {
         match self {
-            Node::Select(..) => {}
+            Node::Select(..) | Node::Remote(_) => {}
+            Node::Distributed { here, .. } => f(here),
             Node::Range { over, params, .. } => {
                 if let Over::Subquery(subquery) = over {
                     f(&mut subquery.inner);

@@ -111,12 +111,15 @@ struct Inner {
 }
 
 /// An endpoint as a question finds it.
-pub(crate) struct Known {
-    pub(crate) name: Str,
-    pub(crate) about: Option<Arc<About>>,
-    pub(crate) channel: Channel,
+pub struct Known {
+    /// What it is called: its address, or the name of its group.
+    pub name: Str,
+    /// What it said when it answered last.
+    pub about: Option<Arc<About>>,
+    /// The connection to it.
+    pub channel: Channel,
     /// Why it does not answer now.
-    pub(crate) error: Option<String>,
+    pub error: Option<String>,
 }
 
 struct Member {
@@ -326,7 +329,7 @@ impl Endpoints {
     }
 
     /// The endpoints that a question may go to; those that are gone for good are left out.
-    pub(crate) fn known(&self, scope: Option<&Scope>) -> Vec<Known> {
+    pub fn known(&self, scope: Option<&Scope>) -> Vec<Known> {
         let members = self.inner.members.read().clone();
         let mut known = Vec::new();
         for (name, member) in members.iter() {

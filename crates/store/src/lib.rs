@@ -51,7 +51,7 @@ mod serve;
 mod tier;
 
 pub use dedup::{DedupOptions, Deduplicated};
-pub use endpoints::{EndpointSpec, EndpointStatus, Endpoints, EndpointsOptions, Selector};
+pub use endpoints::{EndpointSpec, EndpointStatus, Endpoints, EndpointsOptions, Known, Selector};
 pub use gateway::{ExternalLabels, Gateway, GatewayOptions};
 pub use labelled::Labelled;
 pub use prometheus::{Prometheus, PrometheusFlags, PrometheusSource, RETRY};

@@ -15,7 +15,7 @@ use model::text::parse_bytes;
 use model::time::{parse_duration, span};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
-use wire::client::{Dialer, TlsSettings};
+use wire::client::{Dialer, TlsSettings, TlsVersion};
 
 /// A cache behind the memory.
 #[derive(Clone)]
@@ -137,6 +137,7 @@ struct Breaker {
 #[serde(deny_unknown_fields, default)]
 struct RedisConfig {
     addr: String,
+    prefix: String,
     username: String,
     password: String,
     db: u32,
@@ -167,6 +168,7 @@ struct RedisTls {
     key_file: String,
     server_name: String,
     insecure_skip_verify: bool,
+    min_version: String,
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -272,12 +274,24 @@ fn redis(config: RedisConfig) -> Result<Place, String> {
     );
     config.set_async_circuit_breaker_config.apply(&mut options);
     let tls = config.tls_config;
+    let min_version = match tls.min_version.as_str() {
+        "" => None,
+        "1.0" => Some(TlsVersion::Tls10),
+        "1.1" => Some(TlsVersion::Tls11),
+        "1.2" => Some(TlsVersion::Tls12),
+        "1.3" => Some(TlsVersion::Tls13),
+        other => {
+            let why = format!("redis: min_version {other:?} is none of 1.0, 1.1, 1.2, 1.3");
+            return Err(why);
+        }
+    };
     Ok(Place::Redis {
         address: config.addr,
         login: Login(RedisLogin {
             username: config.username,
             password: config.password,
             db: config.db,
+            prefix: config.prefix,
         }),
         tls: config.tls_enabled.then(|| {
             Box::new(TlsSettings {
@@ -286,6 +300,7 @@ fn redis(config: RedisConfig) -> Result<Place, String> {
                 key_file: tls.key_file,
                 server_name: tls.server_name,
                 insecure_skip_verify: tls.insecure_skip_verify,
+                min_version,
                 ..TlsSettings::default()
             })
         }),
@@ -497,10 +512,15 @@ mod tests {
         assert_eq!(addresses.len(), 2);
         assert_eq!(options.timeout, Duration::from_secs(2));
         assert_eq!((options.failures, options.batch), (4, 100));
-        let redis = "type: REDIS\nconfig:\n  addr: 'r:6379'\n  password: pw\n  db: 2\n  read_timeout: 1s\n  tls_enabled: true\n  tls_config: {server_name: x}\nchunk_subrange_size: 32000\nchunk_subrange_ttl: 2h\nmetafile_max_size: 1MiB\nblocks_iter_ttl: 5m\n";
+        let redis = "type: REDIS\nconfig:\n  addr: 'r:6379'\n  prefix: 'thanos:'\n  password: pw\n  db: 2\n  read_timeout: 1s\n  tls_enabled: true\n  tls_config: {server_name: x, min_version: '1.2'}\nchunk_subrange_size: 32000\nchunk_subrange_ttl: 2h\nmetafile_max_size: 1MiB\nblocks_iter_ttl: 5m\n";
         let config = TierConfig::caching_bucket(redis).unwrap();
         assert_eq!((config.page, config.ttl.as_secs()), (32_000, 7200));
         assert!(!format!("{config:?}").contains("pw"));
+        let Place::Redis { login, tls, .. } = config.place else {
+            panic!("no redis");
+        };
+        assert_eq!(login.0.prefix, "thanos:");
+        assert_eq!(tls.unwrap().min_version, Some(TlsVersion::Tls12));
     }
 
     #[test]

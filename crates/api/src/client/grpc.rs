@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use model::Millis;
 use model::scope::PartialResponse;
+use model::{BoxFuture, Millis};
 use parking_lot::Mutex;
 use promql::value::QueryOptions;
-use promql::{InstantQuery, QueryError, QueryResult, RangeQuery, Value};
+use promql::{Evaluator, InstantQuery, QueryError, QueryResult, RangeQuery, Value};
 use wire::grpc::{
-    Channel, ChannelSettings, Code, MAX_MESSAGE, Request, Response, Status, Streaming,
+    Channel, ChannelSettings, Code, MAX_MESSAGE, Request, Response, Status, Streaming, TENANT,
 };
 use wire::proto::prometheus::TimeSeries;
 use wire::proto::thanos as pb;
@@ -60,15 +60,35 @@ impl GrpcQueriers {
         Ok(channel)
     }
 
-    fn client(&self, address: &str) -> Result<QueryClient<Channel>, QueryError> {
-        let client = QueryClient::new(self.channel(address)?);
-        Ok(client.max_decoding_message_size(MAX_MESSAGE))
+    /// The querier at an address.
+    pub(super) fn querier(&self, address: &str) -> Result<GrpcQuerier, QueryError> {
+        self.channel(address).map(GrpcQuerier)
+    }
+}
+
+/// The querier at the other end of a connection.
+#[derive(Clone)]
+pub struct GrpcQuerier(pub Channel);
+
+impl Evaluator for GrpcQuerier {
+    fn instant(&self, query: InstantQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let querier = self.clone();
+        Box::pin(async move { querier.ask_instant(&query).await })
     }
 
-    /// Asks one.
-    pub(super) async fn instant(
+    fn range(&self, query: RangeQuery) -> BoxFuture<'static, Result<QueryResult, QueryError>> {
+        let querier = self.clone();
+        Box::pin(async move { querier.ask_range(&query).await })
+    }
+}
+
+impl GrpcQuerier {
+    fn client(&self) -> QueryClient<Channel> {
+        QueryClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(super) async fn ask_instant(
         &self,
-        address: &str,
         query: &InstantQuery,
     ) -> Result<QueryResult, QueryError> {
         let options = &query.options;
@@ -78,14 +98,16 @@ impl GrpcQueriers {
                 query: query.expr.to_string(),
                 time_seconds: query.ts.div_euclid(1000),
                 timeout_seconds: timeout(options),
-                enable_dedup: true,
+                enable_dedup: is_deduplicated(options),
+                replica_labels: replica_labels(options),
+                max_resolution_seconds: options.gather.max_resolution.div_euclid(1000),
                 enable_partial_response: is_partial(options),
                 lookback_delta_seconds: options.lookback.map_or(0, up),
                 response_batch_size: BATCH,
                 ..Default::default()
             },
         );
-        let mut client = self.client(address)?;
+        let mut client = self.client();
         let (series, warnings) = drain(client.query(request).await).await?;
         let mut samples = Vec::with_capacity(series.len());
         for series in series {
@@ -94,12 +116,7 @@ impl GrpcQueriers {
         Ok(result(Value::Vector(samples), warnings))
     }
 
-    /// Asks one.
-    pub(super) async fn range(
-        &self,
-        address: &str,
-        query: &RangeQuery,
-    ) -> Result<QueryResult, QueryError> {
+    pub(super) async fn ask_range(&self, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let options = &query.options;
         let request = with_timeout(
             options,
@@ -109,14 +126,16 @@ impl GrpcQueriers {
                 end_time_seconds: query.end.div_euclid(1000),
                 interval_seconds: up(query.step),
                 timeout_seconds: timeout(options),
-                enable_dedup: true,
+                enable_dedup: is_deduplicated(options),
+                replica_labels: replica_labels(options),
+                max_resolution_seconds: options.gather.max_resolution.div_euclid(1000),
                 enable_partial_response: is_partial(options),
                 lookback_delta_seconds: options.lookback.map_or(0, up),
                 response_batch_size: BATCH,
                 ..Default::default()
             },
         );
-        let mut client = self.client(address)?;
+        let mut client = self.client();
         let (series, warnings) = drain(client.query_range(request).await).await?;
         let matrix = series.into_iter().map(to_range);
         let matrix = matrix.collect::<Result<_, _>>().map_err(wrong)?;
@@ -155,6 +174,21 @@ async fn drain<M: Answered>(
     Ok((all, warnings))
 }
 
+/// An empty list of labels means that replicas stay apart; over there it would be their own list.
+fn is_deduplicated(options: &QueryOptions) -> bool {
+    let labels = options.gather.replica_labels.as_deref();
+    labels.is_none_or(|labels| !labels.is_empty())
+}
+
+fn replica_labels(options: &QueryOptions) -> Vec<String> {
+    let labels = options.gather.replica_labels.as_deref();
+    labels
+        .unwrap_or_default()
+        .iter()
+        .map(|l| l.to_string())
+        .collect()
+}
+
 fn is_partial(options: &QueryOptions) -> bool {
     options.partial_response == PartialResponse::Warn
 }
@@ -171,6 +205,11 @@ fn timeout(options: &QueryOptions) -> i64 {
 
 fn with_timeout<T>(options: &QueryOptions, message: T) -> Request<T> {
     let mut request = Request::new(message);
+    if let Some(tenant) = &options.tenant
+        && let Ok(tenant) = tenant.parse()
+    {
+        request.metadata_mut().insert(TENANT, tenant);
+    }
     if let Some(timeout) = options.timeout {
         request.set_timeout(timeout);
     }

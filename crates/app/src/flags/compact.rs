@@ -31,7 +31,7 @@ pub const DISCOVERY: &[Flag] = &[
     value(
         "block-discovery-strategy",
         "concurrent",
-        "How blocks are found: concurrent (the top folders, then a few requests for each) or recursive (everything in one listing).",
+        "How blocks are found: recursive (everything in one listing) or concurrent (the same, unless that takes more requests than the top folders and then a few for each block).",
     ),
     value(
         "block-meta-fetch-concurrency",

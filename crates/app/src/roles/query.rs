@@ -26,6 +26,7 @@ use crate::outpost::{Outpost, Settings, content, listed};
 use crate::{flags::thanos, limits, logging};
 
 mod endpoints;
+mod peers;
 
 /// The flags of this role.
 pub const FLAGS: &[&[Flag]] = &[
@@ -59,6 +60,8 @@ struct Query {
     tenant_header: String,
     tenant_field: Option<SubjectField>,
     default_tenant: String,
+    /// In distributed mode, how leaf queriers are told apart.
+    distributed: Option<peers::Options>,
 }
 
 /// Runs the role.
@@ -90,6 +93,14 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         true => Some(typed.required("query.tenant-label-name")?.into()),
         false => None,
     };
+    let distributed = match typed.required("query.mode")? {
+        "local" => None,
+        "distributed" => Some(peers::Options::from_flags(typed, &replica_labels)?),
+        other => {
+            let message = format!("{other:?} is no mode; use local or distributed");
+            return Err(typed.error("query.mode", message).into());
+        }
+    };
     let subquery_step = typed.duration("query.default-evaluation-interval")?;
     let query = Query {
         sources: endpoints::Sources::from_flags(typed)?,
@@ -120,6 +131,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             timeout: span(typed.duration("query.timeout")?),
             max_samples: typed.number("query.max-samples")?,
             max_concurrency: typed.number("query.max-concurrent")?,
+            max_selects: typed.number("query.max-concurrent-select")?,
             subquery_step: Arc::new(move |_| subquery_step),
             features,
             memory: Arc::clone(&settings.memory.queries),
@@ -160,6 +172,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
         },
         tenant_header: typed.required("query.tenant-header")?.to_ascii_lowercase(),
         default_tenant: typed.required("query.default-tenant-id")?.to_owned(),
+        distributed,
     };
     super::warn_without_effect(typed);
     crate::runtime::run(live(settings, query))
@@ -215,8 +228,13 @@ async fn live(settings: Settings, query: Query) -> Result<ExitCode> {
         runtime.clone(),
     ));
     let watch = meters::waiting(meters::durations(&registry)?, &registry)?;
+    let peers = query.distributed.map(|options| {
+        let peers = peers::Leaves::new(Arc::clone(&endpoints), options);
+        Arc::new(peers) as Arc<dyn promql::peers::Peers>
+    });
     let options = EngineOptions {
         watch: Some(watch),
+        peers,
         ..query.engine
     };
     let engine = promql::Engine::new(Arc::clone(&source), options, Arc::new(pool));

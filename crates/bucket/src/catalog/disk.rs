@@ -22,12 +22,14 @@ pub(super) fn load_all(dir: &Path) -> Vec<Meta> {
     ulids.filter_map(|ulid| load(dir, ulid)).collect()
 }
 
-/// Remembers a meta. That it cannot be is a pity, no error.
+/// Remembers a meta. That it cannot be is a pity, no error. Nothing is synced: what a power failure takes
+/// or tears is read from the bucket again, and thousands of syncs would be what a first start waits for.
 pub(super) fn save(dir: &Path, meta: &Meta) {
     let folder = dir.join(meta.ulid.to_string());
+    let (file, new) = (folder.join(block::meta::FILE), folder.join("meta.json.tmp"));
     let written = std::fs::create_dir_all(&folder)
-        .map_err(|e| e.to_string())
-        .and_then(|()| meta.write(&folder).map_err(|e| e.to_string()));
+        .and_then(|()| std::fs::write(&new, meta.to_json()))
+        .and_then(|()| std::fs::rename(&new, &file));
     if let Err(e) = written {
         tracing::warn!(dir = %folder.display(), "meta.json is not remembered: {e}");
     }

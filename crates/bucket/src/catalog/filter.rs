@@ -80,6 +80,7 @@ impl Catalog {
         let snapshot = Snapshot {
             blocks: blocks.into_iter().map(Arc::new).collect(),
             unreadable: found.unreadable,
+            incomplete: found.failed,
             partial: found.partial,
             taken: None,
         };

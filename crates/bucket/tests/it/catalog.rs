@@ -279,6 +279,8 @@ async fn what_cannot_be_read_is_said() {
     let unreadable = catalog.snapshot().unreadable.clone();
     assert_eq!(unreadable.len(), 2);
     assert!(unreadable[0].1.contains("meta.json"), "{unreadable:?}");
+    let incomplete = catalog.snapshot().incomplete.clone().unwrap();
+    assert!(incomplete.contains(&ulid(3).to_string()), "{incomplete}");
     server.faults().clear();
     server
         .faults()
@@ -292,6 +294,7 @@ async fn what_cannot_be_read_is_said() {
     server.faults().clear();
     catalog.sync().await.unwrap();
     assert_eq!(served(&catalog), [1, 3]);
+    assert_eq!(catalog.snapshot().incomplete, None);
     let mut text = Vec::new();
     metrics::encode(&registry.gather(), metrics::Format::Text, &mut text);
     let text = String::from_utf8(text).unwrap();
@@ -332,4 +335,37 @@ async fn a_bucket_that_is_away_at_the_start_leaves_what_was_known() {
     next.sync().await.unwrap();
     assert_eq!(served(&next), [1, 3]);
     assert!(next.snapshot().taken.is_some());
+}
+
+#[tokio::test]
+async fn folders_full_of_other_objects_are_not_listed_again() {
+    let (server, bucket) = kit::s3();
+    for n in 1..=2 {
+        put(&bucket, &meta(n, (0, 1), &[])).await;
+        for other in 0..1100 {
+            server.put(&format!("{}/chunks/{other:06}", ulid(n)), "x");
+        }
+    }
+    let options = CatalogOptions {
+        strategy: Strategy::Concurrent,
+        ..CatalogOptions::default()
+    };
+    let catalog = catalog(&bucket, options);
+    let counters = server.counters();
+    counters.reset();
+    catalog.sync().await.unwrap();
+    assert_eq!(counters.of(Op::List).requests, 3, "all of it");
+    counters.reset();
+    let mark = DeletionMark::new(ulid(2), "", 0);
+    marks::write(&bucket, ulid(2), &mark).await.unwrap();
+    catalog.sync().await.unwrap();
+    assert_eq!(counters.of(Op::List).requests, 1, "the top");
+    assert_eq!(served(&catalog), [1]);
+    // What was read of a mark is not read again where a listing tells that it is the same.
+    let catalog = self::catalog(&bucket, CatalogOptions::default());
+    catalog.sync().await.unwrap();
+    counters.reset();
+    catalog.sync().await.unwrap();
+    assert_eq!(counters.of(Op::Get).requests, 0);
+    assert_eq!(served(&catalog), [1]);
 }

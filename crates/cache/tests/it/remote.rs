@@ -144,7 +144,12 @@ async fn a_real_redis_keeps_behind_its_password() {
         let options = RemoteOptions::default();
         Redis::new("t", servers, login, plain(), options, &Registry::new()).unwrap()
     };
-    keeps(&make(login)).await;
+    keeps(&make(login.clone())).await;
+    let apart = make(RedisLogin {
+        prefix: "mine:".to_owned(),
+        ..login
+    });
+    keeps(&apart).await;
     let wrong = make(RedisLogin::default());
     assert_eq!(wrong.get_many(&keys(&["a"])).await, [None]);
 }

@@ -1,5 +1,8 @@
 //! Removing what was marked long enough ago, and what was never finished.
 
+use std::sync::Arc;
+
+use bucket::CatalogBlock;
 use bucket::marks::{self, DeletionMark};
 use model::Millis;
 use ulid::Ulid;
@@ -11,8 +14,18 @@ impl Compactor {
     /// Deletes blocks whose deletion mark is old enough, and folders that are no block and to which
     /// nothing was written for long. One that fails does not keep the others.
     pub async fn clean(&self) -> Result<(), Error> {
+        self.changed();
+        self.clean_up().await
+    }
+
+    pub(super) async fn clean_up(&self) -> Result<(), Error> {
         self.check()?;
-        let snapshot = self.look().await?.snapshot;
+        let mut snapshot = self.look_again().await?.snapshot;
+        let marked = |b: &Arc<CatalogBlock>| b.marks.deletion.is_some();
+        if snapshot.blocks.iter().any(marked) || !snapshot.partial.is_empty() {
+            // A mark may have been taken off again in the meantime.
+            snapshot = self.look().await?.snapshot;
+        }
         let now = self.now();
         let delay = self.options.delete_delay.as_millis() as Millis;
         for block in &snapshot.blocks {
@@ -74,6 +87,7 @@ impl Compactor {
     }
 
     async fn delete(&self, ulid: Ulid, why: &str) {
+        self.changed();
         match marks::delete_block(self.bucket(), ulid).await {
             Ok(()) => {
                 self.meters.cleaned.inc();

@@ -18,7 +18,7 @@ use crate::meters::resolution;
 impl Compactor {
     pub(super) async fn downsample(&self, failed: &mut Vec<String>) -> Result<(), Error> {
         self.check()?;
-        let sight = self.look().await?;
+        let sight = self.look_again().await?;
         let blocks = || sight.groups.iter().flat_map(|g| &g.blocks);
         let unmarked = blocks().filter(|b| b.marks.no_downsample.is_none());
         let metas: Vec<&Meta> = unmarked.map(|b| &b.meta).collect();

@@ -16,6 +16,7 @@ use super::Compactor;
 use super::rounds::Outcome;
 use crate::Error;
 use crate::group::Group;
+use crate::input::Files;
 use crate::job::{Job, Work};
 use crate::retention::Outdated;
 
@@ -32,7 +33,7 @@ impl Compactor {
             return Ok(());
         }
         self.check()?;
-        let sight = self.look().await?;
+        let sight = self.look_again().await?;
         let mut given_up = HashSet::new();
         let mut seen: HashMap<&str, Seen> = HashMap::new();
         let mut jobs = Vec::new();
@@ -118,11 +119,12 @@ impl Compactor {
     pub(super) async fn has_outdated(
         &self,
         block: &Arc<CatalogBlock>,
+        files: &Files,
         outdated: &Outdated,
     ) -> Result<bool, Error> {
         let outdated = outdated.clone();
         let ask = move |opened: &block::Block| Ok(!outdated.series(opened)?.is_empty());
-        self.look_into(block, ask).await
+        self.look_into(block, files, ask).await
     }
 
     /// What must not be done with a block must not be done with the one that replaces it.

@@ -27,7 +27,7 @@ impl Compactor {
     /// Marks for deletion what has been kept long enough.
     pub(super) async fn retain(&self) -> Result<(), Error> {
         self.check()?;
-        self.look().await?;
+        self.look_again().await?;
         let over = self.over();
         if over.is_empty() {
             return Ok(());

@@ -15,6 +15,7 @@ use super::{Compactor, SIGNATURE, Sight};
 use crate::Error;
 use crate::claims::Held;
 use crate::group::Group;
+use crate::input::{self, Files};
 use crate::job::{Job, Made, Work, made_by_us};
 use crate::meters::resolution;
 use crate::plan::Apart;
@@ -214,7 +215,7 @@ impl Compactor {
             return Ok(sizes);
         }
         for block in &group.blocks {
-            let size = match block.file_size(block::index::FILE) {
+            let size = match self.catalog.index_size(block) {
                 Some(size) => size,
                 None => {
                     let key = marks::key(block.ulid(), block::index::FILE);
@@ -255,12 +256,13 @@ impl Compactor {
 
     async fn claimed(&self, job: &Arc<Job>, held: &Held) -> Result<Outcome, Error> {
         // Between our look and our claim another one may have done the work.
-        if self.marked_since(job).await?.is_some() || self.gone(job).await? {
+        let files = self.files(job).await?;
+        if files.iter().any(|f| !f.meta) || self.marked_since(job, &files).await?.is_some() {
             return Ok(Outcome::Taken);
         }
         if self.options.skip_out_of_order && matches!(job.work, Work::Compact(_)) {
-            for block in &job.inputs {
-                if self.has_disorder(block).await? {
+            for (block, files) in job.inputs.iter().zip(&files) {
+                if self.has_disorder(block, files).await? {
                     let reason = "block-index-out-of-order-chunk";
                     let why = "chunks of a series are out of order";
                     self.mark_no_compact(block.ulid(), reason, why).await?;
@@ -268,8 +270,9 @@ impl Compactor {
                 }
             }
         }
-        if let (Work::Drop(outdated), [block]) = (&job.work, job.inputs.as_slice())
-            && !self.has_outdated(block, outdated).await?
+        if let (Work::Drop(outdated), [block], [files]) =
+            (&job.work, job.inputs.as_slice(), files.as_slice())
+            && !self.has_outdated(block, files, outdated).await?
         {
             return Ok(Outcome::Done);
         }
@@ -277,7 +280,7 @@ impl Compactor {
         let plan = plan.join(",");
         tracing::info!(group = %job.group, plan, output = %job.output, work = ?job.work, "making a block");
         let start = Instant::now();
-        let made = Arc::clone(job).run(&self.workshop()).await?;
+        let made = Arc::clone(job).run(&self.workshop(), files).await?;
         let label = resolution(job.resolution);
         let Some(made) = made else {
             tracing::info!(group = %job.group, plan, "no samples are left; marking the blocks for deletion");
@@ -288,6 +291,7 @@ impl Compactor {
                 if let (Work::Drop(_), Some(from)) = (&job.work, job.inputs.first()) {
                     self.hand_on_marks(from, job.output).await?;
                 }
+                self.changed();
                 made.publish().await?
             }
             None => {
@@ -337,8 +341,9 @@ impl Compactor {
             if !held.confirm().await? {
                 return Ok(false);
             }
-            match self.marked_since(job).await? {
-                None => Ok(!self.gone(job).await?),
+            let files = self.files(job).await?;
+            match self.marked_since(job, &files).await? {
+                None => Ok(files.iter().all(|f| f.meta)),
                 Some(mark) if mark.details.contains(SIGNATURE) => Ok(false),
                 Some(mark) => Err(Error::Halt(format!(
                     "block {} was marked for deletion by another one while it was being compacted ({}): is there another compactor at work on the bucket? Nothing of the group was changed",
@@ -359,9 +364,28 @@ impl Compactor {
         }
     }
 
+    /// The files of the inputs as they are now.
+    async fn files(&self, job: &Job) -> Result<Vec<Files>, Error> {
+        let inputs: Vec<Ulid> = job.inputs.iter().map(|b| b.ulid()).collect();
+        let objects = self.catalog.objects_of(&inputs).await?;
+        let of = |ulid| {
+            objects
+                .get(ulid)
+                .map_or_else(Files::default, |o| Files::of(o))
+        };
+        Ok(inputs.iter().map(of).collect())
+    }
+
     /// A deletion mark of an input that was not there when the bucket was looked at.
-    async fn marked_since(&self, job: &Job) -> Result<Option<DeletionMark>, Error> {
-        for block in job.inputs.iter().filter(|b| b.marks.deletion.is_none()) {
+    async fn marked_since(
+        &self,
+        job: &Job,
+        files: &[Files],
+    ) -> Result<Option<DeletionMark>, Error> {
+        for (block, files) in job.inputs.iter().zip(files) {
+            if block.marks.deletion.is_some() || !files.deletion_mark {
+                continue;
+            }
             let mark = marks::read::<DeletionMark>(self.bucket(), block.ulid()).await?;
             if mark.is_some() {
                 return Ok(mark);
@@ -370,19 +394,8 @@ impl Compactor {
         Ok(None)
     }
 
-    /// Whether an input is not there any more.
-    async fn gone(&self, job: &Job) -> Result<bool, Error> {
-        for block in &job.inputs {
-            let key = marks::key(block.ulid(), block::meta::FILE);
-            if !self.bucket().exists(&key).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    async fn has_disorder(&self, block: &Arc<CatalogBlock>) -> Result<bool, Error> {
-        self.look_into(block, |opened| {
+    async fn has_disorder(&self, block: &Arc<CatalogBlock>, files: &Files) -> Result<bool, Error> {
+        self.look_into(block, files, |opened| {
             let health = crate::health::of_index(opened)?;
             Ok(health.out_of_order_chunks > 0)
         })
@@ -393,13 +406,14 @@ impl Compactor {
     pub(super) async fn look_into<T: Send + 'static>(
         &self,
         block: &Arc<CatalogBlock>,
+        files: &Files,
         ask: impl FnOnce(&block::Block) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (bucket, block) = (Arc::clone(self.bucket()), Arc::clone(block));
-        let runtime = tokio::runtime::Handle::current();
+        let (runtime, files) = (tokio::runtime::Handle::current(), files.clone());
         let look = move || {
-            let window = crate::input::window(1);
-            let (opened, _) = crate::input::open(&bucket, &runtime, &block.meta, window)?;
+            let window = input::window(1);
+            let opened = input::open_listed(&bucket, &runtime, &block.meta, &files, window)?;
             ask(&opened)
         };
         tokio::task::spawn_blocking(look)

@@ -6,5 +6,6 @@ mod downsampling;
 mod kills;
 mod kit;
 mod outdating;
+mod requests;
 mod sharing;
 mod wild;

@@ -23,6 +23,7 @@ use crate::grid::{Grid, Window};
 use crate::kernels::Param;
 use crate::kernels::extended::Extension;
 use crate::plan::build::{Query, build};
+use crate::plan::distribute::Pushes;
 use crate::plan::hints::Around;
 use crate::plan::lower::Lowering;
 use crate::plan::{Root, Selector};
@@ -142,14 +143,21 @@ impl Inner {
         when: When,
         options: &QueryOptions,
     ) -> Result<(Plan, Prepared), QueryError> {
-        let query = Query {
+        let mut query = Query {
             start: when.start,
             end: when.end,
             step: when.step.unwrap_or(0),
             lookback: options.lookback.unwrap_or(self.options.lookback),
             subquery_step: Arc::clone(&self.options.subquery_step),
             start_timestamps: self.options.start_timestamps,
+            pushes: Pushes::default(),
         };
+        // Whose names are still to be dropped cannot be said over the wire.
+        let peers = self.options.peers.as_ref();
+        let peers = peers.filter(|_| !self.options.delayed_name_removal);
+        if let Some(parties) = peers.and_then(|p| p.parties(options)) {
+            query.pushes = Pushes::plan(expr, &query, &parties);
+        }
         let mut root = build(expr, &query)?;
         root.optimize();
         let plan = Plan {
@@ -253,7 +261,11 @@ impl Inner {
             }),
             alive,
         };
-        let selects = Selects::new(Arc::clone(view), lowering.questions);
+        let selects = Selects::new(
+            Arc::clone(view),
+            lowering.questions,
+            self.options.max_selects,
+        );
         let (tasks, arriving) = mpsc::unbounded();
         let cx = Arc::new(Context::new(
             Arc::clone(scope),

@@ -133,6 +133,10 @@ pub(crate) fn is_set(bits: &[u64], i: usize) -> bool {
     bits[i >> 6] >> (i & 63) & 1 == 1
 }
 
+pub(crate) fn set(bits: &mut [u64], i: usize) {
+    bits[i >> 6] |= 1 << (i & 63);
+}
+
 pub(crate) fn clear(bits: &mut [u64], i: usize) {
     bits[i >> 6] &= !(1 << (i & 63));
 }

@@ -12,6 +12,7 @@ use model::{BoxStream, Rows, Select, SeriesBatch, View};
 
 use super::context::{Context, of_source};
 use super::lanes;
+use crate::gate::Gate;
 use crate::value::QueryError;
 
 /// Batches in a fixed order.
@@ -28,6 +29,8 @@ pub(crate) struct Question {
 pub(crate) struct Selects {
     view: Arc<dyn View>,
     shared: Vec<Arc<Shared>>,
+    /// Lets so many wait for the first of their series; none if all may.
+    gate: Option<Arc<Gate>>,
 }
 
 struct Shared {
@@ -46,7 +49,9 @@ struct State {
 }
 
 impl Selects {
-    pub(crate) fn new(view: Arc<dyn View>, questions: Vec<Question>) -> Self {
+    pub(crate) fn new(view: Arc<dyn View>, questions: Vec<Question>, at_once: usize) -> Self {
+        let at_once = at_once.max(1);
+        let gate = (questions.len() > at_once).then(|| Arc::new(Gate::new(at_once)));
         let shared = questions
             .into_iter()
             .map(|question| {
@@ -56,7 +61,7 @@ impl Selects {
                 })
             })
             .collect();
-        Self { view, shared }
+        Self { view, shared, gate }
     }
 
     /// What `job` makes of each batch of question `id`, several at once and in order. `steps` is how
@@ -75,43 +80,96 @@ impl Selects {
         let Some(shared) = self.shared.get(id) else {
             return stream::empty().boxed();
         };
-        let batches = if shared.question.readers > 1 {
-            self.kept(shared, cx)
-        } else {
-            match self.view.select(shared.question.select.clone()) {
-                Rows::Cursors(cursors) => {
-                    return lanes::each(cursors, cx, steps, move |cx, batch| job(cx, &batch));
-                }
-                Rows::Stream(rows) => rows.map(|b| b.map(Arc::new).map_err(of_source)).boxed(),
-            }
+        if shared.question.readers > 1 {
+            return jobs(self.kept(shared, cx), cx, steps, job);
+        }
+        let select = shared.question.select.clone();
+        let Some(gate) = self.gate.clone() else {
+            return of_rows(self.view.select(select), cx, steps, job);
         };
-        let cx = Arc::clone(cx);
-        let credits = cx.credits;
-        batches
-            .map(move |batch| {
-                let (cx, job) = (Arc::clone(&cx), job.clone());
-                async move {
-                    let batch = batch?;
-                    let bytes = weight(&batch, steps);
-                    cx.run(bytes, move |cx| job(cx, &batch)).await
+        let (view, cx) = (Arc::clone(&self.view), Arc::clone(cx));
+        stream::once(async move {
+            // Once its first series are there it may go on: several streams may be read side by side, and
+            // none of them must have to wait for the end of another.
+            let turn = gate.enter().await;
+            let rows = match view.select(select) {
+                Rows::Stream(mut rows) => {
+                    let first = rows.next().await;
+                    drop(turn);
+                    Rows::Stream(stream::iter(first).chain(rows).boxed())
                 }
-            })
-            .buffered(credits)
-            .boxed()
+                cursors => cursors,
+            };
+            of_rows(rows, &cx, steps, job)
+        })
+        .flatten()
+        .boxed()
     }
 
     /// Batches that others read, too.
     fn kept(&self, shared: &Arc<Shared>, cx: &Arc<Context>) -> Batches {
         let (shared, view, cx) = (Arc::clone(shared), Arc::clone(&self.view), Arc::clone(cx));
+        let gate = self.gate.clone();
         stream::unfold(0, move |next| {
             let (shared, view, cx) = (Arc::clone(&shared), Arc::clone(&view), Arc::clone(&cx));
+            let gate = gate.clone().filter(|_| next == 0);
             async move {
+                let _turn = match gate {
+                    Some(gate) => Some(gate.enter().await),
+                    None => None,
+                };
                 let batch = shared.batch(next, &*view, &cx).await?;
                 Some((batch, next + 1))
             }
         })
         .boxed()
     }
+}
+
+/// What `job` makes of what a source gives.
+fn of_rows<T, J>(
+    rows: Rows,
+    cx: &Arc<Context>,
+    steps: usize,
+    job: J,
+) -> BoxStream<'static, Result<T, QueryError>>
+where
+    T: Send + 'static,
+    J: Fn(&Arc<Context>, &SeriesBatch) -> Result<T, QueryError> + Clone + Send + 'static,
+{
+    match rows {
+        Rows::Cursors(cursors) => lanes::each(cursors, cx, steps, move |cx, batch| job(cx, &batch)),
+        Rows::Stream(rows) => {
+            let batches = rows.map(|b| b.map(Arc::new).map_err(of_source));
+            jobs(batches.boxed(), cx, steps, job)
+        }
+    }
+}
+
+/// What `job` makes of each batch, several at once and in order.
+fn jobs<T, J>(
+    batches: Batches,
+    cx: &Arc<Context>,
+    steps: usize,
+    job: J,
+) -> BoxStream<'static, Result<T, QueryError>>
+where
+    T: Send + 'static,
+    J: Fn(&Arc<Context>, &SeriesBatch) -> Result<T, QueryError> + Clone + Send + 'static,
+{
+    let cx = Arc::clone(cx);
+    let credits = cx.credits;
+    batches
+        .map(move |batch| {
+            let (cx, job) = (Arc::clone(&cx), job.clone());
+            async move {
+                let batch = batch?;
+                let bytes = weight(&batch, steps);
+                cx.run(bytes, move |cx| job(cx, &batch)).await
+            }
+        })
+        .buffered(credits)
+        .boxed()
 }
 
 /// Bytes to work on, those of the values included.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::regex::Regex;
 use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Millis, Str};
 
+use super::distribute::Pushes;
 use super::{Map, Node, Over, Root, Scalar, Selector, Subquery};
 use crate::ast::{
     At, Binary, BinaryOp, Call, Duration, DurationExpr, DurationKind, Expr, ExprKind,
@@ -37,6 +38,8 @@ pub(crate) struct Query {
     pub(crate) subquery_step: Arc<dyn Fn(Millis) -> Millis + Send + Sync>,
     /// Whether start timestamps are used.
     pub(crate) start_timestamps: bool,
+    /// What peers do of the expression.
+    pub(crate) pushes: Pushes,
 }
 
 type Built<T> = Result<T, QueryError>;
@@ -50,7 +53,7 @@ fn missing<T>(name: &str) -> Built<T> {
     failed(format!("not implemented: {name}"))
 }
 
-fn unparen(mut expr: &Expr) -> &Expr {
+pub(super) fn unparen(mut expr: &Expr) -> &Expr {
     while let ExprKind::Paren(inner) = &expr.kind {
         expr = inner;
     }
@@ -86,6 +89,17 @@ pub(crate) fn build(expr: &Expr, query: &Query) -> Built<Root> {
 
 impl Query {
     fn node(&self, expr: &Expr) -> Built<Node> {
+        let here = self.node_here(expr)?;
+        Ok(match self.pushes.get(expr) {
+            None => here,
+            Some(push) => Node::Distributed {
+                merged: Box::new(push.merged(&here, expr.span)),
+                here: Box::new(here),
+            },
+        })
+    }
+
+    fn node_here(&self, expr: &Expr) -> Built<Node> {
         match &expr.kind {
             ExprKind::Paren(inner) => self.node(inner),
             ExprKind::Vector(selector) => {
@@ -187,7 +201,7 @@ impl Query {
         })
     }
 
-    fn duration(&self, duration: &Duration, may_be_negative: bool) -> Built<Millis> {
+    pub(super) fn duration(&self, duration: &Duration, may_be_negative: bool) -> Built<Millis> {
         let expr = match duration {
             Duration::Known(ms) => return Ok(*ms),
             Duration::Expr(expr) => expr,

@@ -76,6 +76,8 @@ fn is_invariant(node: &Node) -> bool {
         Node::Absent { input, .. } | Node::Sort { input, .. } | Node::Invariant(input) => {
             is_invariant(input)
         }
+        Node::Distributed { here, .. } => is_invariant(here),
+        Node::Remote(_) => false,
         Node::Info { base, fixed, .. } => *fixed && is_invariant(base),
         Node::HistogramQuantile {
             quantiles, input, ..

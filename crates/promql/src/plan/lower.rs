@@ -20,6 +20,7 @@ use crate::exec::info::Info;
 use crate::exec::join::Join;
 use crate::exec::limit::{Pick, TopK};
 use crate::exec::pipe::{Feed, Pipe};
+use crate::exec::remote::Remote;
 use crate::exec::scalar::ScalarOp;
 use crate::exec::scan::{Function, Kernel, Scan};
 use crate::exec::selects::Question;
@@ -30,6 +31,7 @@ use crate::exec::subquery;
 use crate::exec::tally::{Part, Within};
 use crate::grid::{Grid, Window};
 use crate::kernels::histograms::Newest;
+use crate::value::QueryOptions;
 
 /// Makes operators, and the list of questions they ask.
 pub(crate) struct Lowering {
@@ -318,6 +320,14 @@ impl Lowering {
                     grid,
                 };
                 self.unique_always(Pipe::of(joined, grid), false)
+            }
+            Node::Distributed { here, merged } => match asks_on(merged, &grid) {
+                true => self.node(merged, grid, &Around::default()),
+                false => self.operators(here, grid, around),
+            },
+            Node::Remote(question) => {
+                let question = Arc::clone(question);
+                Pipe::of(Remote { question, grid }, grid)
             }
             Node::Invariant(inner) => {
                 let ranged = std::mem::replace(&mut self.ranged, false);
@@ -616,6 +626,16 @@ fn aggregate(
     }
 }
 
+/// Whether peers can be asked at the steps of `grid` for all that is to be merged.
+fn asks_on(merged: &Node, grid: &Grid) -> bool {
+    match merged {
+        Node::Remote(question) => question.on(grid, QueryOptions::default()).is_some(),
+        Node::Aggregate { input, .. } => asks_on(input, grid),
+        Node::Join { sides, .. } => asks_on(&sides.0, grid) && asks_on(&sides.1, grid),
+        _ => false,
+    }
+}
+
 /// Whether a selector gives times of samples instead of samples.
 fn takes_time(kernel: Kernel) -> bool {
     matches!(kernel, Kernel::Newest(Newest::Time | Newest::Start))
@@ -654,7 +674,8 @@ pub(super) fn one_name(node: &Node) -> bool {
         Node::HistogramQuantile { input, .. } | Node::HistogramFraction { input, .. } => {
             one_name(input)
         }
-        Node::Join { .. } | Node::Info { .. } => false,
+        Node::Distributed { here, .. } => one_name(here),
+        Node::Join { .. } | Node::Info { .. } | Node::Remote(_) => false,
     }
 }
 
@@ -688,7 +709,9 @@ fn in_pieces(node: &Node) -> bool {
             AggregateOp::LimitRatio => in_pieces(input),
             _ => false,
         },
-        Node::Join { .. } | Node::Info { .. } => true,
+        // What is apart in time with equal labels comes of different peers, if anything.
+        Node::Distributed { here, .. } => in_pieces(here),
+        Node::Join { .. } | Node::Info { .. } | Node::Remote(_) => true,
         Node::Set { op, sides, .. } => *op == BinaryOp::Or || in_pieces(&sides.0),
         Node::Sort { input, .. } | Node::Invariant(input) => in_pieces(input),
         Node::HistogramQuantile { input, .. } | Node::HistogramFraction { input, .. } => {

@@ -56,6 +56,8 @@ fn of(node: &Node) -> Divisible {
         } if !quantiles.iter().all(|(q, _)| constant(q)) => Divisible::No,
         // Two series that become equal are an error even if they share no step.
         Node::Range { drops_name, .. } if *drops_name && !one_name(node) => Divisible::No,
+        // What peers find wrong with all steps they may not find in a few.
+        Node::Remote(_) => Divisible::No,
         Node::Range {
             over: Over::Subquery(_),
             ..

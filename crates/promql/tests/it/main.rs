@@ -9,6 +9,7 @@ mod oracle;
 mod oracle_data;
 mod order;
 mod parser;
+mod peers;
 mod roundtrip;
 mod scripts;
 mod windows;

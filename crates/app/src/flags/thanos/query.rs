@@ -19,9 +19,8 @@ pub const QUERY: &[Flag] = &[
     value(
         "query.mode",
         "local",
-        "PromQL query mode: local or distributed.",
-    )
-    .accepted("queries run here over the data of all stores"),
+        "PromQL query mode: local or distributed. In distributed mode endpoints that are queriers themselves evaluate aggregations over their part of the data.",
+    ),
     value(
         "query.max-concurrent",
         "20",
@@ -39,9 +38,8 @@ pub const QUERY: &[Flag] = &[
     value(
         "query.max-concurrent-select",
         "4",
-        "Maximum number of select requests made concurrently per a query.",
-    )
-    .accepted("all selectors of a query are asked at once"),
+        "Maximum number of select requests made concurrently per a query: more wait until one of these has sent its first series.",
+    ),
     value(
         "query.max-samples",
         "50000000",
@@ -63,9 +61,8 @@ pub const QUERY: &[Flag] = &[
     ),
     many(
         "query.partition-label",
-        "Labels that partition the leaf queriers.",
-    )
-    .accepted("queries are not pushed down in this version"),
+        "Labels that partition the leaf queriers in distributed mode; without any, all external labels do.",
+    ),
     switch(
         "query.enable-x-functions",
         "Whether to enable extended rate functions (xrate, xincrease and xdelta).",
@@ -195,7 +192,7 @@ pub const QUERY: &[Flag] = &[
         "query.distributed-with-overlapping-interval",
         "Allow overlapping leaf queriers.",
     )
-    .accepted("queries are not pushed down in this version"),
+    .accepted("queriers whose data may overlap are not sent parts of queries; all of it is evaluated here"),
     value(
         "grpc.proxy-strategy",
         "eager",

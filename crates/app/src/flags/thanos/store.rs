@@ -20,7 +20,7 @@ pub const STORE: &[Flag] = &[
     value("objstore-parquet.config", "", "YAML of a bucket with parquet blocks.").accepted("parquet blocks are not read"),
     value("objstore-parquet.config-file", "", "Path to YAML of a bucket with parquet blocks.").accepted("parquet blocks are not read"),
     value("sync-block-duration", "15m", "Repeat interval for syncing the blocks between local and remote view."),
-    value("block-discovery-strategy", "concurrent", "How blocks are found: concurrent or recursive."),
+    value("block-discovery-strategy", "concurrent", "How blocks are found: recursive (everything in one listing) or concurrent (the same, unless that takes more requests than the top folders and then one for each block)."),
     value("block-sync-concurrency", "20", "Number of goroutines to use when constructing index-cache.json blocks from object storage.").accepted("index-headers are loaded when they are needed"),
     value("block-meta-fetch-concurrency", "32", "Number of requests at once when fetching block metadata from object storage."),
     value("min-time", "0000-01-01T00:00:00Z", "Start of time range limit to serve: RFC 3339, or a duration before now (-1d)."),
