@@ -27,6 +27,7 @@ mod metadata;
 mod ooo;
 mod open;
 mod page;
+mod pages;
 mod save;
 mod select;
 
@@ -54,6 +55,7 @@ use ooo::Ooo;
 pub(crate) use ooo::Reach;
 pub(crate) use page::PAGE;
 use page::Page;
+use pages::Pages;
 
 pub(crate) use page::range_end;
 pub(crate) use save::Filed;
@@ -116,7 +118,7 @@ pub(crate) struct Head {
     options: HeadOptions,
     generation: u32,
     index: RwLock<Index>,
-    pages: RwLock<Vec<Option<Arc<Page>>>>,
+    pages: RwLock<Pages>,
     making: Mutex<Making>,
     metadata: MetadataTable,
     pub(crate) exemplars: Exemplars,
@@ -274,15 +276,10 @@ impl Head {
         }
     }
 
-    fn find(
-        &self,
-        index: &Index,
-        pages: &[Option<Arc<Page>>],
-        (labels, hash): (&Labels, u32),
-    ) -> Option<u32> {
+    fn find(&self, index: &Index, pages: &Pages, (labels, hash): (&Labels, u32)) -> Option<u32> {
         index.find(hash, |id| {
             let (page, slot) = place(id);
-            let Some(Some(page)) = pages.get(page) else {
+            let Some(page) = pages.get(page) else {
                 return false;
             };
             let page = page.0.lock();
@@ -302,7 +299,7 @@ impl Head {
     /// The time of a series' newest sample: none that is not later is taken.
     pub(crate) fn newest(&self, id: u32) -> Option<Millis> {
         let (page, slot) = place(id);
-        let page = self.pages.read().get(page).cloned().flatten()?;
+        let page = self.page(page)?;
         let page = page.0.lock();
         page.get(slot)?.newest().ts()
     }
@@ -316,7 +313,7 @@ impl Head {
     pub(crate) fn labels_of(&self, id: u32) -> Option<Labels> {
         let index = self.index.read();
         let (page, slot) = place(id);
-        let page = Arc::clone(self.pages.read().get(page)?.as_ref()?);
+        let page = self.page(page)?;
         let page = page.0.lock();
         Some(index.labels(page.labels(page.get(slot)?)))
     }
@@ -327,8 +324,8 @@ impl Head {
             return false;
         };
         let (page, slot) = place(id);
-        let page = self.pages.read().get(page).cloned().flatten();
-        page.is_some_and(|p| p.0.lock().get(slot).is_some())
+        self.page(page)
+            .is_some_and(|p| p.0.lock().get(slot).is_some())
     }
 
     /// Bytes of memory that the head holds, roughly. Asked often: of a large head a part is measured
@@ -338,12 +335,29 @@ impl Head {
         let index = self.index.read().bytes();
         let round = self.measured.fetch_add(1, Ordering::Relaxed) as usize;
         let pages = self.pages.read();
-        let parts = pages.len().div_ceil(MEASURED_AT_ONCE).clamp(1, MEASURED_IN);
-        let pages = pages.iter().enumerate().filter_map(|(i, page)| {
-            let page = page.as_ref()?;
-            Some(page.bytes(i % parts == round % parts))
-        });
-        index + pages.sum::<usize>()
+        let parts = pages
+            .count()
+            .div_ceil(MEASURED_AT_ONCE)
+            .clamp(1, MEASURED_IN);
+        let bytes = |(i, page): (usize, &Arc<Page>)| page.bytes(i % parts == round % parts);
+        index + pages.iter().map(bytes).sum::<usize>()
+    }
+
+    /// The page of this number.
+    fn page(&self, number: usize) -> Option<Arc<Page>> {
+        self.pages.read().get(number).cloned()
+    }
+
+    /// The pages one after the other, the list of them locked only in between. What is made meanwhile may
+    /// be among them or not.
+    fn walk(&self) -> impl Iterator<Item = (usize, Arc<Page>)> {
+        let (mut from, end) = (0, self.pages.read().end());
+        std::iter::from_fn(move || {
+            let pages = self.pages.read();
+            let (number, page) = pages.next(from).filter(|(number, _)| *number < end)?;
+            from = number + 1;
+            Some((number, Arc::clone(page)))
+        })
     }
 
     /// What it counts.

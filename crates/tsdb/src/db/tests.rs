@@ -29,6 +29,38 @@ fn what_was_appended_is_there_after_opening_again() {
 }
 
 #[test]
+fn a_log_may_give_series_any_numbers() {
+    use crate::wal::{Records, Wal, WalOptions, record};
+    use block::fs::OsFs;
+
+    let dir = tempfile::tempdir().unwrap();
+    let far = u64::from(u32::MAX) - 300;
+    let mut records = Records::new(Default::default());
+    record::begin_series(records.out());
+    record::put_label_set(records.out(), far, &set(0));
+    record::put_label_set(records.out(), 7, &set(1));
+    record::put_label_set(records.out(), u64::MAX - 1, &set(2));
+    records.end();
+    for t in 1..4 {
+        let w = record::SamplesWriter::begin(records.out(), far, t);
+        for series in [far, 7, u64::MAX - 1, far + 9, 1 << 40] {
+            w.push(records.out(), series, t, 1.0);
+        }
+        records.end();
+    }
+    let (folder, fs) = (dir.path().join("wal"), Arc::new(OsFs));
+    let wal = Wal::open(&folder, WalOptions::default(), fs, Arc::default()).unwrap();
+    wal.settle(wal.append(&mut records).unwrap()).unwrap();
+    drop(wal);
+    for _ in 0..2 {
+        let db = Db::open(dir.path(), Options::quiet()).unwrap();
+        let replayed = db.replayed();
+        let found = (replayed.series, replayed.samples, replayed.unknown);
+        assert_eq!(found, (3, 15, 6));
+    }
+}
+
+#[test]
 fn the_lock_keeps_others_out() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(dir.path(), Options::quiet()).unwrap();

@@ -8,8 +8,6 @@ mod zeros;
 pub(crate) use replay::{ReplayRow, ReplayScratch, ReplayValue};
 pub(crate) use zeros::zero;
 
-use std::sync::Arc;
-
 use model::sink::Column;
 use model::{Appended, Batch, Millis, Reject, Rejected, SinkError, TimeRange};
 use parking_lot::MutexGuard;
@@ -17,7 +15,8 @@ use parking_lot::MutexGuard;
 use super::exemplars::Judged;
 use super::ooo::{OooSample, OooValue};
 use super::open::Chunking;
-use super::page::{Inner, Page, Series, Taken};
+use super::page::{Inner, Series, Taken};
+use super::pages::Pages;
 use super::{Head, Starts, place};
 use crate::Error;
 use crate::wal::{Records, Wal};
@@ -92,12 +91,12 @@ impl Window {
 
 /// Holds the lock of the page that was asked for last.
 struct Held<'a> {
-    pages: &'a [Option<Arc<Page>>],
+    pages: &'a Pages,
     page: Option<(usize, MutexGuard<'a, Inner>)>,
 }
 
 impl<'a> Held<'a> {
-    fn new(pages: &'a [Option<Arc<Page>>]) -> Self {
+    fn new(pages: &'a Pages) -> Self {
         Self { pages, page: None }
     }
 
@@ -107,7 +106,7 @@ impl<'a> Held<'a> {
         if self.page.as_ref().is_none_or(|p| p.0 != number) {
             // One lock at a time: two threads may walk the pages in different orders.
             self.page = None;
-            let page = self.pages.get(number)?.as_ref()?;
+            let page = self.pages.get(number)?;
             self.page = Some((number, page.0.lock()));
         }
         self.page.as_mut().map(|p| (&mut *p.1, slot))
@@ -478,7 +477,7 @@ impl Head {
     /// From the first to the last sample of a series.
     pub(crate) fn span(&self, id: u32) -> Option<(Millis, Millis)> {
         let (number, slot) = place(id);
-        let page = self.pages.read().get(number).cloned().flatten()?;
+        let page = self.page(number)?;
         let page = page.0.lock();
         page.get(slot)?.span()
     }
@@ -486,7 +485,7 @@ impl Head {
     /// Removes samples of a series; false if there were none.
     pub(crate) fn delete(&self, id: u32, min: Millis, max: Millis) -> Result<bool, Error> {
         let (number, slot) = place(id);
-        let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+        let Some(page) = self.page(number) else {
             return Ok(false);
         };
         // What lies in files is read first, with nothing locked; it stays where it is meanwhile.

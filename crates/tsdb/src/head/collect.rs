@@ -1,6 +1,5 @@
 //! Dropping what lies in blocks by now, and the series that have nothing left.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::Millis;
@@ -26,11 +25,7 @@ impl Head {
         self.raise_min_valid(before);
         let mut collected = Collected::default();
         let mut candidates: Vec<u32> = Vec::new();
-        let count = self.pages.read().len();
-        for number in 0..count {
-            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
-                continue;
-            };
+        for (number, page) in self.walk() {
             let page = &mut *page.0.lock();
             for slot in 0..page.series.len() {
                 collected.chunks += page.truncate(slot, before);
@@ -63,7 +58,7 @@ impl Head {
         let mut metadata = Vec::new();
         for &id in candidates {
             let (number, slot) = super::place(id);
-            let Some(Some(page)) = pages.get(number) else {
+            let Some(page) = pages.get(number) else {
                 continue;
             };
             let mut page = page.0.lock();
@@ -78,13 +73,7 @@ impl Head {
         }
         index.remove(&gone, touched);
         metadata.into_iter().for_each(|n| self.metadata.release(n));
-        // The last page may still get series.
-        let last = pages.len().saturating_sub(1);
-        for page in pages.iter_mut().take(last) {
-            if page.as_ref().is_some_and(|p| p.0.lock().is_empty()) {
-                *page = None;
-            }
-        }
+        pages.retain(|page| !page.0.lock().is_empty());
         self.stats.series.add(-(gone.len() as i64));
         self.stats.series_removed.add(gone.len() as u64);
         collected.series = gone.into_iter().map(|g| g.0).collect();
@@ -109,11 +98,9 @@ impl Head {
     }
 
     fn oldest(&self) -> Option<Millis> {
-        let pages: Vec<Arc<_>> = self.pages.read().iter().flatten().cloned().collect();
-        pages
-            .iter()
-            .filter_map(|p| {
-                let page = p.0.lock();
+        self.walk()
+            .filter_map(|(_, page)| {
+                let page = page.0.lock();
                 page.series
                     .iter()
                     .flatten()

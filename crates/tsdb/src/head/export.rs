@@ -65,8 +65,7 @@ impl Head {
         }
         let mut labels: Vec<u32> = Vec::new();
         let mut series = Vec::new();
-        for (number, page) in pages.iter().enumerate() {
-            let Some(page) = page else { continue };
+        for (number, page) in pages.iter() {
             let page = page.0.lock();
             for (slot, s) in page.series.iter().enumerate() {
                 let Some(s) = s else { continue };
@@ -106,7 +105,7 @@ impl Head {
         let mut labels = Vec::new();
         for &(id, from, to) in &export.series {
             let (number, slot) = place(id);
-            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+            let Some(page) = self.page(number) else {
                 continue;
             };
             bytes.clear();

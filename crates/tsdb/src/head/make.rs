@@ -1,12 +1,10 @@
 //! Making series: numbers are given, the log has the labels, then the index.
 
-use std::sync::Arc;
-
 use hashbrown::HashTable;
 use model::{Labels, SeriesRef};
 
 use super::index::{self, Index};
-use super::page::Page;
+use super::pages::Pages;
 use super::{Head, place};
 use crate::Error;
 use crate::wal::{Wal, record};
@@ -156,7 +154,8 @@ impl Head {
         }
         let taken = |id: u32| {
             let (page, slot) = place(id);
-            matches!(pages.get(page), Some(Some(p)) if p.0.lock().get(slot).is_some())
+            let page = pages.get(page);
+            page.is_some_and(|page| page.0.lock().get(slot).is_some())
         };
         // Another number if the log gives one number to two series, or one that is too large.
         let id = match u32::try_from(id) {
@@ -173,20 +172,13 @@ impl Head {
 
 fn put(
     index: &mut Index,
-    pages: &mut Vec<Option<Arc<Page>>>,
+    pages: &mut Pages,
     labels: (&Labels, u32),
     id: u32,
     pairs: &mut Vec<u32>,
 ) {
     pairs.clear();
     let (page, slot) = place(id);
-    if pages.len() <= page {
-        pages.resize(page + 1, None);
-    }
     index.insert(labels, id, pairs);
-    pages[page]
-        .get_or_insert_default()
-        .0
-        .lock()
-        .insert(slot, pairs);
+    pages.get_or_make(page).0.lock().insert(slot, pairs);
 }

@@ -89,15 +89,15 @@ impl Head {
             return false;
         };
         let (number, slot) = place(id);
-        let page = self.pages.read().get(number).cloned().flatten();
-        page.and_then(|p| p.0.lock().get(slot).map(|s| s.metadata))
+        self.page(number)
+            .and_then(|p| p.0.lock().get(slot).map(|s| s.metadata))
             .is_some_and(|known| !self.metadata.is(known, &row.metadata))
     }
 
     /// Changes the metadata of a series; false if there is no such series.
     pub(crate) fn set_metadata(&self, id: u32, metadata: &Metadata) -> bool {
         let (number, slot) = place(id);
-        let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+        let Some(page) = self.page(number) else {
             return false;
         };
         let mut page = page.0.lock();
@@ -113,13 +113,9 @@ impl Head {
     /// Metadata by metric name, ascending; each different metadata once.
     pub(crate) fn metadata_by_metric(&self, metric: Option<&str>) -> Vec<(Str, Vec<Metadata>)> {
         let mut found: BTreeMap<Str, Vec<Number>> = BTreeMap::new();
-        let count = self.pages.read().len();
-        for number in 0..count {
+        for (_, page) in self.walk() {
             // In the order in which locks are taken; never for long.
             let index = self.index.read();
-            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
-                continue;
-            };
             let page = page.0.lock();
             for series in page.series.iter().flatten().filter(|s| s.metadata != 0) {
                 let mut pairs = page.labels(series).iter().map(|&p| index.pair(p));

@@ -123,8 +123,7 @@ impl Head {
         for (id, sample) in samples {
             let (ts, float) = (sample.ts, matches!(sample.value, OooValue::Float(_)));
             let (number, slot) = place(id);
-            let page = pages.get(number).and_then(Option::as_ref);
-            let mut page = page.map(|p| p.0.lock());
+            let mut page = pages.get(number).map(|p| p.0.lock());
             let Some(page) = page.as_mut().filter(|p| p.get(slot).is_some()) else {
                 unknown += 1;
                 continue;
@@ -158,7 +157,7 @@ impl Head {
     /// When the oldest out-of-order sample from `from` on is that is older than `epoch`.
     pub(crate) fn ooo_next(&self, epoch: u32, from: Millis) -> Option<Millis> {
         let pages = self.pages.read();
-        let next = pages.iter().flatten().filter_map(|page| {
+        let next = pages.iter().filter_map(|(_, page)| {
             let page = page.0.lock();
             page.ooo.as_ref()?.next(epoch, from)
         });
@@ -170,7 +169,7 @@ impl Head {
         // Nothing is inserted meanwhile, so that the range is right afterwards.
         let _closed = self.gate.write();
         let (mut dropped, mut range) = (0, TimeRange::EMPTY);
-        for page in self.pages.read().iter().flatten() {
+        for (_, page) in self.pages.read().iter() {
             let mut page = page.0.lock();
             let Some(store) = &mut page.ooo else { continue };
             dropped += store.drop_before(epoch);
@@ -188,7 +187,7 @@ impl Head {
     /// From the first to the last out-of-order sample of a series.
     pub(crate) fn ooo_span(&self, id: u32) -> Option<(Millis, Millis)> {
         let (number, slot) = place(id);
-        let page = self.pages.read().get(number).cloned().flatten()?;
+        let page = self.page(number)?;
         let page = page.0.lock();
         page.ooo.as_ref()?.span(slot)
     }
@@ -196,7 +195,7 @@ impl Head {
     /// Removes out-of-order samples of a series in `min..=max`.
     pub(crate) fn delete_ooo(&self, id: u32, min: Millis, max: Millis) {
         let (number, slot) = place(id);
-        let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+        let Some(page) = self.page(number) else {
             return;
         };
         let mut page = page.0.lock();

@@ -67,7 +67,7 @@ impl Head {
         let found = found.get(..ascending.map_or(found.len(), |i| i + 1));
         let found = found.unwrap_or_default();
         let (number, slot) = place(id);
-        let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+        let Some(page) = self.page(number) else {
             return;
         };
         let taken = page.0.lock().attach(slot, found);
@@ -88,11 +88,7 @@ impl Head {
         // Batches that begin from now on have higher numbers.
         let low = self.isolation.low();
         let mut gathered = Gathered::default();
-        let count = self.pages.read().len();
-        for number in 0..count {
-            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
-                continue;
-            };
+        for (number, page) in self.walk() {
             page.0.lock().unfiled(low, |unfiled| {
                 gathered.bytes.extend_from_slice(unfiled.bytes);
                 let end = gathered.bytes.len();
@@ -112,11 +108,7 @@ impl Head {
     fn save_ooo(&self, files: &ChunkFiles) -> Result<(), Error> {
         let mut gathered: Vec<(usize, OooUnfiled)> = Vec::new();
         let mut bytes = 0;
-        let count = self.pages.read().len();
-        for number in 0..count {
-            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
-                continue;
-            };
+        for (number, page) in self.walk() {
             if let Some(store) = &page.0.lock().ooo {
                 gathered.extend(
                     store
@@ -153,7 +145,7 @@ impl Head {
             let Some(mapped) = mapped.filter(|all| end <= all.len()) else {
                 continue;
             };
-            if let Some(page) = self.pages.read().get(*number).cloned().flatten()
+            if let Some(page) = self.page(*number)
                 && let Some(store) = &mut page.0.lock().ooo
             {
                 store.filed(chunk, mapped.slice(at.offset as usize..end));
@@ -180,7 +172,7 @@ impl Head {
             .write(&chunks)
             .inspect_err(|_| self.stats.chunk_files.writes_failed.inc())?;
         for ((number, slot, chunk, _), at) in gathered.chunks.iter().zip(places) {
-            if let Some(page) = self.pages.read().get(*number).cloned().flatten() {
+            if let Some(page) = self.page(*number) {
                 page.0.lock().filed(*slot, chunk, at);
             }
         }
@@ -227,9 +219,8 @@ impl Head {
     /// Counts what is only counted now and then.
     pub(crate) fn tell(&self) {
         let stats = &self.stats.head;
-        let pages: Vec<_> = self.pages.read().iter().flatten().cloned().collect();
         let (mut stale, mut histograms, mut buckets) = (0, 0, 0);
-        for page in pages {
+        for (_, page) in self.walk() {
             let page = page.0.lock();
             for series in page.series.iter().flatten() {
                 stale += i64::from(series.open.is_stale());

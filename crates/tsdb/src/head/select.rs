@@ -359,7 +359,7 @@ impl HeadCursor {
             let (number, slot) = place(id);
             if held.as_ref().is_none_or(|h| h.0 != number) {
                 held = None;
-                let Some(Some(page)) = pages.get(number) else {
+                let Some(page) = pages.get(number) else {
                     continue;
                 };
                 held = Some((number, lock(page)));
@@ -445,7 +445,7 @@ impl Head {
         let mut scratch = Vec::new();
         ids.retain(|&id| {
             let (number, slot) = place(id);
-            let Some(Some(page)) = pages.get(number) else {
+            let Some(page) = pages.get(number) else {
                 return false;
             };
             let page = page.0.lock();
@@ -473,7 +473,7 @@ impl Head {
             let pages = self.pages.read();
             for &id in part {
                 let (number, slot) = place(id);
-                let Some(Some(page)) = pages.get(number) else {
+                let Some(page) = pages.get(number) else {
                     continue;
                 };
                 let page = page.0.lock();
@@ -518,7 +518,7 @@ impl Head {
             cache.refresh(&index);
             for &id in part {
                 let (number, slot) = place(id);
-                let Some(Some(page)) = pages.get(number) else {
+                let Some(page) = pages.get(number) else {
                     continue;
                 };
                 let page = page.0.lock();
@@ -550,7 +550,7 @@ impl Head {
         batch: &mut SeriesBatch,
     ) {
         let (number, slot) = place(id);
-        let page = self.pages.read().get(number).cloned().flatten();
+        let page = self.page(number);
         if let Some(page) = page {
             let page = page.0.lock();
             writer.add(batch, self, (number, &page, slot), reach, snapshot, false);

@@ -36,7 +36,7 @@ fn seen(head: &Head, snapshot: Option<&Snapshot>) -> BTreeMap<Labels, Vec<(i64, 
             continue;
         };
         let (number, slot) = place(id);
-        let page = head.pages.read()[number].clone().unwrap();
+        let page = head.page(number).unwrap();
         let page = page.0.lock();
         let mut columns = Columns::default();
         page.see(slot, (i64::MIN, i64::MAX), snapshot, |c| {
@@ -74,7 +74,7 @@ fn chunks_are_cut_as_prometheus_cuts_them() {
     for i in 0..960 {
         h.append(batch(&[(r, i * 15_000, i as f64)]), None).unwrap();
     }
-    let page = h.pages.read()[0].clone().unwrap();
+    let page = h.page(0).unwrap();
     let page = page.0.lock();
     let mut chunks = Vec::new();
     page.see(r.id as usize, (i64::MIN, i64::MAX), None, |c| {
@@ -343,4 +343,27 @@ fn a_cursor_gives_symbols_and_chunks() {
         }
     }
     assert_eq!(n, 150);
+}
+
+#[test]
+fn a_number_far_from_the_others_is_one_page_more() {
+    let h = head(1000);
+    let near = h.resolve(&[set(0)], None).unwrap()[0];
+    let far = u32::MAX - 300;
+    assert_eq!(h.make_as(&set(1), far.into()), Some(far));
+    h.order_index();
+    let far = h.reference(far);
+    let next = h.resolve(&[set(2)], None).unwrap()[0];
+    assert_eq!(next.id, far.id + 1);
+    h.append(
+        batch(&[(near, 1, 0.5), (far, 1, 1.5), (next, 1, 2.5)]),
+        None,
+    )
+    .unwrap();
+    assert_eq!(seen(&h, None).len(), 3);
+    assert_eq!(h.pages.read().count(), 2);
+    // The second time they are no longer young.
+    h.collect(2000);
+    assert_eq!(h.collect(2000).series.len(), 3);
+    assert_eq!(h.pages.read().count(), 0);
 }

@@ -72,7 +72,7 @@ impl Head {
         let pages = self.pages.read();
         let mut done = ReplayDone::default();
         for (number, runs) in by_page {
-            let Some(Some(page)) = pages.get(number as usize) else {
+            let Some(page) = pages.get(number as usize) else {
                 done.unknown += runs.map(|run| run.1.len() as u64).sum::<u64>();
                 continue;
             };

@@ -38,7 +38,7 @@ impl Head {
         let Some((number, slot)) = self.own(series).map(place) else {
             return false;
         };
-        let page = self.pages.read().get(number).cloned().flatten();
+        let page = self.page(number);
         page.is_some_and(|page| {
             let page = page.0.lock();
             let newest = page.get(slot).map(|s| s.newest().ts());

@@ -41,8 +41,7 @@ impl Head {
         let pages = self.pages.read();
         let mut labels: Vec<u32> = Vec::new();
         let mut series = Vec::new();
-        for (number, page) in pages.iter().enumerate() {
-            let Some(page) = page else { continue };
+        for (number, page) in pages.iter() {
             let page = page.0.lock();
             let Some(store) = &page.ooo else { continue };
             for slot in store.older(epoch).filter(|&s| store.any(s, range)) {
@@ -85,7 +84,7 @@ impl Head {
         let mut labels = Vec::new();
         for &(id, from, to) in &export.series {
             let (number, slot) = place(id);
-            let Some(page) = self.pages.read().get(number).cloned().flatten() else {
+            let Some(page) = self.page(number) else {
                 continue;
             };
             {
