@@ -1,7 +1,7 @@
 //! Memory that a query may hold: reserved before it is used, given back on drop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counted limit in bytes. Budgets nest: what a child reserves, its parent reserves too.
 ///
@@ -12,7 +12,6 @@ pub struct Budget {
     limit: u64,
     used: AtomicU64,
     peak: AtomicU64,
-    refused: AtomicBool,
     parent: Option<Arc<Budget>>,
 }
 
@@ -42,7 +41,6 @@ impl Budget {
             limit,
             used: 0.into(),
             peak: 0.into(),
-            refused: false.into(),
             parent: None,
         })
     }
@@ -59,7 +57,6 @@ impl Budget {
             limit,
             used: 0.into(),
             peak: 0.into(),
-            refused: false.into(),
             parent: Some(Arc::clone(self)),
         })
     }
@@ -78,15 +75,12 @@ impl Budget {
     }
 
     fn take(&self, what: &'static str, bytes: u64) -> Result<(), OverBudget> {
-        let refused = |used| {
-            self.refused.store(true, Ordering::Relaxed);
-            OverBudget {
-                what,
-                name: self.name,
-                limit: self.limit,
-                used,
-                wanted: bytes,
-            }
+        let refused = |used| OverBudget {
+            what,
+            name: self.name,
+            limit: self.limit,
+            used,
+            wanted: bytes,
         };
         let before = self
             .used
@@ -119,12 +113,6 @@ impl Budget {
     /// The most bytes that were in use at once.
     pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
-    }
-
-    /// Whether this budget itself, not one around it, has refused something since this was asked
-    /// last.
-    pub fn take_refusal(&self) -> bool {
-        self.refused.swap(false, Ordering::Relaxed)
     }
 
     /// The limit in bytes.
@@ -183,8 +171,6 @@ mod tests {
         assert_eq!(a.reserve("columns", 20).unwrap_err().name, "one query");
         assert_eq!(b.reserve("columns", 40).unwrap_err().name, "queries");
         assert_eq!(b.used(), 0, "a refusal leaves nothing behind");
-        assert!(a.take_refusal() && !a.take_refusal());
-        assert!(!b.take_refusal() && total.take_refusal());
         drop(held);
         assert_eq!(total.used(), 0);
         assert_eq!(a.peak(), 70);

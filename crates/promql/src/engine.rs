@@ -1,7 +1,6 @@
 //! The engine: expressions in, finished steps out.
 
 mod run;
-mod windows;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -273,7 +272,7 @@ impl Inner {
     ) -> Result<Description, QueryError> {
         let expr = self.parse(text, when)?;
         deep::call(&expr, || {
-            let (_, prepared) = self.prepare(&expr, when, options)?;
+            let prepared = self.prepare(&expr, when, options)?;
             Ok(prepared.physical.describe())
         })
     }
@@ -331,7 +330,7 @@ impl Inner {
         };
         let entered = Instant::now();
         let eval = info_span!("promqlEval");
-        let (plan, prepared) = info_span!(parent: &eval, "promqlPrepare")
+        let prepared = info_span!(parent: &eval, "promqlPrepare")
             .in_scope(|| deep::call(&expr, || self.prepare(&expr, when, &options)))?;
         // Dropping this future ends the query's jobs, too.
         let cancel = Cancel::default();
@@ -352,7 +351,7 @@ impl Inner {
             statistics: Statistics::default(),
         });
         timings.prepare = entered.elapsed();
-        let work = self.run(plan, prepared, Arc::clone(&scope), text, options.profiling);
+        let work = self.run(prepared, Arc::clone(&scope), text, options.profiling);
         let stop = self.stopped(deadline, &options.cancel, "expression evaluation");
         let work = work.instrument(info_span!(parent: &eval, "promqlInnerEval"));
         let result = match select(work.boxed(), stop).await {

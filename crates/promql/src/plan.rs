@@ -14,7 +14,6 @@ pub(crate) mod lower;
 pub(crate) mod propagate;
 pub(crate) mod remote;
 pub(crate) mod shared;
-pub(crate) mod windows;
 
 use std::sync::Arc;
 

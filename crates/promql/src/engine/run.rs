@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use futures_channel::{mpsc, oneshot};
+use futures_channel::mpsc;
 use futures_util::FutureExt as _;
-use model::{Millis, Scope, View};
+use model::Scope;
 
 use super::{Inner, When};
-use crate::annotations::Annotations;
 use crate::ast::Expr;
 use crate::deep;
-use crate::exec::context::{Context, Held, Rules, of_source};
+use crate::exec::context::{Context, Rules, of_source};
 use crate::exec::exchange::drive;
 use crate::exec::meter::{self, Meter};
 use crate::exec::operator::{Description, Yield};
@@ -27,23 +26,16 @@ use crate::plan::distribute::Pushes;
 use crate::plan::hints::Around;
 use crate::plan::lower::Lowering;
 use crate::plan::{Root, Selector};
-use crate::profile::{Profile, Profiling, StepSamples, Timings};
+use crate::profile::{Profile, Profiling, Timings};
 use crate::value::{QueryError, QueryOptions, RangeSeries, Value};
 
-/// What is to be done, at whichever steps.
-pub(super) struct Plan {
-    pub(super) root: Root,
-    /// How deep the expression is.
-    depth: usize,
-    when: When,
-    max_resolution: Millis,
-    delayed_names: bool,
-}
-
-/// A plan ready to run on a grid.
+/// A query ready to run.
 pub(super) struct Prepared {
     pub(super) physical: Arc<Physical>,
     pub(super) lowering: Lowering,
+    /// How deep the expression is.
+    depth: usize,
+    when: When,
     grid: Grid,
 }
 
@@ -55,36 +47,6 @@ pub(super) enum Physical {
     Subquery(Pipe),
 }
 
-/// What has been run before of a query that runs in windows of steps.
-pub(super) struct Before<'a> {
-    /// The plan for all steps.
-    pub(super) whole: &'a Arc<Description>,
-    /// The plan of the window before, if there is one, with all that was counted so far.
-    pub(super) plan: Option<&'a Description>,
-    /// Samples that all parts of the plan have yielded so far.
-    pub(super) yielded: u64,
-}
-
-/// What one run of the operators gives.
-pub(super) struct Ran {
-    pub(super) value: Value,
-    pub(super) said: Annotations,
-    /// The plan with its meters, if it is wanted.
-    pub(super) plan: Option<Description>,
-    pub(super) samples: StepSamples,
-    /// Samples that all parts of the plan have yielded.
-    pub(super) yielded: u64,
-    /// The memory of the value.
-    pub(super) held: Vec<Held>,
-}
-
-/// How a run has failed.
-pub(super) struct Failed {
-    pub(super) error: QueryError,
-    /// Bytes of the answer that there were by then.
-    pub(super) answered: u64,
-}
-
 /// What running a query gives.
 pub(super) struct Done {
     pub(super) value: Value,
@@ -93,56 +55,13 @@ pub(super) struct Done {
     pub(super) profile: Option<Profile>,
 }
 
-impl Plan {
-    /// The operators for the steps of `grid`, which are all of the query's, or some.
-    pub(super) fn lower(&self, grid: Grid) -> Result<Prepared, QueryError> {
-        deep::run(self.depth, || Ok(self.lowered(grid)))
-    }
-
-    fn lowered(&self, grid: Grid) -> Prepared {
-        let mut lowering = Lowering::new(
-            self.delayed_names,
-            self.max_resolution,
-            grid,
-            self.when.start != self.when.end,
-        );
-        let around = Around::default();
-        let physical = match &self.root {
-            Root::Vector(node) => Physical::Vector(lowering.node(node, grid, &around)),
-            Root::Scalar(scalar) => Physical::Scalar(lowering.scalar(scalar, grid)),
-            Root::String(text) => Physical::String(text.clone()),
-            Root::Samples(selector) => {
-                let (question, _) = lowering.ask(selector, &grid, None, &around);
-                let window = Selector::window(selector);
-                Physical::Samples(question, window, selector.extension, Arc::default())
-            }
-            Root::Subquery(subquery) => Physical::Subquery(lowering.inside(subquery, &grid)),
-        };
-        Prepared {
-            physical: Arc::new(physical),
-            lowering,
-            grid,
-        }
-    }
-
-    /// All steps.
-    pub(super) fn grid(&self) -> Grid {
-        self.when.grid()
-    }
-
-    /// The operators as `explain` shows them.
-    pub(super) fn describe(&self, physical: &Physical) -> Result<Description, QueryError> {
-        deep::run(self.depth, || Ok(physical.describe()))
-    }
-}
-
 impl Inner {
     pub(super) fn prepare(
         &self,
         expr: &Expr,
         when: When,
         options: &QueryOptions,
-    ) -> Result<(Plan, Prepared), QueryError> {
+    ) -> Result<Prepared, QueryError> {
         let mut query = Query {
             start: when.start,
             end: when.end,
@@ -160,150 +79,100 @@ impl Inner {
         }
         let mut root = build(expr, &query)?;
         root.optimize();
-        let plan = Plan {
-            root,
+        let grid = when.grid();
+        let mut lowering = Lowering::new(
+            self.options.delayed_name_removal,
+            options.gather.max_resolution.max(0),
+            grid,
+            when.start != when.end,
+        );
+        let around = Around::default();
+        let physical = match &root {
+            Root::Vector(node) => Physical::Vector(lowering.node(node, grid, &around)),
+            Root::Scalar(scalar) => Physical::Scalar(lowering.scalar(scalar, grid)),
+            Root::String(text) => Physical::String(text.clone()),
+            Root::Samples(selector) => {
+                let (question, _) = lowering.ask(selector, &grid, None, &around);
+                let window = Selector::window(selector);
+                Physical::Samples(question, window, selector.extension, Arc::default())
+            }
+            Root::Subquery(subquery) => Physical::Subquery(lowering.inside(subquery, &grid)),
+        };
+        Ok(Prepared {
+            physical: Arc::new(physical),
+            lowering,
             depth: deep::depth(expr),
             when,
-            max_resolution: options.gather.max_resolution.max(0),
-            delayed_names: self.options.delayed_name_removal,
-        };
-        let prepared = plan.lowered(when.grid());
-        Ok((plan, prepared))
+            grid,
+        })
     }
 
-    /// Runs the query, in windows of steps if it does not fit its memory as a whole.
+    /// Runs the operators.
     pub(super) async fn run(
         &self,
-        plan: Plan,
         prepared: Prepared,
         scope: Arc<Scope>,
         text: &str,
         profiling: Profiling,
     ) -> Result<Done, QueryError> {
-        let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
-        let view: Arc<dyn View> = Arc::from(view);
-        let whole = Arc::clone(&prepared.physical);
-        let attempt = self.attempt(&plan, prepared, (&view, &scope), profiling, None);
-        let ran = match attempt.await {
-            Ok(ran) => ran,
-            Err(failed) if plan.grid().count > 1 && scope.budget.take_refusal() => {
-                let whole = plan.describe(&whole)?;
-                self.in_windows(plan, whole, (&view, &scope), profiling, failed)
-                    .await?
-            }
-            Err(failed) => return Err(failed.error),
-        };
-        let (warnings, infos) = if ran.said.is_empty() {
-            Default::default()
-        } else {
-            ran.said.texts(text)
-        };
-        let plan = ran.plan.filter(|_| profiling > Profiling::Off);
-        let profile = plan.map(|plan| Profile {
-            timings: Timings::default(),
-            samples: ran.samples,
-            peak_samples: meter::peak(&plan),
-            plan,
-        });
-        Ok(Done {
-            value: ran.value,
-            warnings,
-            infos,
-            profile,
-        })
-    }
-
-    /// Runs the operators once.
-    pub(super) async fn attempt(
-        &self,
-        plan: &Plan,
-        prepared: Prepared,
-        (view, scope): (&Arc<dyn View>, &Arc<Scope>),
-        profiling: Profiling,
-        before: Option<Before<'_>>,
-    ) -> Result<Ran, Failed> {
         let Prepared {
             physical,
             lowering,
+            depth,
+            when,
             grid,
         } = prepared;
-        if let Some(done) = before.as_ref().and_then(|before| before.plan) {
-            let own = plan.describe(&physical).map_err(Failed::at_once)?;
-            own.go_on_from(done);
-        }
-        let whole = before.as_ref().map(|before| Arc::clone(before.whole));
-        // Only who may try again waits for what is still at work.
-        let (alive, gone) = match plan.grid().count > 1 {
-            true => {
-                let (alive, gone) = oneshot::channel();
-                (Some(alive), Some(gone))
-            }
-            false => (None, None),
-        };
-        let (described, depth) = (Arc::clone(&physical), plan.depth);
+        let described = Arc::clone(&physical);
         let rules = Rules {
             max_samples: self.options.max_samples,
             delayed_names: self.options.delayed_name_removal,
             start_timestamps: self.options.start_timestamps,
             analyze: profiling == Profiling::Analyze,
             tally: (profiling > Profiling::Off).then(|| Tally::new(lowering.parts)),
-            yielded: before.as_ref().map_or(0, |before| before.yielded),
             plan: Box::new(move || {
-                let plan = deep::run(depth, || {
-                    let plan = described.describe();
-                    Ok(match &whole {
-                        Some(whole) => plan.with_steps_of(whole),
-                        None => plan,
-                    })
-                });
+                let plan = deep::run(depth, || Ok(described.describe()));
                 // Without a thread to describe it on there is nothing to show, nor to count.
                 plan.unwrap_or_else(|_| Description::new("", false, ""))
             }),
-            alive,
         };
+        let view = self.source.open(Arc::clone(&scope)).map_err(of_source)?;
         let selects = Selects::new(
-            Arc::clone(view),
+            Arc::from(view),
             lowering.questions,
             self.options.max_selects,
         );
         let (tasks, arriving) = mpsc::unbounded();
         let cx = Arc::new(Context::new(
-            Arc::clone(scope),
+            scope,
             selects,
             Arc::clone(&self.pool),
             rules,
             tasks,
         ));
-        let value = value(&cx, &physical, plan.when, grid);
-        let value = match drive(value.boxed(), arriving).await {
-            Ok(value) => value,
-            Err(error) => {
-                let kept = cx.take_kept();
-                let answered = kept.iter().map(|held| held.bytes() as u64).sum();
-                drop((cx, kept));
-                if let Some(gone) = gone {
-                    // Jobs that are still at work hold memory. Nothing is ever sent.
-                    let _ = gone.await;
-                }
-                return Err(Failed { error, answered });
-            }
-        };
+        let value = value(&cx, &physical, when, grid);
+        let value = drive(value.boxed(), arriving).await?;
         let mut said = cx.take_annotations();
         said.merge(lowering.annotations);
-        Ok(Ran {
+        let (warnings, infos) = if said.is_empty() {
+            Default::default()
+        } else {
+            said.texts(text)
+        };
+        let profile = (profiling > Profiling::Off).then(|| {
+            let plan = cx.plan();
+            Profile {
+                timings: Timings::default(),
+                samples: cx.tally.as_ref().map(Tally::finish).unwrap_or_default(),
+                peak_samples: meter::peak(plan),
+                plan: plan.clone(),
+            }
+        });
+        Ok(Done {
             value,
-            said,
-            plan: (profiling > Profiling::Off || before.is_some()).then(|| cx.plan().clone()),
-            samples: cx.tally.as_ref().map(Tally::finish).unwrap_or_default(),
-            yielded: cx.yielded(),
-            held: cx.take_kept(),
+            warnings,
+            infos,
+            profile,
         })
-    }
-}
-
-impl Failed {
-    fn at_once(error: QueryError) -> Self {
-        Self { error, answered: 0 }
     }
 }
 

@@ -60,13 +60,7 @@ pub(crate) struct Context {
     annotations: Mutex<Annotations>,
     kept: Mutex<Vec<Held>>,
     metadata: [Symbol; 3],
-    /// Dropped with everything that works for the query, if somebody waits for that.
-    _alive: Option<oneshot::Sender<Never>>,
 }
-
-/// What is never sent.
-#[derive(Debug)]
-pub(crate) enum Never {}
 
 /// How a query is to be run.
 pub(crate) struct Rules {
@@ -76,10 +70,7 @@ pub(crate) struct Rules {
     pub(crate) start_timestamps: bool,
     pub(crate) analyze: bool,
     pub(crate) tally: Option<Tally>,
-    /// Samples that parts of the same query have yielded before.
-    pub(crate) yielded: u64,
     pub(crate) plan: Plan,
-    pub(crate) alive: Option<oneshot::Sender<Never>>,
 }
 
 /// Says what the physical plan is, with its meters.
@@ -119,7 +110,7 @@ impl Context {
             analyze: rules.analyze,
             tally: rules.tally,
             max_samples: rules.max_samples,
-            yielded: AtomicU64::new(rules.yielded),
+            yielded: AtomicU64::new(0),
             at_once: AtomicUsize::new(AT_ONCE),
             plan: rules.plan,
             described: OnceLock::new(),
@@ -127,7 +118,6 @@ impl Context {
             annotations: Mutex::default(),
             kept: Mutex::default(),
             metadata,
-            _alive: rules.alive,
         }
     }
 
@@ -230,16 +220,6 @@ impl Context {
     /// Holds something until the query ends.
     pub(crate) fn keep(&self, held: Held) {
         self.kept.lock().push(held);
-    }
-
-    /// What is held until the query ends.
-    pub(crate) fn take_kept(&self) -> Vec<Held> {
-        std::mem::take(&mut *self.kept.lock())
-    }
-
-    /// Samples that all parts of the plan have yielded so far.
-    pub(crate) fn yielded(&self) -> u64 {
-        self.yielded.load(Ordering::Relaxed)
     }
 
     /// Says something.

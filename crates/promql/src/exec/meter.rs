@@ -74,20 +74,6 @@ impl Meter {
         self.window.fetch_max(samples, Ordering::Relaxed);
     }
 
-    /// Counts on from where `other` stands.
-    pub(crate) fn go_on_from(&self, other: &Meter) {
-        let parts = [
-            (&self.series, &other.series),
-            (&self.samples, &other.samples),
-            (&self.bytes, &other.bytes),
-            (&self.nanos, &other.nanos),
-        ];
-        for (own, before) in parts {
-            own.fetch_add(before.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        self.window(other.window.load(Ordering::Relaxed));
-    }
-
     pub(crate) fn read(&self) -> Measured {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Measured {
@@ -102,11 +88,11 @@ impl Meter {
 /// Counts the blocks of an operator, and ends the query once they are too many samples.
 pub(crate) fn metered(blocks: Blocks, meter: &Arc<Meter>, cx: &Arc<Context>) -> Blocks {
     let (meter, cx) = (Arc::clone(meter), Arc::clone(cx));
-    let mut begun: Option<(Instant, u64)> = None;
+    let mut begun: Option<Instant> = None;
     let mut blocks = blocks;
     futures_util::stream::poll_fn(move |task| {
         if cx.analyze && begun.is_none() {
-            begun = Some((Instant::now(), meter.nanos.load(Ordering::Relaxed)));
+            begun = Some(Instant::now());
         }
         let polled = blocks.poll_next_unpin(task);
         polled.map(|next| match next {
@@ -121,9 +107,9 @@ pub(crate) fn metered(blocks: Blocks, meter: &Arc<Meter>, cx: &Arc<Context>) -> 
                 Some(cx.count(counts.samples).map(|()| block))
             }
             end_or_error => {
-                if let Some((begun, before)) = begun {
+                if let Some(begun) = begun {
                     let nanos = begun.elapsed().as_nanos() as u64;
-                    meter.nanos.store(before + nanos, Ordering::Relaxed);
+                    meter.nanos.store(nanos, Ordering::Relaxed);
                 }
                 end_or_error
             }

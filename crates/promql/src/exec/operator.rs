@@ -102,26 +102,6 @@ impl Description {
         self
     }
 
-    /// Lets its meters count on from those of `before`: the same plan that was run for other steps.
-    pub(crate) fn go_on_from(&self, before: &Description) {
-        if let (Some(own), Some(before)) = (&self.meter, &before.meter) {
-            own.go_on_from(before);
-        }
-        let children = self.children.iter().zip(&before.children);
-        children.for_each(|(own, before)| own.go_on_from(before));
-    }
-
-    /// With the numbers of steps of `whole`: the same plan for all steps.
-    pub(crate) fn with_steps_of(mut self, whole: &Description) -> Self {
-        self.steps = whole.steps;
-        let children = std::mem::take(&mut self.children).into_iter();
-        self.children = children
-            .zip(&whole.children)
-            .map(|(part, whole)| part.with_steps_of(whole))
-            .collect();
-        self
-    }
-
     fn write(&self, depth: usize, out: &mut String) {
         let how = if self.streams { "streams" } else { "blocks" };
         for _ in 0..depth {

@@ -12,4 +12,3 @@ mod parser;
 mod peers;
 mod roundtrip;
 mod scripts;
-mod windows;
