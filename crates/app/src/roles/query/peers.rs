@@ -14,7 +14,7 @@ use crate::outpost::{content, listed};
 
 /// How leaf queriers are told apart.
 pub(super) struct Options {
-    replica_labels: Vec<Str>,
+    replica_labels: Arc<[Str]>,
     partition_labels: Vec<Str>,
     /// Why nothing can be left to leaf queriers.
     hindrance: Option<&'static str>,
@@ -44,7 +44,7 @@ impl Options {
             None => tracing::info!("distributed query mode is enabled"),
         }
         Ok(Self {
-            replica_labels: replica_labels.to_vec(),
+            replica_labels: replica_labels.into(),
             partition_labels,
             hindrance,
         })
@@ -74,10 +74,8 @@ impl Peers for Leaves {
         {
             return None;
         }
-        let replica_labels: Arc<[Str]> = match &gather.replica_labels {
-            Some(named) => Arc::clone(named),
-            None => self.options.replica_labels.clone().into(),
-        };
+        let named = gather.replica_labels.as_ref();
+        let replica_labels = Arc::clone(named.unwrap_or(&self.options.replica_labels));
         let mut parties = Parties {
             partition: self.options.partition_labels.clone(),
             ..Parties::default()
