@@ -276,14 +276,9 @@ fn redis(config: RedisConfig) -> Result<Place, String> {
     let tls = config.tls_config;
     let min_version = match tls.min_version.as_str() {
         "" => None,
-        "1.0" => Some(TlsVersion::Tls10),
-        "1.1" => Some(TlsVersion::Tls11),
-        "1.2" => Some(TlsVersion::Tls12),
-        "1.3" => Some(TlsVersion::Tls13),
-        other => {
-            let why = format!("redis: min_version {other:?} is none of 1.0, 1.1, 1.2, 1.3");
-            return Err(why);
-        }
+        number => Some(TlsVersion::numbered(number).ok_or_else(|| {
+            format!("redis: min_version {number:?} is none of 1.0, 1.1, 1.2, 1.3")
+        })?),
     };
     Ok(Place::Redis {
         address: config.addr,

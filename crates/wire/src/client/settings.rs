@@ -203,6 +203,17 @@ impl TlsVersion {
         (Self::Tls12, "TLS12"),
         (Self::Tls13, "TLS13"),
     ];
+
+    /// The version with this number: `1.0` to `1.3`, as Thanos' files have them.
+    pub fn numbered(number: &str) -> Option<Self> {
+        Some(match number {
+            "1.0" => Self::Tls10,
+            "1.1" => Self::Tls11,
+            "1.2" => Self::Tls12,
+            "1.3" => Self::Tls13,
+            _ => return None,
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for TlsVersion {

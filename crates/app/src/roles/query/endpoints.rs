@@ -65,12 +65,11 @@ struct TlsConfig {
 }
 
 fn version(text: &str) -> Result<Option<TlsVersion>, String> {
-    match text {
-        "" => Ok(None),
-        "1.2" => Ok(Some(TlsVersion::Tls12)),
-        "1.3" => Ok(Some(TlsVersion::Tls13)),
-        other => Err(format!(
-            "TLS version {other:?} is not supported; use 1.2 or 1.3"
+    match TlsVersion::numbered(text) {
+        None if text.is_empty() => Ok(None),
+        Some(version) if version >= TlsVersion::Tls12 => Ok(Some(version)),
+        _ => Err(format!(
+            "TLS version {text:?} is not supported; use 1.2 or 1.3"
         )),
     }
 }
