@@ -1,12 +1,12 @@
 //! Answers that are written piece by piece: the first at once, which is all of most answers, the
-//! others on the blocking pool, one ahead of the network. A client that stops reading holds two
+//! others aside, one ahead of the network. A client that stops reading holds two
 //! pieces and no thread.
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle};
 
 /// Something that is written piece by piece.
 pub(crate) trait Encode: Send + 'static {
@@ -40,20 +40,19 @@ pub(crate) fn respond(mut encoder: impl Encode) -> Response {
 }
 
 type Made = (Option<Box<dyn Encode>>, Vec<u8>);
+type Making = JoinHandle<Result<Made, JoinError>>;
 
-fn piece(mut encoder: Box<dyn Encode>) -> JoinHandle<Made> {
-    spawn_blocking(move || {
+fn piece(mut encoder: Box<dyn Encode>) -> Making {
+    tokio::spawn(wire::aside(move || {
         let mut bytes = Vec::with_capacity(PIECE + (PIECE >> 3));
         // A finished encoder is dropped here: freeing a large result takes its time.
         let rest = (!encoder.fill(&mut bytes, PIECE)).then_some(encoder);
         (rest, bytes)
-    })
+    }))
 }
 
-async fn next(
-    making: Option<JoinHandle<Made>>,
-) -> Option<(Result<Bytes, std::io::Error>, Option<JoinHandle<Made>>)> {
-    match making?.await {
+async fn next(making: Option<Making>) -> Option<(Result<Bytes, std::io::Error>, Option<Making>)> {
+    match making?.await.and_then(|made| made) {
         Ok((rest, bytes)) => Some((Ok(bytes.into()), rest.map(piece))),
         // The connection is cut: half an answer must not look whole.
         Err(panic) => Some((Err(std::io::Error::other(panic)), None)),

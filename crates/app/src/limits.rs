@@ -4,6 +4,9 @@
 //! most half of it, and one query at most half of that. What a query reserves is taken from the
 //! whole, so a growing head leaves less to queries and never the other way round. A head that takes
 //! three quarters takes nothing more: samples are refused before they reach the WAL.
+//!
+//! The limit is for what is in use. What is not goes back to the system soon: the allocator would
+//! keep it for a second, in which a busy process lets go of several times what it may hold.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +59,24 @@ impl Memory {
             let message = format!("{limit} bytes is too little; at least 64MB is needed");
             return Err(typed.error("memory.limit", message).into());
         }
+        give_back(limit);
         Ok(Self::new(limit))
+    }
+}
+
+/// `mi_option_purge_delay` of mimalloc 3.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// Has freed pages go back to the system: at once where there are few, which costs a call for each
+/// large thing that is freed, else within 10 ms.
+fn give_back(limit: u64) {
+    const SMALL: u64 = 512 << 20;
+    let delay = if limit < SMALL { 0 } else { 10 };
+    #[expect(unsafe_code, reason = "a foreign function")]
+    // SAFETY: the number is that of an option (a test holds it), whose value is one word. Two threads
+    // that set it would leave either value.
+    unsafe {
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, delay);
     }
 }
 
@@ -135,6 +155,18 @@ mod tests {
         write("proc/self/cgroup", "4:memory:/elsewhere\n");
         write("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n");
         assert_eq!(available_memory(root.path()), 128 << 20);
+    }
+
+    #[test]
+    fn freed_pages_go_back_soon() {
+        #[expect(unsafe_code, reason = "a foreign function")]
+        // SAFETY: it reads one word.
+        let delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        assert_eq!(delay(), 1000, "the default: this is the option we mean");
+        give_back(4 << 30);
+        assert_eq!(delay(), 10);
+        give_back(128 << 20);
+        assert_eq!(delay(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - [`proto`] has the generated messages of Prometheus and Thanos, [`convert`] turns them into the
 //!   words of `model` and back, and [`series`] does so for series without messages in between;
 //!   [`fields`] walks over any message without one, [`put`] writes one.
+//! - [`aside()`] is where whoever listens has work done that takes the processor.
 //! - [`trace`] takes from callers which trace a call belongs to, and tells it to those we call.
 //!
 //! ```
@@ -29,6 +30,7 @@
 //!
 //! Useful for: anything that listens or calls. Not useful for: deciding what to answer.
 
+mod aside;
 pub mod client;
 pub mod convert;
 pub mod fields;
@@ -41,6 +43,8 @@ pub mod request_log;
 pub mod series;
 pub mod server;
 pub mod trace;
+
+pub use aside::{aside, aside_on};
 
 /// Reads YAML of which only some keys are of interest.
 pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {

@@ -395,7 +395,7 @@ impl Found {
 async fn on_pool<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    match wire::aside(work).await {
         Ok(done) => Ok(done?),
         Err(panic) => Err(ApiError::new(ErrorType::Internal, panic.to_string())),
     }

@@ -172,7 +172,7 @@ impl Query {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, SourceError> {
-        match tokio::task::spawn_blocking(work).await {
+        match wire::aside(work).await {
             Ok(result) => Ok(result),
             Err(e) => Err(SourceError::new(Kind::Internal, e.to_string())),
         }

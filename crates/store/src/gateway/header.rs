@@ -335,7 +335,7 @@ impl Headers {
         if let Some(path) = path.clone() {
             let expected = block.file_size(block::index::FILE);
             let read = move || from_disk(&path, expected);
-            if let Ok(Some(header)) = tokio::task::spawn_blocking(read).await {
+            if let Ok(Some(header)) = wire::aside(read).await {
                 return Ok(header);
             }
         }
@@ -351,7 +351,7 @@ impl Headers {
             }
             parts.decode()
         };
-        match tokio::task::spawn_blocking(decode).await {
+        match wire::aside(decode).await {
             Ok(header) => Ok(header?),
             Err(e) => Err(SourceError::new(Kind::Internal, e.to_string())),
         }

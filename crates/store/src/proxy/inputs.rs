@@ -108,11 +108,11 @@ impl Input for RowsInput {
                 let Some(mut chain) = slot.take() else {
                     return Ok(None);
                 };
-                let run = self.runtime.spawn_blocking(move || {
+                let run = move || {
                     let batch = chain.next();
                     (batch, chain)
-                });
-                match run.await {
+                };
+                match wire::aside_on(&self.runtime, run).await {
                     Ok((batch, chain)) => {
                         *slot = Some(chain);
                         batch?

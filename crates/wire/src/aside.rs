@@ -1,0 +1,64 @@
+//! Work that takes the processor for more than a moment, beside the threads that serve.
+
+use std::sync::{Arc, LazyLock};
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+
+/// A turn for each processor, and one for whoever is just handing over.
+///
+/// A thread of its own for each of a hundred requests would finish none of them sooner, and each such
+/// thread keeps pages of memory that only it can use.
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Arc::new(Semaphore::new(processors + 1))
+});
+
+/// Runs `work` on a thread of `runtime` that may be held, once it is its turn.
+///
+/// The work must not wait for anything that is itself done here. Fails if it panics, and when the
+/// runtime ends.
+pub async fn aside_on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    // Nobody closes it; without a turn it would be done just the same.
+    let turn = Arc::clone(&TURNS).acquire_owned().await;
+    let done = runtime.spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    done.await
+}
+
+/// [`aside_on`] the runtime that the caller runs on.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    aside_on(&Handle::current(), work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_threads_than_turns() {
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(5));
+            std::thread::current().id()
+        };
+        let all = futures_util::future::try_join_all((0..50).map(|_| aside(slow)));
+        let threads: HashSet<_> = all.await.unwrap().into_iter().collect();
+        // One may still be on its way back to rest when the next turn begins.
+        let most = 2 * (std::thread::available_parallelism().unwrap().get() + 1);
+        assert!(threads.len() <= most, "{} threads", threads.len());
+        let panicked = aside(|| panic!("as it should")).await;
+        assert!(panicked.unwrap_err().is_panic());
+        assert_eq!(aside(|| 1).await.unwrap(), 1, "its turn was given back");
+    }
+}
