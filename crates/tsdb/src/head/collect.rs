@@ -25,8 +25,10 @@ impl Head {
         self.raise_min_valid(before);
         let mut collected = Collected::default();
         let mut candidates: Vec<u32> = Vec::new();
+        let low = self.isolation.low();
         for (number, page) in self.walk() {
             let page = &mut *page.0.lock();
+            page.forget_seen(low);
             for slot in 0..page.series.len() {
                 collected.chunks += page.truncate(slot, before);
                 let Some(Some(series)) = page.series.get_mut(slot) else {

@@ -482,16 +482,34 @@ impl Inner {
             series.pending += 1;
             return;
         }
-        if series.last_batch >= low && series.pending > 0 {
-            self.older.retain(|o| o.batch >= low);
+        let last = (series.last_batch, series.pending);
+        (series.last_batch, series.pending) = (batch, 1);
+        if last.0 >= low && last.1 > 0 {
+            if self.older.len() == self.older.capacity() {
+                self.forget_seen(low);
+            }
             self.older.push(Older {
                 slot: slot as u8,
-                samples: series.pending,
-                batch: series.last_batch,
+                samples: last.1,
+                batch: last.0,
             });
         }
-        series.last_batch = batch;
-        series.pending = 1;
+    }
+
+    /// Forgets the batches that everybody sees. While an old reader lives many may stay, and to look
+    /// through them for each sample would cost more than the sample: this is for when there is no
+    /// room for one more, and for when the head is looked through anyway.
+    pub(super) fn forget_seen(&mut self, low: u64) {
+        self.older.retain(|o| o.batch >= low);
+        if self.older.len() < self.older.capacity() / 4 {
+            self.older.shrink_to(self.older.len() * 2);
+        }
+    }
+
+    /// How many batches it has room to remember.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.older.capacity()
     }
 
     /// Moves the open chunk to the blob.
@@ -730,6 +748,7 @@ impl Inner {
             + series
             + blobs
             + self.labels.capacity() * 4
+            + self.older.capacity() * size_of::<Older>()
             + self.filling.capacity()
             + self.ooo.as_ref().map_or(0, |o| o.bytes())
     }

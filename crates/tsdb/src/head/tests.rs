@@ -189,6 +189,31 @@ fn a_snapshot_never_sees_half_a_batch() {
 }
 
 #[test]
+fn what_an_old_reader_needs_is_kept_as_long_as_it_lives() {
+    let h = Arc::new(head(100_000));
+    let refs = h.resolve(&[set(0), set(1)], None).unwrap();
+    let append = |times: std::ops::Range<i64>| {
+        for t in times {
+            let rows: Vec<_> = refs.iter().map(|&r| (r, t, t as f64)).collect();
+            h.append(batch(&rows), None).unwrap();
+        }
+    };
+    let room = || h.page(0).unwrap().0.lock().room();
+    append(0..100);
+    let old = h.snapshot();
+    append(100..1100);
+    assert!(seen(&h, Some(&old)).values().all(|s| s.len() == 100));
+    assert!(room() >= 2 * 999, "every batch since is remembered");
+    drop(old);
+    let other = h.snapshot();
+    append(1100..4000);
+    assert!(seen(&h, Some(&other)).values().all(|s| s.len() == 1100));
+    drop(other);
+    h.collect(0);
+    assert_eq!(room(), 0, "nobody needs them any more");
+}
+
+#[test]
 fn what_is_dropped_is_gone_and_the_rest_stays() {
     let h = head(1000);
     let refs = h
