@@ -67,11 +67,17 @@ impl Memory {
 /// `mi_option_purge_delay` of mimalloc 3.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Has freed pages go back to the system: at once where there are few, which costs a call for each
-/// large thing that is freed, else within 10 ms.
+/// Has freed pages go back to the system before a busy process can let go of more of them than lies
+/// between the limit and what its container has: after a tenth of a second at most, and at once
+/// where there is little memory, although that costs a call for each large thing that is freed.
 fn give_back(limit: u64) {
-    const SMALL: u64 = 512 << 20;
-    let delay = if limit < SMALL { 0 } else { 10 };
+    const LITTLE: u64 = 256 << 20;
+    const A_MILLISECOND: u64 = 16 << 20;
+    let delay = if limit < LITTLE {
+        0
+    } else {
+        (limit / A_MILLISECOND).min(100) as std::ffi::c_long
+    };
     #[expect(unsafe_code, reason = "a foreign function")]
     // SAFETY: the number is that of an option (a test holds it), whose value is one word. Two threads
     // that set it would leave either value.
@@ -164,7 +170,9 @@ mod tests {
         let delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
         assert_eq!(delay(), 1000, "the default: this is the option we mean");
         give_back(4 << 30);
-        assert_eq!(delay(), 10);
+        assert_eq!(delay(), 100);
+        give_back(512 << 20);
+        assert_eq!(delay(), 32);
         give_back(128 << 20);
         assert_eq!(delay(), 0);
     }
