@@ -1,9 +1,10 @@
 //! How much of the machine this process may use.
 //!
 //! Memory has one limit, `--memory.limit`. The head is counted in it first; queries may hold at
-//! most half of it, and one query at most half of that. What a query reserves is taken from the
-//! whole, so a growing head leaves less to queries and never the other way round. A head that takes
-//! three quarters takes nothing more: samples are refused before they reach the WAL.
+//! most half of it, and one query at most half of that; one that the others leave no room for waits.
+//! What a query reserves is taken from the whole, so a growing head leaves less to queries and never
+//! the other way round. A head that takes three quarters takes nothing more: samples are refused
+//! before they reach the WAL.
 //!
 //! The limit is for what is in use. What is not goes back to the system soon: the allocator would
 //! keep it for a second, in which a busy process lets go of several times what it may hold.

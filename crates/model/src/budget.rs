@@ -1,7 +1,7 @@
 //! Memory that a query may hold: reserved before it is used, given back on drop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A counted limit in bytes. Budgets nest: what a child reserves, its parent reserves too.
 ///
@@ -12,6 +12,7 @@ pub struct Budget {
     limit: u64,
     used: AtomicU64,
     peak: AtomicU64,
+    crowded: AtomicBool,
     parent: Option<Arc<Budget>>,
 }
 
@@ -41,6 +42,7 @@ impl Budget {
             limit,
             used: 0.into(),
             peak: 0.into(),
+            crowded: false.into(),
             parent: None,
         })
     }
@@ -57,6 +59,7 @@ impl Budget {
             limit,
             used: 0.into(),
             peak: 0.into(),
+            crowded: false.into(),
             parent: Some(Arc::clone(self)),
         })
     }
@@ -92,6 +95,7 @@ impl Budget {
             && let Err(e) = parent.take(what, bytes)
         {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.crowded.store(true, Ordering::Relaxed);
             return Err(e);
         }
         self.peak.fetch_max(before + bytes, Ordering::Relaxed);
@@ -113,6 +117,11 @@ impl Budget {
     /// The most bytes that were in use at once.
     pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Whether something was refused that this budget alone had room for: others hold too much.
+    pub fn crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
     }
 
     /// The limit in bytes.
@@ -171,6 +180,7 @@ mod tests {
         assert_eq!(a.reserve("columns", 20).unwrap_err().name, "one query");
         assert_eq!(b.reserve("columns", 40).unwrap_err().name, "queries");
         assert_eq!(b.used(), 0, "a refusal leaves nothing behind");
+        assert!(b.crowded() && !a.crowded(), "b alone had room for it");
         drop(held);
         assert_eq!(total.used(), 0);
         assert_eq!(a.peak(), 70);

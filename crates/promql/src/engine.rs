@@ -1,5 +1,6 @@
 //! The engine: expressions in, finished steps out.
 
+mod crowd;
 mod run;
 
 use std::sync::Arc;
@@ -93,6 +94,8 @@ struct Inner {
     options: EngineOptions,
     pool: Arc<rayon::ThreadPool>,
     gate: Arc<Gate>,
+    /// Lets those that others left no memory for try again, one at a time.
+    again: Arc<Gate>,
     timer: Timer,
 }
 
@@ -127,6 +130,7 @@ impl Engine {
             options,
             pool,
             gate: Arc::new(gate),
+            again: Arc::new(Gate::new(1)),
             timer: Timer::default(),
         };
         Self {
@@ -328,10 +332,54 @@ impl Inner {
                 Either::Right((e, _)) => return Err(e),
             }
         };
+        let mut result = self
+            .attempt(&expr, text, when, &options, deadline, timings)
+            .await;
+        let mut alone = None;
+        for _ in 0..crowd::ATTEMPTS {
+            let Err(Failed { crowded: true, .. }) = &result else {
+                break;
+            };
+            alone = self.room(alone, deadline, &options.cancel).await?;
+            result = self
+                .attempt(&expr, text, when, &options, deadline, timings)
+                .await;
+        }
+        drop((turn, alone));
+        timings.total = begun.elapsed();
+        let (scope, done) = result.map_err(|failed| failed.error)?;
+        let run::Done {
+            value,
+            warnings,
+            infos,
+            mut profile,
+        } = done;
+        if let Some(profile) = &mut profile {
+            profile.timings = *timings;
+        }
+        Ok(QueryResult {
+            value,
+            warnings,
+            infos,
+            scope: Some(scope),
+            profile: profile.map(Arc::new),
+        })
+    }
+
+    /// Evaluates once.
+    async fn attempt(
+        &self,
+        expr: &Expr,
+        text: &str,
+        when: When,
+        options: &QueryOptions,
+        deadline: Option<Instant>,
+        timings: &mut Timings,
+    ) -> Result<(Arc<Scope>, run::Done), Failed> {
         let entered = Instant::now();
         let eval = info_span!("promqlEval");
         let prepared = info_span!(parent: &eval, "promqlPrepare")
-            .in_scope(|| deep::call(&expr, || self.prepare(&expr, when, &options)))?;
+            .in_scope(|| deep::call(expr, || self.prepare(expr, when, options)))?;
         // Dropping this future ends the query's jobs, too.
         let cancel = Cancel::default();
         let _ends = cancel.on_drop();
@@ -358,26 +406,16 @@ impl Inner {
             Either::Left((result, _)) => result,
             Either::Right((e, _)) => Err(e),
         };
-        drop((turn, eval));
+        drop(eval);
         timings.eval = entered.elapsed();
         timings.inner = timings.eval.saturating_sub(timings.prepare);
-        timings.total = begun.elapsed();
-        let run::Done {
-            value,
-            warnings,
-            infos,
-            mut profile,
-        } = result?;
-        if let Some(profile) = &mut profile {
-            profile.timings = *timings;
+        match result {
+            Ok(done) => Ok((scope, done)),
+            Err(error) => Err(Failed {
+                crowded: scope.budget.crowded(),
+                error,
+            }),
         }
-        Ok(QueryResult {
-            value,
-            warnings,
-            infos,
-            scope: Some(scope),
-            profile: profile.map(Arc::new),
-        })
     }
 
     /// Finishes when the query is cancelled or late.
@@ -396,6 +434,22 @@ impl Inner {
             }
         }
         .boxed()
+    }
+}
+
+/// An attempt that failed.
+struct Failed {
+    error: QueryError,
+    /// Whether its own budget had room for what others left no memory for.
+    crowded: bool,
+}
+
+impl From<QueryError> for Failed {
+    fn from(error: QueryError) -> Self {
+        Self {
+            error,
+            crowded: false,
+        }
     }
 }
 

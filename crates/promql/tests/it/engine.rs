@@ -242,6 +242,45 @@ fn a_query_over_its_limits_fails_alone() {
     assert_eq!(memory.used(), 0, "everything was given back");
 }
 
+#[test]
+fn what_fits_alone_waits_for_room() {
+    let mut tight = options();
+    let one = engine(data(), options(), 2);
+    let whole = over(&one, "c_total").unwrap();
+    // Each takes more than half of what there is.
+    let needs = whole.scope.as_ref().unwrap().budget.peak();
+    tight.memory = Budget::new("all queries", needs / 2 * 3);
+    tight.query_memory = needs / 4 * 5;
+    let memory = Arc::clone(&tight.memory);
+    let tight = engine(data(), tight, 2);
+    std::thread::scope(|s| {
+        let asked: Vec<_> = (0..8)
+            .map(|_| s.spawn(|| over(&tight, "c_total").map(|result| result.value)))
+            .collect();
+        for answer in asked {
+            assert_eq!(answer.join().unwrap().unwrap(), whole.value);
+        }
+    });
+    assert!(memory.peak() <= memory.limit());
+    // Alone in the world, but the memory is lent to something else: it gives up in time.
+    let _lent = memory.reserve("a slow reader", memory.limit()).unwrap();
+    let begun = Instant::now();
+    let options = QueryOptions {
+        timeout: Some(Duration::from_millis(200)),
+        ..QueryOptions::default()
+    };
+    let query = RangeQuery {
+        expr: "c_total".into(),
+        start: 0,
+        end: 3_600_000,
+        step: 15_000,
+        options,
+    };
+    let late = block_on(tight.range(query)).unwrap_err();
+    assert_eq!(late.to_string(), "query timed out in query queue");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
 /// A source whose stream never answers.
 struct Silent;
 
