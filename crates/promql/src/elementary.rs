@@ -1,4 +1,4 @@
-//! Logarithms and powers, to the last bit as Go computes them on amd64.
+//! Logarithms, powers and what is made of them, to the last bit as Go computes them on amd64.
 //!
 //! A good libm is nearer to the truth in the last bit, but a function of what was computed may turn on
 //! that bit: `resets` counts where a quantile fell, and it falls where Prometheus' does. The
@@ -134,6 +134,45 @@ pub(crate) fn exp(x: f64) -> f64 {
     ldexp(whole, k as i32)
 }
 
+/// The hyperbolic sine; near 0 it is a quotient (Hart and others, "Computer Approximations", no. 2029).
+pub(crate) fn sinh(x: f64) -> f64 {
+    const P: [f64; 4] = [
+        f64::from_bits(0xc123_3fde_ba64_bb4f),
+        f64::from_bits(0xc0f5_f38b_8605_d22d),
+        f64::from_bits(0xc0a6_9c6c_36da_2dfb),
+        f64::from_bits(0xc03a_4e3d_e854_0779),
+    ];
+    const Q: [f64; 3] = [
+        f64::from_bits(0xc123_3fde_ba64_bb4f),
+        f64::from_bits(0x40cd_b796_3eae_91e1),
+        f64::from_bits(0xc065_b5b9_fcd0_03bb),
+    ];
+    let a = x.abs();
+    let above = if a > 21.0 {
+        exp(a) * 0.5
+    } else if a > 0.5 {
+        let e = exp(a);
+        (e - 1.0 / e) * 0.5
+    } else {
+        let s = a * a;
+        let up = ((P[3] * s + P[2]) * s + P[1]) * s + P[0];
+        let down = ((s + Q[2]) * s + Q[1]) * s + Q[0];
+        up * a / down
+    };
+    if x < 0.0 { -above } else { above }
+}
+
+/// The hyperbolic cosine.
+pub(crate) fn cosh(x: f64) -> f64 {
+    let a = x.abs();
+    let e = exp(a);
+    if a > 21.0 {
+        e * 0.5
+    } else {
+        (e + 1.0 / e) * 0.5
+    }
+}
+
 /// `x` to the power of `y`: whole powers by squaring.
 pub(crate) fn pow(x: f64, y: f64) -> f64 {
     // What is special is special in C, too, which Rust's is.
@@ -194,86 +233,102 @@ pub(crate) fn pow(x: f64, y: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// What Go says: `ln`, `log2`, `exp2`, `exp` and the power 2.3.
-    const GO: [(f64, [u64; 5]); 8] = [
+    /// What Go says: `ln`, `log2`, `exp2`, `exp`, the power 2.3, `sinh` and `cosh`.
+    const GO: [(f64, [u64; 7]); 8] = [
         (
             0.1,
             [
-                0xc0026bb1bbb55515,
-                0xc00a934f0979a371,
-                0x3ff125fbee250664,
-                0x3ff1aec7b35a00d4,
-                0x3f7487543c6a9258,
+                0xc002_6bb1_bbb5_5515,
+                0xc00a_934f_0979_a371,
+                0x3ff1_25fb_ee25_0664,
+                0x3ff1_aec7_b35a_00d4,
+                0x3f74_8754_3c6a_9258,
+                0x3fb9_a487_337b_59b4,
+                0x3ff0_147f_4022_4b38,
             ],
         ),
         (
             0.3,
             [
-                0xbff34378fcbda721,
-                0xbffbca9c6f53897a,
-                0x3ff3b2c47bff8329,
-                0x3ff599058c8c1a96,
-                0x3fb00e292c65919d,
+                0xbff3_4378_fcbd_a721,
+                0xbffb_ca9c_6f53_897a,
+                0x3ff3_b2c4_7bff_8329,
+                0x3ff5_9905_8c8c_1a96,
+                0x3fb0_0e29_2c65_919d,
+                0x3fd3_7d42_af54_b926,
+                0x3ff0_b9b4_e0b6_ec4c,
             ],
         ),
         (
             1.7,
             [
-                0x3fe0fae81914a991,
-                0x3fe87f42b972949d,
-                0x4009fdf8bcce533d,
-                0x4015e552770df8a7,
-                0x400b1c0c46dcb4e9,
+                0x3fe0_fae8_1914_a991,
+                0x3fe8_7f42_b972_949d,
+                0x4009_fdf8_bcce_533d,
+                0x4015_e552_770d_f8a7,
+                0x400b_1c0c_46dc_b4e9,
+                0x4005_2a41_1348_ac57,
+                0x4006_a063_dad3_44f7,
             ],
         ),
         (
             2.5,
             [
-                0x3fed5240f0e0e078,
-                0x3ff5269e12f346e2,
-                0x4016a09e667f3bcc,
-                0x40285d6fd931e0bb,
-                0x4020746c4d422634,
+                0x3fed_5240_f0e0_e078,
+                0x3ff5_269e_12f3_46e2,
+                0x4016_a09e_667f_3bcc,
+                0x4028_5d6f_d931_e0bb,
+                0x4020_746c_4d42_2634,
+                0x4018_3368_cdb0_b6d3,
+                0x4018_8776_e4b3_0aa3,
             ],
         ),
         (
             12.75,
             [
-                0x40045d3f7fd3e408,
-                0x400d612089a6274d,
-                0x40bae89f995ad3ae,
-                0x4115079f95a52756,
-                0x4075ce0bc3c381ae,
+                0x4004_5d3f_7fd3_e408,
+                0x400d_6120_89a6_274d,
+                0x40ba_e89f_995a_d3ae,
+                0x4115_079f_95a5_2756,
+                0x4075_ce0b_c3c3_81ae,
+                0x4105_079f_95a4_6491,
+                0x4105_079f_95a5_ea1b,
             ],
         ),
         (
             1e-7,
             [
-                0xc0301e3b843eaa73,
-                0xc03740e5284a6f03,
-                0x3ff00000129b4575,
-                0x3ff000001ad7f2b1,
-                0x3c96e51b9ce201b0,
+                0xc030_1e3b_843e_aa73,
+                0xc037_40e5_284a_6f03,
+                0x3ff0_0000_129b_4575,
+                0x3ff0_0000_1ad7_f2b1,
+                0x3c96_e51b_9ce2_01b0,
+                0x3e7a_d7f2_9abc_af54,
+                0x3ff0_0000_0000_0016,
             ],
         ),
         (
-            123456.789,
+            123_456.789,
             [
-                0x40277281cad8a844,
-                0x4030e9e4bf2a1cb2,
-                0x7ff0000000000000,
-                0x7ff0000000000000,
-                0x425de2c27a23bafd,
+                0x4027_7281_cad8_a844,
+                0x4030_e9e4_bf2a_1cb2,
+                0x7ff0_0000_0000_0000,
+                0x7ff0_0000_0000_0000,
+                0x425d_e2c2_7a23_bafd,
+                0x7ff0_0000_0000_0000,
+                0x7ff0_0000_0000_0000,
             ],
         ),
         (
             SQRT_2 / 2.0,
             [
-                0xbfd62e42fefa39ee,
-                0xbfdffffffffffffe,
-                0x3ffa1ed48c0d3951,
-                0x4000399458f5a0d7,
-                0x3fdcd70b35cd636f,
+                0xbfd6_2e42_fefa_39ee,
+                0xbfdf_ffff_ffff_fffe,
+                0x3ffa_1ed4_8c0d_3951,
+                0x4000_3994_58f5_a0d7,
+                0x3fdc_d70b_35cd_636f,
+                0x3fe8_8f8c_b2e7_abe2,
+                0x3ff4_2b62_5877_6bbd,
             ],
         ),
     ];
@@ -281,7 +336,16 @@ mod tests {
     #[test]
     fn every_bit_is_as_in_go() {
         for (x, go) in GO {
-            let ours = [ln(x), log2(x), exp2(x), exp(x), pow(x, 2.3)].map(f64::to_bits);
+            let ours = [
+                ln(x),
+                log2(x),
+                exp2(x),
+                exp(x),
+                pow(x, 2.3),
+                sinh(x),
+                cosh(x),
+            ];
+            let ours = ours.map(f64::to_bits);
             assert_eq!(ours, go, "{x}");
         }
     }
@@ -310,6 +374,7 @@ mod tests {
                 "{x}"
             );
             assert!(same(exp(x), x.exp()) && same(exp2(x), x.exp2()), "{x}");
+            assert!(same(sinh(x), x.sinh()) && same(cosh(x), x.cosh()), "{x}");
             for y in all {
                 assert!(
                     same(pow(x, y), x.powf(y)),
