@@ -9,6 +9,7 @@
 mod data;
 mod grammar;
 mod kept;
+mod mangle;
 
 use std::path::Path;
 
@@ -208,8 +209,21 @@ impl Run<'_> {
             }
             self.compare(&query, &when).await;
         }
+        // Errors of 3.x are ours.
+        for _ in 0..if language.three { count } else { 0 } {
+            let query = Grammar {
+                random: &mut random,
+                language,
+            }
+            .query();
+            let query = mangle::mangle(&mut random, &query);
+            if !query.trim().is_empty() {
+                self.compare(&query, &When::At(seconds(data::START + 3_000_777)))
+                    .await;
+            }
+        }
         println!(
-            "seed {seed}: {kept} kept and {count} random queries; {} failed alike, {} were empty, {} up to chance, {} differ",
+            "seed {seed}: {kept} kept and {count} random queries (with as many mangled ones in 3.x); {} failed alike, {} were empty, {} up to chance, {} differ",
             self.failed,
             self.empty,
             self.undecided,

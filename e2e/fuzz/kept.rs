@@ -118,6 +118,10 @@ pub const QUERIES: &[(&str, (f64, i64, i64))] = &[
         r#"(sinh((requests_total @ 1700007881.777) and on (job, le) (job_info{instance!~".*-3:9100"}))) % (1 - 0x10)"#,
         (8746.777, 0, 0),
     ),
+    (
+        r#"count without () (label_replace(vector(-1), "owner", "${1}${x}z", "code", ")?P<x>a((.*)"))"#,
+        (3000.777, 0, 0),
+    ),
 ];
 
 /// Whether 2.x knows the query and means the same by it. It takes the variance of what is not finite to be 0,

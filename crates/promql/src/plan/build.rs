@@ -522,7 +522,7 @@ impl Query {
     fn label_replace(&self, call: &Call) -> Built<Node> {
         let text = |i| self.string_arg(call, i);
         let (dst, replacement, src, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
-        let Ok(regex) = Regex::anchored(pattern) else {
+        let Ok(regex) = Regex::wrapped(pattern) else {
             return failed(format!(
                 "invalid regular expression in label_replace(): {}",
                 pattern.as_str()
