@@ -238,7 +238,11 @@ impl State {
     fn add(&mut self, cx: &Context, key: &Key, block: &Block) -> Result<(), QueryError> {
         let (mut labels, mut scratch) = (Vec::new(), Vec::new());
         let steps = self.k.len();
-        for row in block.rows() {
+        for (i, row) in block.rows().enumerate() {
+            if i.is_multiple_of(16) {
+                // A row may touch a heap for each step.
+                cx.check()?;
+            }
             let mut bits = row.bits;
             if self.pick.by_value() && !row.histograms.is_empty() {
                 let k = &self.k;
