@@ -133,9 +133,8 @@ fn turns_on_the_last_bit(query: &str) -> bool {
         "predict_linear",
     ];
     let falls = ["rate", "irate", "increase", "resets", "changes"];
-    has(&slides)
-        && has(&falls)
-        && query.contains(":]") | query.contains("s:") | query.contains("m:")
+    let subquery = [":]", "s:", "m:"].iter().any(|part| query.contains(part));
+    subquery && has(&slides) && has(&falls)
 }
 
 /// Asks both servers, and gathers what differs.
