@@ -285,7 +285,18 @@ impl Grammar<'_> {
                 let q = self.pick(&["0.5", "0.9", "0", "1", "-1", "1.5", "NaN", "0.33"]);
                 format!("quantile{grouping} ({q}, {inner})")
             }
-            2 => format!("count_values{grouping} (\"v\", {inner})"),
+            2 => {
+                // Only of what nobody rounds: the last bit of a value would show in the label.
+                let exact = match self.random.below(3) {
+                    0 => self.selector(),
+                    1 => format!("floor({})", self.selector()),
+                    _ => {
+                        let f = self.pick(&["changes", "count_over_time", "max_over_time"]);
+                        format!("{f}({}[5m])", self.selector())
+                    }
+                };
+                format!("count_values{grouping} (\"v\", {exact})")
+            }
             3 if self.language.three => {
                 // Of a computed vector, which series come first is up to chance.
                 let (k, inner) = (self.random.below(5), self.selector());

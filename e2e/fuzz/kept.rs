@@ -110,11 +110,24 @@ pub const QUERIES: &[(&str, (f64, i64, i64))] = &[
         r#"bottomk by () (4, count_over_time(temperature[2m30s]))"#,
         (7147.605, 59, 30),
     ),
+    (
+        r#"predict_linear(temperature[2m30s] offset -1m, 85.9)"#,
+        (3310.777, 0, 0),
+    ),
+    (
+        r#"(sinh((requests_total @ 1700007881.777) and on (job, le) (job_info{instance!~".*-3:9100"}))) % (1 - 0x10)"#,
+        (8746.777, 0, 0),
+    ),
+    (
+        r#"count without () (label_replace(vector(-1), "owner", "${1}${x}z", "code", ")?P<x>a((.*)"))"#,
+        (3000.777, 0, 0),
+    ),
 ];
 
 /// Whether 2.x knows the query and means the same by it. It takes the variance of what is not finite to be 0,
-/// picks others among equals, looks from elsewhere in `predict_linear` with `@`, rounds where powers do not
-/// forgive it, and has closed windows, which shows where a subquery's steps are the times another one's windows end at.
+/// finds a line through it (and looks from elsewhere in `predict_linear` with `@`), picks others among equals,
+/// rounds where powers do not forgive it, and has closed windows, which shows where a subquery's steps are the
+/// times another one's windows end at.
 pub fn means_the_same_in_2(query: &str) -> bool {
     let has = |text: &str| query.contains(text);
     // All of them were found against 3.x.
@@ -127,8 +140,8 @@ pub fn means_the_same_in_2(query: &str) -> bool {
         query.matches(":]").count() + query.matches("s:").count() + query.matches("m:").count();
     // Rounding, and the labels of what is absent.
     let others = has("^") || has("avg_over_time") || has("absent");
-    let moved = has("predict_linear") && has("@");
-    !(varies || picks || others || moved || subqueries >= 2)
+    let lines = has("predict_linear") || has("deriv");
+    !(varies || picks || others || lines || subqueries >= 2)
 }
 
 /// The time of a kept query.

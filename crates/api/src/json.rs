@@ -26,9 +26,16 @@ impl serde::Serialize for Number {
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    // Nearly no label has a byte to escape; without a way out of the loop many are looked at together.
+    let escapes = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if !bytes.iter().fold(false, |any, &byte| any | escapes(byte)) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut start = 0;
     for (i, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if !escapes(byte) {
             continue;
         }
         out.extend_from_slice(&bytes[start..i]);

@@ -232,6 +232,11 @@ impl Encoder {
         either!(&self.0, typed => typed.last_ts())
     }
 
+    /// The timestamp of the histogram before the last; none if there are less than two.
+    pub fn previous_ts(&self) -> Option<Millis> {
+        either!(&self.0, typed => typed.previous_ts())
+    }
+
     /// Whether the last histogram says the same as this one: appending it again at the same time is
     /// no duplicate. (Buckets that one of them lists and that are empty make a difference.)
     pub fn last_is(&self, histogram: &Histogram) -> bool {

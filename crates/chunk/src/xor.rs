@@ -151,6 +151,11 @@ impl Encoder {
         (!self.is_empty()).then_some(self.ts)
     }
 
+    /// The timestamp of the sample before the last; none if there are less than two samples.
+    pub fn previous_ts(&self) -> Option<Millis> {
+        (self.len() > 1).then(|| self.ts.wrapping_sub(self.delta as i64))
+    }
+
     /// The last sample's value; none if there is no sample.
     #[inline]
     pub fn last_value(&self) -> Option<f64> {

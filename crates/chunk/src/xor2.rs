@@ -109,6 +109,11 @@ impl Encoder {
         (self.count > 0).then_some(self.state.ts)
     }
 
+    /// The timestamp of the sample before the last; none if there are less than two samples.
+    pub fn previous_ts(&self) -> Option<Millis> {
+        (self.count > 1).then(|| self.state.ts.wrapping_sub(self.state.delta as i64))
+    }
+
     /// The last sample's value; none if there is no sample.
     pub fn last_value(&self) -> Option<f64> {
         (self.count > 0).then_some(self.state.last())

@@ -11,7 +11,7 @@ mod view;
 
 use std::sync::Arc;
 
-pub use bounds::upper_bound;
+pub use bounds::{ldexp, upper_bound};
 pub use validate::{InvalidHistogram, Side as InvalidSide, Value as InvalidValue};
 pub use view::{Bucket, Side, View};
 

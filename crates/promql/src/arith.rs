@@ -2,14 +2,10 @@
 
 use crate::annotations::{Note, Operation};
 use crate::ast::BinaryOp;
+use crate::elementary::pow;
 use crate::histogram::sum::{Incompatible, Sum};
 use crate::histogram::{Histogram, trim};
 use model::histogram::CounterReset;
-
-/// Go's `math.Pow`: as C's, which Rust's is.
-fn pow(a: f64, b: f64) -> f64 {
-    a.powf(b)
-}
 
 fn number(b: bool) -> f64 {
     f64::from(u8::from(b))

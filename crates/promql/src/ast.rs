@@ -172,7 +172,7 @@ pub enum Duration {
 pub struct DurationExpr {
     /// What it is.
     pub kind: DurationKind,
-    /// Where it was written.
+    /// The place that errors tell: that of its operands, without parentheses around them.
     pub span: Span,
     /// Whether it stands in parentheses.
     pub wrapped: bool,

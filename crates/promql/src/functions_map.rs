@@ -1,24 +1,26 @@
 //! Functions of one value.
 
+use crate::elementary;
+
 /// The function of this name, if it maps each value alone.
 pub(crate) fn value_function(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "ceil" => f64::ceil,
         "floor" => f64::floor,
-        "exp" => f64::exp,
+        "exp" => elementary::exp,
         "sqrt" => f64::sqrt,
-        "ln" => f64::ln,
-        "log2" => f64::log2,
-        "log10" => f64::log10,
+        "ln" => elementary::ln,
+        "log2" => elementary::log2,
+        "log10" => elementary::log10,
         "sin" => f64::sin,
         "cos" => f64::cos,
         "tan" => f64::tan,
         "asin" => f64::asin,
         "acos" => f64::acos,
         "atan" => f64::atan,
-        "sinh" => f64::sinh,
-        "cosh" => f64::cosh,
+        "sinh" => elementary::sinh,
+        "cosh" => elementary::cosh,
         "tanh" => f64::tanh,
         "asinh" => f64::asinh,
         "acosh" => f64::acosh,

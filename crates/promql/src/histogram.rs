@@ -141,12 +141,22 @@ impl Histogram {
             // An empty bucket becomes NaN, one that is not there stays so.
             *self = settled;
         }
-        self.scalars.zero_count *= factor;
+        self.scalars.zero_count = self.zero_of_copy() * factor;
         self.scalars.count *= factor;
         self.scalars.sum *= factor;
         self.counts.iter_mut().for_each(|c| *c *= factor);
         if factor < 0.0 {
             self.scalars.counter_reset = CounterReset::Gauge;
+        }
+    }
+
+    /// The zero bucket of a copy: one of custom buckets has none. That shows only where the sign of a zero
+    /// does: negated twice, such a histogram equals itself no more.
+    fn zero_of_copy(&self) -> f64 {
+        if self.is_custom() {
+            0.0
+        } else {
+            self.scalars.zero_count
         }
     }
 
@@ -157,7 +167,7 @@ impl Histogram {
         {
             *self = settled;
         }
-        self.scalars.zero_count /= by;
+        self.scalars.zero_count = self.zero_of_copy() / by;
         self.scalars.count /= by;
         self.scalars.sum /= by;
         if by == 0.0 {

@@ -35,6 +35,7 @@ mod arith;
 pub mod ast;
 mod buckets;
 mod deep;
+mod elementary;
 mod engine;
 mod exec;
 pub mod features;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod answers;
+mod explained;
 mod fakes;
 mod page;
 mod prometheus;

@@ -178,6 +178,10 @@ impl<F: Field> Typed<F> {
         (self.header.count > 0).then_some(self.ts)
     }
 
+    pub(super) fn previous_ts(&self) -> Option<Millis> {
+        (self.header.count > 1).then(|| self.ts.wrapping_sub(self.delta))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.w.bytes()
     }

@@ -417,6 +417,11 @@ proptest! {
             // Going on with the bytes is the same as going on.
             let again = Encoder::resume(e.encoding(), e.bytes()).unwrap();
             prop_assert_eq!(again.bytes(), e.bytes());
+            let mut so_far = Columns::default();
+            decode(e.encoding(), e.bytes(), &mut so_far).unwrap();
+            let times = &so_far.histograms.ts;
+            let previous = times.len().checked_sub(2).map(|i| times[i]);
+            prop_assert_eq!((e.previous_ts(), again.previous_ts()), (previous, previous));
             if ts % 3 == 0 {
                 e = again;
             }

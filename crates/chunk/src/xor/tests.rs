@@ -223,6 +223,10 @@ proptest! {
         let one_by_one = encode(&samples);
         prop_assert_eq!(e.bytes(), one_by_one.bytes());
         prop_assert_eq!(e.last_ts(), one_by_one.last_ts());
+        let previous = samples.len().checked_sub(2).map(|i| samples[i].0);
+        prop_assert_eq!(e.previous_ts(), previous);
+        let again = Encoder::resume(e.bytes()).unwrap();
+        prop_assert_eq!(again.previous_ts(), previous);
         e.append(t.wrapping_add(15_000), 0.5);
         let mut more = one_by_one.clone();
         more.append(t.wrapping_add(15_000), 0.5);

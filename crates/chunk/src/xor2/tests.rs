@@ -102,6 +102,7 @@ proptest! {
                 e = Encoder::resume(e.bytes()).unwrap();
             }
             prop_assert_eq!(e.last_value().map(f64::to_bits), Some(value.to_bits()));
+            prop_assert_eq!(e.previous_ts(), i.checked_sub(1).map(|i| list[i].0));
         }
         let at_once = encode(&list);
         prop_assert_eq!(e.bytes(), at_once.bytes());

@@ -70,8 +70,9 @@ static FRACTIONS: [f64; 256] = [
     0.9892280131939752, 0.9919100824251095, 0.9945994234836328, 0.9972960560854698,
 ];
 
-/// 2^`exponent`, also where that is no normal number.
-fn ldexp(fraction: f64, exponent: i32) -> f64 {
+/// `fraction` times 2 to the power of `exponent`, rounded once, also where the result is no normal number.
+/// `fraction` is meant to be about 1 (2^-900 to 2^900): so exponents beyond 2040 give 0 or infinity.
+pub fn ldexp(fraction: f64, exponent: i32) -> f64 {
     let power = |e: i32| f64::from_bits(((e + 1023) as u64) << 52);
     let exponent = exponent.clamp(-2040, 2040);
     // Two factors, each of them normal: only the last product is rounded.

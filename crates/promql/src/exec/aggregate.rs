@@ -24,6 +24,9 @@ use crate::histogram::Point;
 use crate::numbers::kahan_inc;
 use crate::value::QueryError;
 
+/// So many groups are finished between two looks at whether the query goes on.
+const GROUPS: usize = 64;
+
 /// What is kept of a group and how series are added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -110,7 +113,9 @@ impl Operator for Aggregate {
             let block = cx
                 .run(all.bytes(), move |cx| {
                     let mut say = |note: Note| cx.say(|a| a.note(&note, span));
-                    cx.hold_block(all.finish(&cx.scope.symbols, &mut say))
+                    cx.make_block((all.index.len(), all.steps), || {
+                        all.finish(&cx.scope.symbols, &mut say, || cx.check())
+                    })
                 })
                 .await?;
             Ok(vec![block])
@@ -508,12 +513,21 @@ impl Groups {
     }
 
     /// The results, one row a group, in order of first appearance, and what has to be said.
-    pub(crate) fn finish(mut self, symbols: &Symbols, say: &mut dyn FnMut(Note)) -> Block {
+    /// `check` is asked again and again whether the query goes on.
+    pub(crate) fn finish(
+        mut self,
+        symbols: &Symbols,
+        say: &mut dyn FnMut(Note),
+        check: impl Fn() -> Result<(), QueryError>,
+    ) -> Result<Block, QueryError> {
         let (steps, words) = (self.steps, words(self.steps));
         if self.ignored {
             say(Note::IgnoredInAggregation(self.op.name()));
         }
         for group in 0..self.index.len() {
+            if group.is_multiple_of(GROUPS) {
+                check()?;
+            }
             for i in 0..steps {
                 let at = group * steps + i;
                 self.a[at] = match self.op {
@@ -531,6 +545,9 @@ impl Groups {
         let mut cells = std::mem::take(&mut self.cells).into_iter();
         let mut histograms: Vec<Point> = Vec::new();
         for group in 0..self.index.len() {
+            if group.is_multiple_of(GROUPS) {
+                check()?;
+            }
             let bits = &mut self.bits[group * words..(group + 1) * words];
             histograms.clear();
             for (i, cell) in cells.by_ref().take(steps).enumerate() {
@@ -550,7 +567,7 @@ impl Groups {
                 });
             }
         }
-        block
+        Ok(block)
     }
 }
 
@@ -623,7 +640,10 @@ mod tests {
                 Some(all) => all.merge(groups),
             }
         }
-        let block = all.unwrap().finish(&Symbols::default(), &mut |_| {});
+        let block = all
+            .unwrap()
+            .finish(&Symbols::default(), &mut |_| {}, || Ok(()))
+            .unwrap();
         let row = block.row(0);
         (0..steps)
             .map(|i| is_set(row.bits, i).then(|| row.values[i]))

@@ -14,6 +14,7 @@ use crate::annotations::Note;
 use crate::ast::Span;
 use crate::grid::Grid;
 use crate::histogram;
+use crate::value::QueryError;
 
 /// `quantile(q, input) by (labels)`: columns of all series, then values sorted step by step.
 pub(crate) struct Quantile {
@@ -80,6 +81,9 @@ impl Operator for Quantile {
                         row.labels.extend_from_slice(groups.labels(g));
                         row.drop_name = *drop_name;
                         for i in 0..steps {
+                            if i % 16 == 0 {
+                                cx.check()?;
+                            }
                             values.clear();
                             values.extend(
                                 rows.iter()
@@ -97,7 +101,6 @@ impl Operator for Quantile {
                         if !row.is_empty() {
                             out.push(row.as_ref());
                         }
-                        cx.check()?;
                     }
                     cx.hold_block(out)
                 })
@@ -133,6 +136,25 @@ struct Counted {
     held: Option<Held>,
 }
 
+impl Counted {
+    /// So many rows more are looked at together: whether the query goes on, and has the memory.
+    const ROWS: usize = 64;
+
+    /// Counts what is held, with room for [`Self::ROWS`] rows more.
+    fn account(&mut self, cx: &Context, steps: usize) -> Result<(), QueryError> {
+        cx.check()?;
+        let rows = self.rows.len() + Self::ROWS;
+        let bytes = self.index.bytes() + rows * (steps * 9 + 100);
+        match &mut self.held {
+            Some(held) => held.resize(bytes),
+            None => {
+                self.held = Some(cx.hold(bytes)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Operator for CountValues {
     fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
         blocking(async move {
@@ -147,8 +169,12 @@ impl Operator for CountValues {
             let counted = fold(&cx, input, Counted::default(), move |cx, state, block| {
                 let symbols = &cx.scope.symbols;
                 let (mut labels, mut group) = (Vec::new(), Vec::new());
+                let mut failed = None;
                 for row in block.rows() {
                     each_set(row.bits, |i| {
+                        if failed.is_some() {
+                            return;
+                        }
                         let v = row.values[i];
                         let text = match row.histogram(i) {
                             Some(h) => symbols.intern(&histogram::text::text(h)),
@@ -163,6 +189,13 @@ impl Operator for CountValues {
                         key.of(&labels, &mut group);
                         let (g, new) = state.index.intern(&group);
                         if new {
+                            // Each value may be another one: a row of steps for every sample.
+                            if state.rows.len().is_multiple_of(Counted::ROWS)
+                                && let Err(e) = state.account(cx, steps)
+                            {
+                                failed = Some(e);
+                                return;
+                            }
                             let mut row = Row::default();
                             row.reset(steps);
                             row.labels.extend_from_slice(&group);
@@ -177,21 +210,18 @@ impl Operator for CountValues {
                         row.values[i] += 1.0;
                     });
                 }
-                let bytes = state.index.bytes() + state.rows.len() * (steps * 9 + 100);
-                match &mut state.held {
-                    Some(held) => held.resize(bytes),
-                    None => {
-                        state.held = Some(cx.hold(bytes)?);
-                        Ok(())
-                    }
-                }
+                failed.map_or(Ok(()), Err)
             })
             .await?;
             let bytes = counted.held.as_ref().map_or(0, Held::bytes);
             let block = cx
                 .run(bytes, move |cx| {
                     let mut out = Block::new(steps);
-                    for row in &counted.rows {
+                    for (i, row) in counted.rows.into_iter().enumerate() {
+                        if i.is_multiple_of(Counted::ROWS) {
+                            cx.check()?;
+                        }
+                        // A row that was copied is given back at once.
                         out.push(row.as_ref());
                     }
                     cx.hold_block(out)

@@ -211,6 +211,19 @@ impl Context {
         Ok(block)
     }
 
+    /// The block that `make` makes: so many rows of so many steps are counted before they are there.
+    pub(crate) fn make_block(
+        &self,
+        (rows, steps): (usize, usize),
+        make: impl FnOnce() -> Result<Block, QueryError>,
+    ) -> Result<Block, QueryError> {
+        let mut held = self.hold(rows.saturating_mul(steps.saturating_mul(9)))?;
+        let mut block = make()?;
+        held.resize(block.bytes())?;
+        block.held = Some(held);
+        Ok(block)
+    }
+
     /// Has `task` polled beside the query.
     pub(crate) fn spawn(&self, task: Task) {
         // Fails only once the query has ended, and then nobody waits for the task.

@@ -215,7 +215,10 @@ impl Operator for TopK {
             }
             let block = cx
                 .run(state.held.bytes(), move |cx| {
-                    cx.hold_block(state.finish(steps))
+                    // The survivors' rows are laid out, then copied.
+                    let rows = state.series.len();
+                    let _beside = cx.hold(rows.saturating_mul(steps.saturating_mul(9)))?;
+                    cx.make_block((rows, steps), || state.finish(steps, cx))
                 })
                 .await?;
             Ok(vec![block])
@@ -235,7 +238,11 @@ impl State {
     fn add(&mut self, cx: &Context, key: &Key, block: &Block) -> Result<(), QueryError> {
         let (mut labels, mut scratch) = (Vec::new(), Vec::new());
         let steps = self.k.len();
-        for row in block.rows() {
+        for (i, row) in block.rows().enumerate() {
+            if i.is_multiple_of(16) {
+                // A row may touch a heap for each step.
+                cx.check()?;
+            }
             let mut bits = row.bits;
             if self.pick.by_value() && !row.histograms.is_empty() {
                 let k = &self.k;
@@ -307,7 +314,7 @@ impl State {
     }
 
     /// The survivors. At one step: best first, group after group.
-    fn finish(mut self, steps: usize) -> Block {
+    fn finish(mut self, steps: usize, cx: &Context) -> Result<Block, QueryError> {
         let mut block = Block::new(steps);
         let mut row = Row::default();
         if steps == 1 {
@@ -331,7 +338,7 @@ impl State {
                     block.push(row.as_ref());
                 }
             }
-            return block;
+            return Ok(block);
         }
         // Turn heaps into series: count, then fill.
         let n = self.series.len();
@@ -340,6 +347,9 @@ impl State {
         let mut bits = vec![0u64; n * words];
         for (at, heap) in self.heaps.iter().enumerate() {
             let i = at % steps;
+            if i == 0 {
+                cx.check()?;
+            }
             for &(v, number) in heap {
                 values[number as usize * steps + i] = v;
                 bits[number as usize * words + (i >> 6)] |= 1 << (i & 63);
@@ -349,6 +359,9 @@ impl State {
         histograms.sort_by_key(|(i, number, _)| (*number, *i));
         let mut histograms = histograms.into_iter().peekable();
         for number in 0..n {
+            if number.is_multiple_of(64) {
+                cx.check()?;
+            }
             let mut of_series: Vec<Point> = Vec::new();
             while let Some((i, _, h)) = histograms.next_if(|(_, n, _)| *n as usize == number) {
                 of_series.push((i, h));
@@ -364,7 +377,7 @@ impl State {
                 });
             }
         }
-        block
+        Ok(block)
     }
 }
 

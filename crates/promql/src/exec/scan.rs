@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chunk::{Dedup, Want};
 use model::source::Aggregate;
-use model::{TimeRange, is_stale};
+use model::{Millis, TimeRange, is_stale};
 
 use super::block::{Pair, Row};
 use super::context::{Context, execution};
@@ -132,17 +132,31 @@ impl ReadyFunction {
                 "{modifier} modifier can only be used with: {functions} - not with {name}"
             )));
         }
-        if self.kernel != Kernel::Range(RangeFn::DoubleExponentialSmoothing) {
+        Ok(())
+    }
+
+    /// Factors that nothing can be smoothed with. They are an error only where there is something to
+    /// smooth, as in Prometheus.
+    fn check_factors(&self, cols: &Cols<'_>, histograms: &[Millis]) -> Result<(), QueryError> {
+        let [smoothing, trend] = &self.params[..] else {
             return Ok(());
-        }
-        for (param, name, short) in self
-            .params
-            .iter()
-            .zip([("smoothing", "sf"), ("trend", "tf")])
-            .map(|(p, (name, short))| (p, name, short))
-        {
-            // Written so that NaN passes, as it does in Prometheus.
-            if let Some(bad) = param.iter(grid.count).find(|v| *v <= 0.0 || *v >= 1.0) {
+        };
+        let (grid, window) = (cols.grid, cols.window);
+        // Written so that NaN passes.
+        let wrong = |v: f64| v <= 0.0 || v >= 1.0;
+        let factors = smoothing.iter(grid.count).zip(trend.iter(grid.count));
+        for (i, (sf, tf)) in factors.enumerate() {
+            let (bad, name, short) = match (wrong(sf), wrong(tf)) {
+                (true, _) => (sf, "smoothing", "sf"),
+                (_, true) => (tf, "trend", "tf"),
+                _ => continue,
+            };
+            let end = window.end(grid, i);
+            let some = |ts: &[Millis]| {
+                let newest = ts.partition_point(|t| *t <= end).checked_sub(1);
+                newest.is_some_and(|at| ts[at] > end - window.range)
+            };
+            if some(cols.ts) || some(histograms) {
                 return Err(execution(format!(
                     "invalid {name} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
                 )));
@@ -172,6 +186,9 @@ impl ReadyFunction {
             grid,
             window,
         };
+        if self.kernel == Kernel::Range(RangeFn::DoubleExponentialSmoothing) {
+            self.check_factors(&cols, &columns.histograms.ts)?;
+        }
         let mut out = Out {
             values: &mut row.values,
             bits: &mut row.bits,

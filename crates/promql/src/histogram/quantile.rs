@@ -3,6 +3,7 @@
 use model::histogram::Bucket;
 
 use super::Histogram;
+use crate::elementary::{exp2, log2};
 use crate::numbers::kahan_inc;
 
 /// What has to be said about observations that are no number.
@@ -19,8 +20,8 @@ pub(super) fn fraction_below(b: &Bucket, v: f64, linear: bool) -> f64 {
     if linear {
         return (v - b.lower) / (b.upper - b.lower);
     }
-    let (lower, upper) = (b.lower.abs().log2(), b.upper.abs().log2());
-    let at = v.abs().log2();
+    let (lower, upper) = (log2(b.lower.abs()), log2(b.upper.abs()));
+    let at = log2(v.abs());
     if v > 0.0 {
         (at - lower) / (upper - lower)
     } else {
@@ -126,11 +127,11 @@ fn from_side(
             said,
         );
     }
-    let (lower, upper) = (bucket.lower.abs().log2(), bucket.upper.abs().log2());
+    let (lower, upper) = (log2(bucket.lower.abs()), log2(bucket.upper.abs()));
     let value = if bucket.lower > 0.0 {
-        (lower + (upper - lower) * fraction).exp2()
+        exp2(lower + (upper - lower) * fraction)
     } else {
-        -(upper + (lower - upper) * (1.0 - fraction)).exp2()
+        -exp2(upper + (lower - upper) * (1.0 - fraction))
     };
     (value, said)
 }

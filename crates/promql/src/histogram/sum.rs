@@ -46,8 +46,13 @@ type Bucket = (i32, f64, f64);
 impl Sum {
     /// A sum that starts with `h`, added up as it comes.
     pub(crate) fn plain(h: HistogramRef<'_>) -> Self {
+        let mut scalars = h.scalars;
+        if h.layout.schema == CUSTOM_SCHEMA {
+            // There is no zero bucket; at most a zero whose sign is another.
+            scalars.zero_count = 0.0;
+        }
         Self {
-            scalars: h.scalars,
+            scalars,
             lost: [0.0; 3],
             layout: Arc::clone(h.layout),
             counts: h.counts.to_vec(),

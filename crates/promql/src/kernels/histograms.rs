@@ -344,9 +344,8 @@ fn change(
             let empty = empty_like(&base, &last);
             add(empty.as_ref(), -1.0, Operation::Subtraction)?;
             let starts = mixed.starts();
-            if base.scalars.counter_reset == CounterReset::Reset
-                || start_reset(&mixed.histograms.ts, starts, lo + 1)
-            {
+            // Counts below zero are a reset even after nothing.
+            if is_reset(base, empty.as_ref()) || start_reset(&mixed.histograms.ts, starts, lo + 1) {
                 add(empty.as_ref(), 1.0, Operation::Addition)?;
             }
         }

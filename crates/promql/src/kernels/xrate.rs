@@ -49,10 +49,8 @@ pub(crate) fn run(kind: Kind, cols: &Cols<'_>, scratch: &mut Scratch, out: &mut 
         let end = cols.window.end(cols.grid, i);
         let start = end - range;
         let last = hi - 1;
-        if ts[last] < start {
-            return None;
-        }
-        // One sample at or before the start, and those after it.
+        // One sample at or before the start, and those after it. That one alone is an answer, too: nothing
+        // has changed.
         let inside = lo + ts[lo..hi].partition_point(|&t| t <= start);
         let mut first = inside.max(lo + 1) - 1;
         let increase = kind == Kind::Increase;
@@ -128,7 +126,10 @@ mod tests {
         assert_eq!(at(Kind::Increase, &samples, 5_000, 50_000), Some(10.0));
         assert_eq!(at(Kind::Rate, &samples, 10_000, 27_000), Some(2.0));
         assert_eq!(at(Kind::Delta, &samples, 20_000, 30_000), Some(40.0));
-        assert_eq!(at(Kind::Rate, &samples, 5_000, 120_000), None);
+        assert_eq!(at(Kind::Rate, &samples, 5_000, 120_000), Some(0.0));
+        let much_later = 50_000 + 5_000 + LOOKBACK;
+        assert_eq!(at(Kind::Rate, &samples, 5_000, much_later - 1), Some(0.0));
+        assert_eq!(at(Kind::Rate, &samples, 5_000, much_later), None);
     }
 
     #[test]
@@ -146,7 +147,7 @@ mod tests {
         // The first is 30 s before the range, the samples 15 s apart.
         let gap = [(0, 1.0), (100_000, 2.0), (115_000, 4.0)];
         assert_eq!(at(Kind::Delta, &gap, 20_000, 115_000), Some(2.0));
-        assert_eq!(at(Kind::Delta, &gap[..2], 5_000, 205_000), None);
+        assert_eq!(at(Kind::Delta, &gap[..2], 5_000, 205_000), Some(0.0));
         assert_eq!(at(Kind::Delta, &gap[..2], 20_000, 115_000), Some(0.2));
     }
 }

@@ -117,13 +117,14 @@ impl<'a> Parser<'a> {
             Tok::LeftParen => {
                 self.take();
                 let mut inner = self.duration(0)?;
-                let close = self.expect(Tok::RightParen)?;
+                self.expect(Tok::RightParen)?;
                 self.duration_expression_used(&inner);
+                if bare_literal(&inner).is_some() {
+                    // Parentheses are no part of the place that errors tell; but Prometheus lets a number in
+                    // them begin with them.
+                    inner.span.start = item.start;
+                }
                 inner.wrapped = true;
-                inner.span = Span {
-                    start: item.start,
-                    end: close.end(),
-                };
                 Ok(inner)
             }
             Tok::Step | Tok::Range | Tok::MaxOf | Tok::MinOf => self.duration_call(),
@@ -149,6 +150,7 @@ impl<'a> Parser<'a> {
     fn duration_call(&mut self) -> Parsed<DurationExpr> {
         let name = self.take();
         self.expect(Tok::LeftParen)?;
+        let (mut start, mut end) = (name.start, None);
         let kind = match name.tok {
             Tok::Step => DurationKind::Step,
             Tok::Range => DurationKind::Range,
@@ -156,6 +158,8 @@ impl<'a> Parser<'a> {
                 let a = Box::new(self.duration(0)?);
                 self.expect(Tok::Comma)?;
                 let b = Box::new(self.duration(0)?);
+                // As of an operation, the place is that of the operands.
+                (start, end) = (a.span.start, Some(b.span.end));
                 if name.tok == Tok::MinOf {
                     DurationKind::MinOf(a, b)
                 } else {
@@ -167,8 +171,8 @@ impl<'a> Parser<'a> {
         let expr = DurationExpr {
             kind,
             span: Span {
-                start: name.start,
-                end: close.end(),
+                start,
+                end: end.unwrap_or(close.end()),
             },
             wrapped: false,
         };
@@ -177,7 +181,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A sign in front of a duration. Signs melt into numbers, and a plus vanishes.
-    fn signed(&mut self, sign: Item<'a>, mut operand: DurationExpr) -> DurationExpr {
+    fn signed(&mut self, sign: Item<'a>, operand: DurationExpr) -> DurationExpr {
         let minus = sign.tok == Tok::Op(BinaryOp::Sub);
         let at = Span {
             start: sign.start,
@@ -204,7 +208,6 @@ impl<'a> Parser<'a> {
                 wrapped: false,
             };
         }
-        operand.span = at;
         operand
     }
 

@@ -208,7 +208,8 @@ impl Query {
         };
         let seconds = self.seconds(expr)?;
         let Span { start, end } = expr.span;
-        let wrong = |what: &str| failed(format!("{start}:{end}: {what}"));
+        // Prometheus computes durations when it takes the query, not while it runs it.
+        let wrong = |what: &str| Err(QueryError::BadData(format!("{start}:{end}: {what}")));
         if !seconds.is_finite() {
             return wrong("duration is NaN or infinite");
         }
@@ -224,6 +225,11 @@ impl Query {
 
     fn seconds(&self, expr: &DurationExpr) -> Built<f64> {
         let Span { start, end } = expr.span;
+        let by_zero = |what: &str| {
+            Err(QueryError::BadData(format!(
+                "{start}:{end}: {what} by zero"
+            )))
+        };
         Ok(match &expr.kind {
             DurationKind::Literal(number) => number.value,
             DurationKind::Step => self.step as f64 / 1000.0,
@@ -236,10 +242,10 @@ impl Query {
                 let (a, b) = (self.seconds(a)?, self.seconds(b)?);
                 match op {
                     BinaryOp::Div if b == 0.0 => {
-                        return failed(format!("{start}:{end}: division by zero"));
+                        return by_zero("division");
                     }
                     BinaryOp::Mod if b == 0.0 => {
-                        return failed(format!("{start}:{end}: modulo by zero"));
+                        return by_zero("modulo");
                     }
                     _ => arith::scalar_function(*op)(a, b),
                 }
@@ -259,6 +265,12 @@ impl Query {
                 })
             }
             ExprKind::Binary(binary) => {
+                if let BinaryOp::TrimUpper | BinaryOp::TrimLower = binary.op {
+                    return failed(format!(
+                        "operator \"{}\" not allowed for Scalar operations",
+                        binary.op.as_str()
+                    ));
+                }
                 let sides = (self.scalar(&binary.lhs)?, self.scalar(&binary.rhs)?);
                 Ok(Scalar::Binary(binary.op, Box::new(sides)))
             }
@@ -510,7 +522,7 @@ impl Query {
     fn label_replace(&self, call: &Call) -> Built<Node> {
         let text = |i| self.string_arg(call, i);
         let (dst, replacement, src, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
-        let Ok(regex) = Regex::anchored(pattern) else {
+        let Ok(regex) = Regex::wrapped(pattern) else {
             return failed(format!(
                 "invalid regular expression in label_replace(): {}",
                 pattern.as_str()

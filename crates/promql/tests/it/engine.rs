@@ -206,6 +206,31 @@ fn errors_have_prometheus_texts() {
         "vector cannot contain metrics with the same labelset"
     );
     assert_eq!(text("topk(NaN, g)"), "Parameter value is NaN");
+    assert_eq!(
+        text("1 >/ 2"),
+        "operator \">/\" not allowed for Scalar operations"
+    );
+    // Durations are part of what was asked, not of what is computed.
+    for (expr, error) in [
+        ("rate(g[range()])", "7:14: duration must be greater than 0"),
+        ("g offset (1m / (5 - 5))", "10:21: division by zero"),
+        ("g[(0s)]", "2:5: duration must be greater than 0"),
+        ("g[(5s - 5s)]", "3:10: duration must be greater than 0"),
+        (
+            "g[max_of(0s, -1s)]",
+            "9:16: duration must be greater than 0",
+        ),
+        ("g[-(step())]", "2:10: duration must be greater than 0"),
+        ("g[+(range())]", "4:11: duration must be greater than 0"),
+        ("g[5m:(1s - 1s)]", "6:13: duration must be greater than 0"),
+        ("g[5 % (range())]", "2:14: modulo by zero"),
+    ] {
+        let answer = at(&engine, expr, 0);
+        assert!(
+            matches!(&answer, Err(QueryError::BadData(m)) if m == error),
+            "{expr}: {answer:?}"
+        );
+    }
     assert!(matches!(
         over(&engine, "g[5m]"),
         Err(QueryError::BadData(m)) if m == "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"

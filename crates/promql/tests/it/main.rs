@@ -1,5 +1,6 @@
 //! Tests of the whole room: Prometheus' conformance corpora and properties.
 
+mod asked;
 mod conformance;
 mod corpus;
 mod dealt;
@@ -7,7 +8,6 @@ mod determinism;
 mod engine;
 mod oracle;
 mod oracle_data;
-mod order;
 mod parser;
 mod peers;
 mod roundtrip;

@@ -1,13 +1,28 @@
-//! Properties: printing and reading go round, and no text makes the parser panic.
+//! Properties: printing and reading go round, and no text makes the parser or the planner panic.
 
+use std::sync::{Arc, LazyLock};
+
+use chunk::memory::MemorySource;
 use model::{METRIC_NAME, MatchOp, Matcher};
 use promql::ast::*;
 use promql::features::Features;
 use promql::functions;
 use promql::parse::{parse, parse_metric, parse_selector};
 use promql::prettify::{prettify, prettify_to};
+use promql::{Engine, EngineOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+/// Plans, over nothing.
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let options = EngineOptions {
+        features: Features::ALL,
+        ..EngineOptions::default()
+    };
+    let source = Arc::new(MemorySource::new(Vec::new()));
+    Engine::new(source, options, Arc::new(pool.expect("a thread")))
+});
 
 fn expr(kind: ExprKind) -> Expr {
     Expr {
@@ -339,6 +354,11 @@ proptest! {
                 let _ = prettify(&expr);
                 // Not the same text always: `inf` prints as `+Inf`, which has a sign of its own.
                 prop_assert!(parse(&expr.to_string(), &Features::ALL).is_ok(), "{}", text);
+                for step in [None, Some(15_000)] {
+                    if let Ok(plan) = ENGINE.explain(&text, 0, 60_000, step) {
+                        prop_assert!(!plan.to_string().is_empty());
+                    }
+                }
             }
             Err(errors) => prop_assert!(!errors.errors.is_empty()),
         }

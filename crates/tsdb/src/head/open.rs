@@ -128,6 +128,15 @@ impl Open {
         }
     }
 
+    pub(super) fn previous_ts(&self) -> Option<Millis> {
+        match self {
+            Self::None => None,
+            Self::Floats(e) => e.previous_ts(),
+            Self::Xor2(e) => e.previous_ts(),
+            Self::Histograms(h) => h.encoder.previous_ts(),
+        }
+    }
+
     #[inline]
     pub(super) fn last_ts(&self) -> Option<Millis> {
         match self {

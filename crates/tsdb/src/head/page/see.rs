@@ -79,7 +79,7 @@ impl Inner {
             }
             if last_left > 0 && i + 1 == visible {
                 let chunk = (c.encoding(), self.bytes_of(c));
-                found |= cut_short(chunk, last_left, c.min, min, &mut each);
+                found |= cut_short(chunk, last_left, None, (c.min, min), &mut each);
                 continue;
             }
             found = true;
@@ -103,7 +103,12 @@ impl Inner {
             let last = open.last_ts().unwrap_or(series.open_min);
             if open_left < open.len() {
                 let chunk = (open.encoding(), open.bytes());
-                found |= cut_short(chunk, open_left, series.open_min, min, &mut each);
+                // A scrape under way is one sample, and the encoder knows where the one before it is.
+                let max = (open_left + 1 == open.len())
+                    .then(|| open.previous_ts())
+                    .flatten();
+                let from = (series.open_min, min);
+                found |= cut_short(chunk, open_left, max, from, &mut each);
             } else if last >= min {
                 found = true;
                 each(Seen {
@@ -118,25 +123,25 @@ impl Inner {
     }
 }
 
-/// A chunk of which only the first `left` samples may be seen: rare, so it is decoded to learn
-/// where it ends.
+/// A chunk of which only the first `left` samples may be seen: until `max`, or where decoding it tells.
 #[cold]
 fn cut_short<'a>(
     (encoding, bytes): (Encoding, &'a [u8]),
     left: usize,
-    first: Millis,
-    min: Millis,
+    max: Option<Millis>,
+    (first, min): (Millis, Millis),
     each: &mut impl FnMut(Seen<'a>),
 ) -> bool {
-    let mut columns = Columns::default();
-    if chunk::decode(encoding, bytes, &mut columns).is_err() {
-        return false;
-    }
-    let ts = match columns.is_empty() {
-        true => &columns.histograms.ts,
-        false => &columns.ts,
-    };
-    let (Some(&max), Some(&[a, _])) = (ts.get(left - 1), bytes.first_chunk::<2>()) else {
+    let max = max.or_else(|| {
+        let mut columns = Columns::default();
+        chunk::decode(encoding, bytes, &mut columns).ok()?;
+        let ts = match columns.is_empty() {
+            true => &columns.histograms.ts,
+            false => &columns.ts,
+        };
+        ts.get(left.checked_sub(1)?).copied()
+    });
+    let (Some(max), Some(&[a, _])) = (max, bytes.first_chunk::<2>()) else {
         return false;
     };
     if max < min {
