@@ -143,6 +143,11 @@ impl Bucket {
         &self.name
     }
 
+    /// Whether it is a local directory.
+    pub fn is_local(&self) -> bool {
+        self.multipart.is_none()
+    }
+
     /// The bytes of a whole object of at most [`WHOLE_LIMIT`].
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         Ok(self.get_tagged(key).await?.0)
