@@ -295,3 +295,73 @@ fn memory_is_bounded_by_the_window_not_the_answer() {
         budget.peak()
     );
 }
+
+/// A request from some on fails, in some way, for a while: what is answered is right, and what is missing is said.
+#[test]
+fn whatever_fails_no_answer_is_wrong() {
+    use model::scope::PartialResponse;
+    use s3kit::{Fault, Rule};
+    let (place, _) = day(4, 20);
+    let faults = place.server().faults();
+    let matchers = || vec![Matcher::equal("__name__", "up")];
+    let asked = |gateway: &Gateway, partial_response| {
+        let mut scope = Scope::new(TimeRange::ALL, Budget::new("test", 1 << 30));
+        scope.partial_response = partial_response;
+        let scope = Arc::new(scope);
+        let view = gateway.open(Arc::clone(&scope)).unwrap();
+        let rows = view.select(Select::new(matchers(), TimeRange::ALL));
+        let batches = suite::batches(rows)?;
+        let said = batches.iter().any(|b| !b.warnings.is_empty());
+        let all = suite::open(&batches, &scope.symbols, TimeRange::ALL)?;
+        Ok::<_, model::SourceError>((all, said))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, said) = asked(&place.gateway(options(&dir)), PartialResponse::Abort).unwrap();
+    assert!(!said && whole.len() == 20);
+    let mut dice = 0x51ed_270b_u64;
+    let mut roll = |sides: u64| {
+        dice = dice.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+        (dice >> 33) % sides
+    };
+    let (mut missed, mut failed) = (0, 0);
+    for round in 0..30 {
+        let fault = [
+            Fault::Unavailable,
+            Fault::Internal,
+            Fault::Forbidden,
+            Fault::Reset,
+            Fault::Truncate(10),
+            Fault::Delay(Duration::from_millis(20)),
+            Fault::Trickle(4096),
+        ][roll(7) as usize];
+        let (after, times) = (roll(12), 1 + roll(6));
+        // With headers and without, small indexes kept and not.
+        let fresh = tempfile::tempdir().unwrap();
+        let gateway = place.gateway(GatewayOptions {
+            data_dir: (roll(2) == 0).then(|| fresh.path().to_owned()),
+            kept_bytes: [0, 2 << 20][roll(2) as usize],
+            ..options(&dir)
+        });
+        faults.add(Rule::always(fault).after(after).times(times));
+        match asked(&gateway, PartialResponse::Abort) {
+            Ok((all, said)) => assert!(all == whole && !said, "round {round}"),
+            Err(e) => {
+                failed += 1;
+                assert!(!e.to_string().is_empty());
+            }
+        }
+        let (part, said) = asked(&gateway, PartialResponse::Warn).unwrap();
+        let full: std::collections::BTreeMap<_, _> = whole.iter().cloned().collect();
+        for (labels, samples) in &part {
+            let all = &full[labels];
+            assert!(samples.iter().all(|s| all.contains(s)), "round {round}");
+        }
+        assert!(part == whole || said, "round {round}: nobody said so");
+        missed += usize::from(part != whole);
+        faults.clear();
+        let (all, said) = asked(&gateway, PartialResponse::Warn).unwrap();
+        // A block whose index looked damaged stays aside for a while, and that is said.
+        assert!(all == whole || said, "round {round}");
+    }
+    assert!(failed + missed > 5, "{failed}, {missed}");
+}
