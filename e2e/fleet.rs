@@ -140,7 +140,8 @@ const QUESTIONS: [&str; 5] = [
     "topk(3, node_cpu_seconds_total)",
 ];
 
-async fn answers(querier: &Process, time: f64) -> Vec<Vec<Value>> {
+/// What a querier says of a moment, in seconds.
+pub async fn answers(querier: &Process, time: f64) -> Vec<Vec<Value>> {
     answers_of(querier, time, "true").await
 }
 

@@ -216,40 +216,47 @@ async fn metric(process: &Process, name: &str, having: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes minutes; it is for docs/benchmarks.md"]
 async fn requests_of_queries() {
+    println!(
+        "| series a block | query | who | requests | rounds | MiB read | fetched/touched | seconds |"
+    );
+    // An index of which all is kept with its header, one of which the postings are, and one of which nothing is.
+    requests_over(12, 100, "host-00001.*").await;
+    requests_over(12, 400, "host-0001.*").await;
+    requests_over(3, 4000, "host-0001.*").await;
+}
+
+/// Queries over blocks of fifty metrics with so many series each.
+async fn requests_over(blocks: u64, series: usize, some: &str) {
     let server = Server::start(Config::default()).unwrap();
-    const BLOCKS: u64 = 12;
-    for number in 0..BLOCKS {
+    for number in 0..blocks {
         put(
             &server,
             number,
             &Shape {
                 metrics: 50,
-                series: 400,
+                series,
                 noise: false,
             },
         );
     }
-    println!("| query | who | requests | rounds | MiB read | fetched/touched | seconds |");
+    let queries = [
+        "sum(rate(metric_000[5m]))".to_owned(),
+        "metric_001{instance=\"host-000023:9100\"}".to_owned(),
+        format!("sum(rate(metric_002{{instance=~\"{some}\"}}[5m]))"),
+        "sum by (job) ({__name__=~\"metric_0[1-4]0\"})".to_owned(),
+    ];
     let mut programs = vec![("ours", measured())];
     programs.extend(thanos("requests_of_queries").map(|t| ("thanos", t)));
     for (who, program) in programs {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        for (n, query) in [
-            "sum(rate(metric_000[5m]))",
-            "metric_001{instance=\"host-000123:9100\"}",
-            "sum(rate(metric_002{instance=~\"host-0001.*\"}[5m]))",
-            "sum by (job) ({__name__=~\"metric_0[1-4]0\"})",
-        ]
-        .iter()
-        .enumerate()
-        {
+        for (n, query) in queries.iter().enumerate() {
             // The first time index-headers are made; then the process begins anew, its caches empty.
             if n == 0 {
                 let mut warm = store(&program, dir, &server, &[]).await;
                 let querier = querier(dir, &[address(&warm)]).await;
                 knows(&querier, 1).await;
-                ask(&querier, query, BLOCKS, "60").await;
+                ask(&querier, query, blocks, "60").await;
                 warm.process.stop();
             }
             let mut cold = store(&program, dir, &server, &["--index-cache-size=250MB"]).await;
@@ -257,7 +264,7 @@ async fn requests_of_queries() {
             knows(&querier, 1).await;
             server.set_latency(Duration::from_millis(20));
             server.counters().reset();
-            let took = ask(&querier, query, BLOCKS, "60").await;
+            let took = ask(&querier, query, blocks, "60").await;
             server.set_latency(Duration::ZERO);
             let all = server.counters().all();
             let sums = |kind: &'static str| {
@@ -266,7 +273,8 @@ async fn requests_of_queries() {
                 async move { metric(process, &name, "").await }
             };
             println!(
-                "| `{query}` | {who} | {} | {} | {:.2} | {:.2} | {:.3} |",
+                "| {} | `{query}` | {who} | {} | {} | {:.2} | {:.2} | {:.3} |",
+                50 * series,
                 all.requests,
                 server.counters().rounds(),
                 mib(all.bytes_out),

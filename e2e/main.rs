@@ -24,6 +24,7 @@ mod grafana;
 mod kubernetes;
 mod limits;
 mod metrics;
+mod moving;
 mod outage;
 mod outside;
 mod peers;

@@ -229,6 +229,8 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
     let waiting = local(&home);
     wait("a backlog", 60, async || local(&home) >= waiting + 2).await;
     drop((second, alone, with_store));
+    let had = shipped(&s3).len();
+    let begun = Instant::now();
     s3.faults().clear();
     wait("the restarted store to see the bucket", 60, async || {
         blocks(&again).await >= 2.0
@@ -236,7 +238,7 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
     .await;
     drop(again);
 
-    // The backlog is shipped, none left out.
+    // The backlog is shipped, none left out, the oldest first, and one block after the other.
     wait("the backlog", 120, async || {
         let mut known: Vec<i64> = shipped(&s3);
         known.sort_unstable();
@@ -244,6 +246,19 @@ async fn a_bucket_that_is_away_costs_nothing_but_its_answers() {
         known.len() >= local(&home)
     })
     .await;
+    let backlog = shipped(&s3).split_off(had);
+    assert!(backlog.len() >= 2 && backlog.is_sorted(), "{backlog:?}");
+    let log = s3.counters().log();
+    let mut puts: Vec<_> = log
+        .iter()
+        .filter(|r| r.op == Op::Put && r.start > begun)
+        .filter_map(|r| Some((r.start, r.key.split_once('/')?.0)))
+        .collect();
+    puts.sort();
+    let mut folders: Vec<&str> = puts.into_iter().map(|(_, folder)| folder).collect();
+    folders.dedup();
+    let distinct = folders.iter().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(distinct.len(), folders.len(), "{folders:?}");
     for mut role in [query, sidecar] {
         assert!(role.process.stop(), "a clean stop:\n{}", role.process.log());
     }

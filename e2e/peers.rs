@@ -13,6 +13,11 @@ pub fn prometheus3(test: &str) -> Option<PathBuf> {
     found("EPIMETHEUS_PROMETHEUS3", "prometheus3", test)
 }
 
+/// A real MinIO: `EPIMETHEUS_MINIO`, or `minio` on `PATH`; says so where there is none.
+pub fn minio(test: &str) -> Option<PathBuf> {
+    found("EPIMETHEUS_MINIO", "minio", test)
+}
+
 fn found(variable: &str, program: &str, test: &str) -> Option<PathBuf> {
     let found = find(variable, program);
     if found.is_none() {

@@ -46,6 +46,15 @@ fn filled(dir: &Path, hours: i64, step: i64, shift: i64, whole: bool) -> (PathBu
     (folder, samples)
 }
 
+/// The program that is measured.
+pub(super) fn measured() -> PathBuf {
+    let built = std::env::var_os("EPIMETHEUS_MEASURE");
+    built.map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_epimetheus")),
+        PathBuf::from,
+    )
+}
+
 /// What a run took.
 struct Taken {
     cpu: f64,
@@ -56,7 +65,7 @@ struct Taken {
 }
 
 /// The most memory that it had so far, bytes.
-fn peak(id: u32) -> Option<u64> {
+pub(super) fn peak(id: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
@@ -104,11 +113,7 @@ fn compaction_beside_thanos() {
     let Some(thanos) = thanos("compaction_beside_thanos") else {
         return;
     };
-    let own = std::env::var_os("EPIMETHEUS_MEASURE");
-    let own = own.map_or_else(
-        || PathBuf::from(env!("CARGO_BIN_EXE_epimetheus")),
-        PathBuf::from,
-    );
+    let own = measured();
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let downsampling = ["--downsampling.disable"];

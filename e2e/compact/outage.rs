@@ -77,3 +77,57 @@ async fn a_bucket_that_is_away_ends_one_run_and_no_more() {
     assert!(text.contains("\nthanos_compact_halted 0\n"), "{text}");
     assert!(compactor.stop(), "{}", compactor.log());
 }
+
+/// A compactor that is killed and started again where it was goes on at once; beside it nobody can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_was_killed_goes_on_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = blocks(dir.path(), 26);
+    let s3 = s3kit::Server::start(s3kit::Config::default()).unwrap();
+    let config = s3_config(dir.path(), "s3", &s3);
+    upload(&blocks, &config);
+    s3.set_latency(Duration::from_millis(100));
+    // A claim holds for longer than the test.
+    let more = ["--downsampling.disable", "--compact.claim-duration=1h"];
+    let mut first = waiting(dir.path(), "place", &config, &more);
+    let claimed = || {
+        let keys = s3.keys_under("epimetheus/compact/");
+        let texts = keys.iter().filter_map(|key| s3.get(key));
+        texts
+            .filter_map(|text| serde_json::from_slice::<Value>(&text).ok())
+            .any(|state| state["claims"][0].is_object())
+    };
+    let end = Instant::now() + Duration::from_secs(60);
+    while !claimed() {
+        assert!(Instant::now() < end, "{}", first.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let out = ours()
+        .args(["compact", "--http-address=127.0.0.1:0"])
+        .arg(format!("--data-dir={}", dir.path().join("place").display()))
+        .arg(format!("--objstore.config-file={config}"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        !out.status.success() && error.contains("a data folder of its own"),
+        "{error}"
+    );
+    first.kill();
+    assert!(claimed());
+    s3.set_latency(Duration::ZERO);
+    let mut again = waiting(dir.path(), "place", &config, &more);
+    again.wait_for("/-/ready").await;
+    let end = Instant::now() + Duration::from_secs(60);
+    let marks = || {
+        let keys = s3.keys_under("");
+        keys.iter()
+            .filter(|k| k.ends_with("/deletion-mark.json"))
+            .count()
+    };
+    while marks() < 8 {
+        assert!(Instant::now() < end, "{}", again.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(again.stop(), "{}", again.log());
+}

@@ -1,6 +1,8 @@
 //! Compacting a bucket once or again and again: what `compact` does alone, and `all-in-one` beside
 //! everything else. Blocks are made on threads of their own, never on those that serve.
 
+mod place;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use model::time::WallClock;
 use parking_lot::Mutex;
 
 use crate::house::settings::hostname;
+use place::Place;
 
 /// When a compactor does what, and what ends it.
 #[derive(Clone, Debug)]
@@ -46,23 +49,25 @@ impl Default for Pace {
 /// The compactor, once it has begun.
 pub type Current = Arc<Mutex<Option<Arc<Compactor>>>>;
 
-/// Begins to claim; with `patient`, waits for a bucket that is away or that another one has alone.
+/// Begins to claim, at a place if it has one; with `patient`, waits for a bucket that is away or that another one has alone.
 pub async fn claims(
     bucket: &Arc<Bucket>,
+    place: Option<&Place>,
     hold: Duration,
     patient: bool,
     stop: &Cancel,
 ) -> Result<Arc<Claims>> {
     let owner = format!(
-        "{}-{}-{}",
-        hostname(),
+        "{}-{}.{}",
+        ulid::Ulid::generate(),
         std::process::id(),
-        ulid::Ulid::generate()
+        place.map_or_else(hostname, |place| place.name.clone())
     );
     let mut pause = Duration::from_secs(1);
     loop {
         let settings = Settings {
             owner: owner.clone(),
+            place: place.map(|place| place.name.clone()),
             time_to_live: hold,
             clock: Arc::new(WallClock),
         };
@@ -96,6 +101,7 @@ pub async fn run(
     stop: Cancel,
     registry: metrics::Registry,
 ) -> Result<()> {
+    let place = Place::take(&options.data_dir)?;
     // What an earlier process did not finish is of no use to this one.
     if let Err(e) = std::fs::remove_dir_all(&options.data_dir)
         && e.kind() != std::io::ErrorKind::NotFound
@@ -103,7 +109,7 @@ pub async fn run(
         bail!("removing {}: {e}", options.data_dir.display());
     }
     let patient = pace.wait.is_some();
-    let claims = claims(catalog.bucket(), pace.claim, patient, &stop).await?;
+    let claims = claims(catalog.bucket(), place.as_ref(), pace.claim, patient, &stop).await?;
     let compactor = Compactor::new(
         catalog,
         Arc::clone(&claims),

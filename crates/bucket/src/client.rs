@@ -38,6 +38,8 @@ pub struct Bucket {
     part_size: u64,
     /// Lists come in the order of keys, so that a broken one can go on where it broke.
     sorted: bool,
+    /// Ranges can be asked for by their distance from the end.
+    suffixes: bool,
     policy: RetryPolicy,
     budget: RetryBudget,
     dice: Dice,
@@ -110,6 +112,7 @@ pub fn open_with(
         attributes: connected.attributes,
         part_size: connected.part_size,
         sorted: connected.sorted,
+        suffixes: connected.suffixes,
         budget: RetryBudget::new(&policy),
         policy,
         dice: Dice::default(),
@@ -132,6 +135,7 @@ impl Bucket {
             attributes: Attributes::new(),
             part_size: 16 << 20,
             sorted: true,
+            suffixes: true,
             budget: RetryBudget::new(&policy),
             policy,
             dice: Dice::default(),
@@ -141,6 +145,11 @@ impl Bucket {
     /// The bucket's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is a local directory.
+    pub fn is_local(&self) -> bool {
+        self.multipart.is_none()
     }
 
     /// The bytes of a whole object of at most [`WHOLE_LIMIT`].
@@ -189,7 +198,13 @@ impl Bucket {
 
     /// The last `n` bytes (all, if there are fewer) and the size of the whole object.
     pub async fn get_suffix(&self, key: &str, n: u64) -> Result<(Bytes, u64), Error> {
-        self.ranged(key, n, GetRange::Suffix(n)).await
+        if self.suffixes {
+            return self.ranged(key, n, GetRange::Suffix(n)).await;
+        }
+        // Azure has no such ranges.
+        let size = self.head(key).await?.size;
+        let bytes = self.get_range(key, size.saturating_sub(n)..size).await?;
+        Ok((bytes, size))
     }
 
     async fn ranged(&self, key: &str, moved: u64, range: GetRange) -> Result<(Bytes, u64), Error> {
@@ -503,3 +518,6 @@ struct Timer<'a> {
     operation: &'static str,
     start: Instant,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 //! works at which blocks until when. It is only ever changed by compare-and-swap, so of two compactors
 //! that want the same blocks one wins. Whoever works extends its claim; a claim that ran out is nobody's.
 //! A compactor that was held up past the end of its claim finds out before it lets a block be seen; and
-//! if it does not, there are two blocks of the same sources, of which one is garbage.
+//! if it does not, there are two blocks of the same sources, of which one is garbage. A process that was
+//! killed leaves its claims to the next one in its place, which need not wait.
 //!
 //! Where the provider has no conditional writes, one compactor works alone: it says so in
 //! `epimetheus/compact/alone.json`, and another one refuses to start while that is fresh.
@@ -71,6 +72,9 @@ impl State {
 pub struct Settings {
     /// Who we are; no two processes have the same.
     pub owner: String,
+    /// Where we are, if no other process can be there while we are: the end of our name, and of the names of those
+    /// that were there before us. What these left behind is nobody's.
+    pub place: Option<String>,
     /// How long a claim holds.
     pub time_to_live: Duration,
     /// Where "now" comes from.
@@ -129,6 +133,19 @@ impl Claims {
         self.settings.clock.now()
     }
 
+    /// Whether this was the name of a process that was here before us, and is no more.
+    fn is_former(&self, owner: &str) -> bool {
+        let place = self.settings.place.as_ref();
+        owner != self.settings.owner && place.is_some_and(|place| owner.ends_with(place))
+    }
+
+    /// Forgets the claims that are nobody's at `now`.
+    fn forget(&self, state: &mut State, now: Millis) {
+        state
+            .claims
+            .retain(|c| c.expires > now && !self.is_former(&c.owner));
+    }
+
     fn expiry(&self) -> Millis {
         let ttl = self.settings.time_to_live.as_millis() as Millis;
         self.now().saturating_add(ttl)
@@ -155,7 +172,8 @@ impl Claims {
     /// What is known of a group; made if it is new.
     pub async fn state(&self, group: &str) -> Result<State, Error> {
         match self.load(&Self::key(group)).await? {
-            Some((state, etag)) => {
+            Some((mut state, etag)) => {
+                self.forget(&mut state, self.now());
                 let known = (state.clone(), etag);
                 self.known.lock().insert(group.to_owned(), known);
                 Ok(state)
@@ -216,7 +234,7 @@ impl Claims {
                 since: now,
                 claims: Vec::new(),
             });
-            state.claims.retain(|c| c.expires > now);
+            self.forget(state, now);
             let Some(done) = change(state) else {
                 if was_known {
                     // By now it may be otherwise.
@@ -313,6 +331,7 @@ impl Claims {
         };
         if let Some(other) = read().await?
             && other.owner != self.settings.owner
+            && !self.is_former(&other.owner)
             && other.expires > self.now()
         {
             return Err(Error::Refused(format!(

@@ -49,6 +49,8 @@ pub(super) struct Connected {
     pub attributes: Attributes,
     pub part_size: u64,
     pub sorted: bool,
+    /// Whether a range can be asked for by its distance from the end.
+    pub suffixes: bool,
     max_retries: Option<u32>,
     attempt_timeout: Option<Duration>,
 }
@@ -62,6 +64,7 @@ impl Connected {
             attributes: Attributes::new(),
             part_size: PART_SIZE,
             sorted: true,
+            suffixes: true,
             max_retries: None,
             attempt_timeout: None,
         }
@@ -138,6 +141,7 @@ fn filesystem(fs: &Filesystem) -> Result<Connected, Error> {
         attributes: Attributes::new(),
         part_size: PART_SIZE,
         sorted: false,
+        suffixes: true,
         max_retries: None,
         attempt_timeout: None,
     })
@@ -241,6 +245,7 @@ fn azure(blob: &Azure) -> Result<Connected, Error> {
         builder = builder.with_client_id(&blob.user_assigned_id);
     }
     let mut connected = Connected::remote(builder.build().map_err(refused)?);
+    connected.suffixes = false;
     connected.max_retries = blob.max_retries;
     connected.attempt_timeout = blob.http_config.response_header_timeout;
     Ok(connected)

@@ -152,6 +152,7 @@ impl Bench {
     ) -> Result<Compactor, Error> {
         let settings = Settings {
             owner: owner.to_owned(),
+            place: None,
             time_to_live: Duration::from_secs(30),
             clock: self.clock.clone(),
         };

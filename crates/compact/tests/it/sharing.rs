@@ -190,6 +190,53 @@ fn a_mark_of_another_halts_the_group() {
     });
 }
 
+fn settings(owner: &str, place: Option<&str>) -> Settings {
+    Settings {
+        owner: owner.to_owned(),
+        place: place.map(str::to_owned),
+        time_to_live: std::time::Duration::from_secs(60),
+        clock: Arc::new(WallClock),
+    }
+}
+
+#[test]
+fn what_was_killed_leaves_its_claims_to_the_next_one_in_its_place() {
+    run(async {
+        let server = Server::start(s3kit::Config::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::filesystem(dir.path());
+        let alone = bucket::open(&config, &metrics::Registry::new()).unwrap();
+        let at = |owner: &str, place: &str| settings(&format!("{owner}.{place}"), Some(place));
+        let begin = Claims::begin;
+        let inputs = [Ulid::from_parts(1, 1), Ulid::from_parts(2, 2)];
+        let first = begin(s3(&server), at("1", "host.A")).await.unwrap();
+        first.state("group").await.unwrap();
+        let held = first.claim("group", &inputs, Ulid::from_parts(3, 3)).await;
+        // It ends without a word, and does not know it.
+        let held = held.unwrap().unwrap();
+        begin(Arc::clone(&alone), at("1", "host.A")).await.unwrap();
+
+        // Elsewhere its claim holds.
+        for place in ["host.B", "other.A"] {
+            let other = begin(s3(&server), at("2", place)).await.unwrap();
+            let state = other.state("group").await.unwrap();
+            assert_eq!(state.busy(0).count(), 2, "{place}");
+            let claimed = other.claim("group", &inputs, Ulid::from_parts(4, 4)).await;
+            assert!(claimed.unwrap().is_none(), "{place}");
+            assert!(begin(Arc::clone(&alone), at("2", place)).await.is_err());
+        }
+        // In its place it is nobody's, and whoever thought to have it finds out.
+        let next = begin(s3(&server), at("3", "host.A")).await.unwrap();
+        let state = next.state("group").await.unwrap();
+        assert_eq!(state.busy(0).count(), 0);
+        let output = Ulid::from_parts(5, 5);
+        let claimed = next.claim("group", &inputs, output).await.unwrap().unwrap();
+        assert!(claimed.confirm().await.unwrap());
+        assert!(!held.confirm().await.unwrap());
+        begin(alone, at("3", "host.A")).await.unwrap();
+    });
+}
+
 #[test]
 fn where_nothing_is_compared_one_works_alone() {
     run(async {
@@ -199,11 +246,7 @@ fn where_nothing_is_compared_one_works_alone() {
         let bench = Bench::new(bucket);
         fill(&bench, 1, 5).await;
         let before = bench.answers().await;
-        let settings = |owner: &str| Settings {
-            owner: owner.to_owned(),
-            time_to_live: std::time::Duration::from_secs(60),
-            clock: Arc::new(WallClock),
-        };
+        let settings = |owner: &str| settings(owner, None);
         let claims = Claims::begin(Arc::clone(&bench.bucket), settings("first"))
             .await
             .unwrap();

@@ -9,16 +9,14 @@ use model::source::Shard;
 use model::{Labels, Matcher, SourceError, Str, TimeRange};
 use tokio::sync::mpsc;
 
-use super::chunks::ChunkReader;
+use super::chunks::{self, ChunkReader};
 use super::entries::{Entries, SeriesReader, SymbolMap, Wanted, keeps_order};
 use super::fetch::Query;
 use super::header::Header;
 use crate::merge::{Input, Keyed};
 
 /// Series entries of one window, at most.
-const MOST_SERIES: usize = 4096;
-/// Series of one batch, at most.
-const MOST_ROWS: usize = 1024;
+const MOST_SERIES: usize = 16_384;
 /// Batches of chunks that are on their way at once, for each block.
 const AHEAD: usize = 2;
 
@@ -178,19 +176,13 @@ impl Run<'_> {
 
     /// Fetches the chunks of a window and hands them on; false if nobody wants more.
     async fn give(&self, chunks: ChunkReader, entries: Arc<Entries>) -> Result<bool, SourceError> {
-        let mut groups = Vec::new();
-        let mut at = 0;
-        while at < entries.len() {
-            let (start, mut bytes) = (at, 0);
-            while at < entries.len() && at - start < MOST_ROWS && bytes < self.ask.window {
-                if !self.ask.skip_chunks {
-                    let of_row = entries.chunks(at).iter();
-                    bytes += of_row.map(|c| chunks.estimate(c)).sum::<u64>();
-                }
-                at += 1;
-            }
-            groups.push(start..at);
+        if entries.len() == 0 {
+            return Ok(true);
         }
+        let groups = match self.ask.skip_chunks {
+            true => std::iter::once(0..entries.len()).collect(),
+            false => chunks.batches(&entries, self.ask.window),
+        };
         let skip = self.ask.skip_chunks;
         let reads = groups.into_iter().map(|rows| {
             let entries = Arc::clone(&entries);
@@ -220,6 +212,7 @@ impl Query {
         rest: Vec<Matcher>,
     ) -> Arc<SeriesReader> {
         let meta = &part.block.meta;
+        let range = ask.range.intersect(part.range);
         let longest = meta
             .thanos
             .as_ref()
@@ -228,8 +221,12 @@ impl Query {
             ulid: part.block.ulid(),
             guess: SeriesReader::guess(header, meta.stats.num_series, longest),
             header: Arc::clone(header),
+            chunks: match ask.skip_chunks {
+                true => 0,
+                false => chunks::bytes_of_series(meta, range),
+            },
             wanted: Arc::new(Wanted {
-                range: ask.range.intersect(part.range),
+                range,
                 rest,
                 external: part.external.clone(),
                 without: ask.without.clone(),

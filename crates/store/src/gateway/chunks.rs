@@ -7,19 +7,39 @@ use block::BlockError;
 use block::chunks::{self, Frame, MAX_FRAME};
 use chunk::aggregate;
 use model::source::Aggregate;
-use model::{ChunkRef, Encoding, SeriesBatch, SourceError, Statistics};
+use model::{ChunkRef, Encoding, SeriesBatch, SourceError, Statistics, TimeRange};
 use ulid::Ulid;
 
 use super::Item;
 use super::cache::File;
 use super::entries::{ChunkAt, Entries};
 use super::fetch::{Fetched, Query};
+use super::header::Kept;
 use crate::merge::Keyed;
 
 /// The longest first read of a chunk whose length is not known, bytes.
 const LONGEST_GUESS: u64 = 16_000;
 /// The shortest one.
 const SHORTEST_GUESS: u64 = 256;
+/// Chunks at most this far apart are read together without a thought, bytes.
+const NEAR: u64 = 32 << 10;
+
+/// Bytes of all chunks of a block, if it tells.
+fn bytes(meta: &block::Meta) -> u64 {
+    let files = meta.thanos.iter().flat_map(|t| &t.files);
+    let segments = files.filter(|f| f.rel_path.starts_with(chunks::DIR));
+    segments.map(|f| f.size_bytes).sum()
+}
+
+/// Bytes of chunks that a series of a block has in `range`, about; 0 if the block does not tell.
+pub(super) fn bytes_of_series(meta: &block::Meta, range: TimeRange) -> u64 {
+    let whole = (meta.max_time.saturating_sub(meta.min_time)).max(1) as f64;
+    let block = TimeRange::new(meta.min_time, meta.max_time);
+    let asked = block.intersect(range);
+    let part = asked.max.saturating_sub(asked.min).max(0) as f64 / whole;
+    let mean = bytes(meta) as f64 / meta.stats.num_series.max(1) as f64;
+    (mean * part.min(1.0)) as u64
+}
 
 /// How the chunks of a block are read.
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +56,9 @@ impl ChunkReader {
     pub(super) fn new(ulid: Ulid, meta: &block::Meta, aggregates: u8) -> Self {
         let thanos = meta.thanos.as_ref();
         let longest = thanos.map_or(0, |t| t.index_stats.chunk_max_size);
-        let files = thanos.into_iter().flat_map(|t| &t.files);
-        let all: u64 = files
-            .filter(|f| f.rel_path.starts_with(chunks::DIR))
-            .map(|f| f.size_bytes)
-            .sum();
         let mean = match meta.stats.num_chunks {
             0 => 0,
-            n => all / n,
+            n => bytes(meta) / n,
         };
         let guess = match mean {
             0 => 1024,
@@ -67,6 +82,64 @@ impl ChunkReader {
             0 => self.guess,
             len => u64::from(len),
         }
+    }
+
+    /// Cuts the rows of `entries` into batches of about `window` bytes of chunks, at most half as much again if
+    /// rows allow.
+    ///
+    /// What lies together in the file is a run, and every cut inside one costs a request: runs are cut into as
+    /// few pieces as there may be, and small ones share a batch.
+    pub(super) fn batches(&self, entries: &Entries, window: u64) -> Vec<Range<usize>> {
+        let most = window.saturating_add(window / 2);
+        let rows = (0..entries.len()).map(|i| {
+            let chunks = entries.chunks(i);
+            let bytes: u64 = chunks.iter().map(|c| self.estimate(c)).sum();
+            let reach = chunks.first().zip(chunks.last());
+            let reach = reach.map(|(a, b)| a.reference..b.reference + self.estimate(b));
+            (reach, bytes)
+        });
+        let mut runs: Vec<(Range<usize>, u64)> = Vec::new();
+        let mut end = None;
+        let mut sizes = Vec::with_capacity(entries.len());
+        for (i, (reach, bytes)) in rows.enumerate() {
+            sizes.push(bytes);
+            let near = reach.as_ref().zip(end).is_none_or(|(reach, end)| {
+                // Segments are far apart, for their number stands above the offset.
+                reach.start.abs_diff(end) <= NEAR
+            });
+            match runs.last_mut().filter(|_| near) {
+                Some((rows, sum)) => {
+                    rows.end = i + 1;
+                    *sum += bytes;
+                }
+                None => runs.push((i..i + 1, bytes)),
+            }
+            end = reach.map(|r| r.end).or(end);
+        }
+        let mut batches: Vec<(Range<usize>, u64)> = Vec::new();
+        for (rows, sum) in runs {
+            let piece = sum
+                / sum
+                    .saturating_sub(window / 2)
+                    .div_ceil(window.max(1))
+                    .max(1);
+            let mut at = rows.start;
+            while at < rows.end {
+                let (start, mut bytes) = (at, 0);
+                while at < rows.end && (at == start || bytes + sizes[at] / 2 <= piece) {
+                    bytes += sizes[at];
+                    at += 1;
+                }
+                match batches.last_mut() {
+                    Some((batch, sum)) if *sum + bytes <= most => {
+                        batch.end = at;
+                        *sum += bytes;
+                    }
+                    _ => batches.push((start..at, bytes)),
+                }
+            }
+        }
+        batches.into_iter().map(|(rows, _)| rows).collect()
     }
 
     /// Fetches the chunks of the series at places `rows` of `entries`, in that order.
@@ -171,7 +244,8 @@ impl ChunkReader {
                 let spans: Vec<Range<u64>> = list.iter().map(|&(at, i)| at..at + lens[i]).collect();
                 async move {
                     let file = File::Chunks(self.ulid, segment);
-                    let fetched = query.fetch(file, Item::Chunks, &spans).await?;
+                    let kept = Kept::default();
+                    let fetched = query.fetch(file, Item::Chunks, &spans, &kept, 0).await?;
                     Ok::<_, SourceError>((list, fetched))
                 }
             });

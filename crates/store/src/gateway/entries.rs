@@ -174,6 +174,8 @@ pub(super) struct SeriesReader {
     pub wanted: Arc<Wanted>,
     /// First read of an entry, bytes.
     pub guess: u64,
+    /// Bytes of chunks that a series will be asked for, about.
+    pub chunks: u64,
 }
 
 impl SeriesReader {
@@ -208,8 +210,11 @@ impl SeriesReader {
             let what = format!("block {}: series {id} lies outside the index", self.ulid);
             return Err(BlockError::Corrupt(what).into());
         }
+        let file = File::Index(self.ulid);
+        let kept = &self.header.kept;
+        let expected = self.chunks.saturating_mul(ids.len() as u64);
         let fetched = query
-            .fetch(File::Index(self.ulid), Item::Series, &spans)
+            .fetch(file, Item::Series, &spans, kept, expected)
             .await?;
         let mut all = Bodies {
             first: fetched,
@@ -225,9 +230,7 @@ impl SeriesReader {
                 .iter()
                 .map(|&(i, need)| self.span(ids[i], need as u64))
                 .collect();
-            let fetched = query
-                .fetch(File::Index(self.ulid), Item::Series, &spans)
-                .await?;
+            let fetched = query.fetch(file, Item::Series, &spans, kept, 0).await?;
             let places = short.iter().map(|&(i, _)| i).collect();
             all.again.push((places, fetched));
             short = all.short_of_last()?;

@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use model::{Kind, Reservation, Scope, SourceError, Statistics, Stopped};
 
 use super::cache::File;
+use super::header::Kept;
 use super::meters::Sizes;
 use super::ranges::{self, Fetch};
 use super::{Inner, Item, unavailable};
@@ -178,13 +179,16 @@ impl Query {
         }
     }
 
-    /// Fetches ranges of a file, which ascend by start. Every buffer is reserved in the query's
-    /// budget for as long as it lives.
+    /// Fetches ranges of a file, which ascend by start; what is `kept` of it is not asked for. Every buffer is
+    /// reserved in the query's budget for as long as it lives. What is read between them may grow with what is
+    /// `expected` to be of use to the question besides, bytes.
     pub(super) async fn fetch(
         &self,
         file: File,
         item: Item,
         wanted: &[Range<u64>],
+        kept: &Kept,
+        expected: u64,
     ) -> Result<Fetched, SourceError> {
         self.work.touch(item, wanted)?;
         let (requests, hits) = &self.inner.meters.items[item as usize];
@@ -196,7 +200,23 @@ impl Query {
         };
         let mut missing = Vec::new();
         let mut missing_at = Vec::new();
+        // The header's own memory, as the first buffer if it is one at all.
+        let mut found = 0;
+        for (place, range) in fetched.places.iter_mut().zip(wanted) {
+            if let Some(at) = kept.place(range) {
+                *place = (0, at);
+                found += 1;
+            }
+        }
+        if found > 0 {
+            fetched.buffers.push(kept.bytes.clone());
+            self.inner.meters.hits.add(found);
+            hits.add(found);
+        }
         for (i, range) in wanted.iter().enumerate() {
+            if found > 0 && kept.place(range).is_some() {
+                continue;
+            }
             match cache.get(file, range) {
                 Some(bytes) => {
                     self.inner.meters.hits.inc();
@@ -231,7 +251,7 @@ impl Query {
             return Ok(fetched);
         }
         self.inner.meters.misses.add(missing.len() as u64);
-        let plan = ranges::plan(&missing);
+        let plan = ranges::plan(&missing, expected);
         let bodies = try_join_all(plan.iter().map(|part| self.one(file, item, part)));
         let bodies = self.wait(bodies).await?;
         for (part, bytes) in plan.iter().zip(bodies) {

@@ -97,7 +97,7 @@ impl Query {
             .map(|page| page * size..(page + 1) * size)
             .collect();
         // Neighbours are one request, and so is what lies close together.
-        let parts = ranges::plan(&missing);
+        let parts = ranges::plan(&missing, 0);
         let bodies = try_join_all(parts.iter().map(|part| async move {
             let body = self.body(file, item, part.range.clone()).await;
             let needed = wanted.iter().any(|w| part.range.contains(&w.start));

@@ -178,7 +178,7 @@ impl Query {
         for _ in 0..2 {
             let ranges: Vec<Range<u64>> = wanted.iter().map(|(_, r)| r.clone()).collect();
             let fetched = self
-                .fetch(File::Index(ulid), Item::Postings, &ranges)
+                .fetch(File::Index(ulid), Item::Postings, &ranges, &header.kept, 0)
                 .await?;
             let mut longer = Vec::new();
             for (i, (offset, _)) in wanted.iter().enumerate() {

@@ -21,8 +21,9 @@ pub(super) struct Fetch {
 /// Joins wanted ranges, which ascend by start, into few fetches.
 ///
 /// The smallest gaps are closed first, as long as what is fetched for nothing stays within a
-/// quarter of what is wanted; beyond that only while there are very many requests.
-pub(super) fn plan(wanted: &[Range<u64>]) -> Vec<Fetch> {
+/// quarter of what is wanted, and of what is `expected` to be wanted elsewhere because of it; beyond that only
+/// while there are very many requests.
+pub(super) fn plan(wanted: &[Range<u64>], expected: u64) -> Vec<Fetch> {
     let mut parts: Vec<Fetch> = Vec::new();
     for (i, range) in wanted.iter().enumerate() {
         match parts.last_mut() {
@@ -44,7 +45,7 @@ pub(super) fn plan(wanted: &[Range<u64>]) -> Vec<Fetch> {
         .filter(|(gap, _)| *gap <= MAX_GAP)
         .collect();
     gaps.sort_unstable();
-    let allowance = FREE_WASTE.max(useful / 4);
+    let allowance = FREE_WASTE.max(useful.saturating_add(expected) / 4);
     let mut waste = 0;
     let mut left = parts.len();
     let mut close = vec![false; parts.len()];
@@ -80,7 +81,7 @@ mod tests {
     }
 
     fn planned(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
-        let fetches = plan(wanted);
+        let fetches = plan(wanted, 0);
         let mut next = 0;
         for fetch in &fetches {
             assert_eq!(fetch.wanted.start, next, "each is fetched once");

@@ -92,6 +92,40 @@ async fn health_is_told() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn services_are_listed_to_those_who_ask() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let (address, _stop, _) = serve(None).await;
+    let channel = Channel::new(&address, &ChannelSettings::default()).unwrap();
+    let mut client = ServerReflectionClient::new(channel);
+    let ask = |message| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(message),
+    };
+    let asked = futures_util::stream::iter([
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("thanos.Store".into())),
+    ]);
+    let answers = client.server_reflection_info(asked).await.unwrap();
+    let mut answers = answers.into_inner();
+    let listed = answers.message().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(listed)) = listed else {
+        panic!("{listed:?}");
+    };
+    let names: Vec<&str> = listed.service.iter().map(|s| s.name.as_str()).collect();
+    for name in ["thanos.Store", "thanos.info.Info", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let described = answers.message().await.unwrap().unwrap().message_response;
+    assert!(
+        matches!(&described, Some(MessageResponse::FileDescriptorResponse(_))),
+        "{described:?}"
+    );
+}
+
 struct Authority {
     dir: TempDir,
     issuer: Issuer<'static, KeyPair>,

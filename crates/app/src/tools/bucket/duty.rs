@@ -108,7 +108,7 @@ async fn compactor(
 ) -> Result<Compactor> {
     let bucket = super::open(typed)?;
     let stop = Cancel::default();
-    let claims = claims(&bucket, Duration::from_secs(120), false, &stop).await?;
+    let claims = claims(&bucket, None, Duration::from_secs(120), false, &stop).await?;
     let base = bucket::CatalogOptions {
         consistency_delay: consistency,
         ..selection(typed)?
