@@ -14,6 +14,7 @@ use crate::process::{Process, available, free_port};
 
 mod backup;
 mod beside;
+mod duties;
 mod local;
 mod measure;
 mod outage;

@@ -12,6 +12,7 @@ use model::time::{WallClock, span};
 
 use crate::compaction::claims;
 use crate::flags::{compact as flags, thanos};
+use crate::house::life::Life;
 use crate::kingpin::{Flag, Typed, value};
 use crate::logging;
 use crate::roles::compact::{hash_func, retention as kept, selection};
@@ -100,14 +101,24 @@ pub const RETENTION: &[&[Flag]] = &[
     logging::FLAGS,
 ];
 
-/// A compactor that does nothing yet.
-async fn compactor(
+/// Has a compactor do its duty until that is done or a signal comes. Then others may work on the
+/// bucket, whether it succeeded or not.
+async fn on_duty<F>(
     typed: &Typed<'_>,
     options: Options,
     consistency: Duration,
-) -> Result<Compactor> {
+    duty: impl FnOnce(Arc<Compactor>, Cancel) -> F,
+) -> Result<ExitCode>
+where
+    F: Future<Output = Result<(), compact::Error>>,
+{
+    let (life, stop) = (Arc::new(Life::start()?), Cancel::default());
+    let (told, stopped) = (Arc::clone(&life), stop.clone());
+    tokio::spawn(async move {
+        told.told_to_stop().await;
+        stopped.cancel();
+    });
     let bucket = super::open(typed)?;
-    let stop = Cancel::default();
     let claims = claims(&bucket, None, Duration::from_secs(120), false, &stop).await?;
     let base = bucket::CatalogOptions {
         consistency_delay: consistency,
@@ -115,20 +126,23 @@ async fn compactor(
     };
     let registry = metrics::Registry::new();
     let catalog = bucket::Catalog::new(bucket, catalog_options(base), &registry)?;
-    Ok(Compactor::new(
-        Arc::new(catalog),
-        claims,
-        options,
-        stop,
-        &registry,
-    )?)
+    let compactor = Compactor::new(Arc::new(catalog), claims, options, stop.clone(), &registry)?;
+    let compactor = Arc::new(compactor);
+    let done = duty(Arc::clone(&compactor), stop).await;
+    compactor.end().await;
+    match done {
+        Ok(()) => tracing::info!("done"),
+        Err(compact::Error::Stopped) => tracing::info!("stopped before all was done"),
+        Err(e) => return Err(e.into()),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn options(data_dir: impl Into<PathBuf>) -> Options {
     Options::new(data_dir.into(), Arc::new(WallClock))
 }
 
-/// Runs `downsample`.
+/// Runs `downsample`: again and again, unless there is no interval.
 pub fn downsample(typed: &Typed<'_>) -> Result<ExitCode> {
     let options = Options {
         downsample_concurrency: typed.number("downsample.concurrency")?,
@@ -136,17 +150,19 @@ pub fn downsample(typed: &Typed<'_>) -> Result<ExitCode> {
         ..options(Path::new(typed.required("data-dir")?).join("downsample"))
     };
     let pause = span(typed.duration("wait-interval")?);
-    crate::runtime::run(async {
-        let compactor = compactor(typed, options, Duration::ZERO).await?;
+    let duty = async move |compactor: Arc<Compactor>, stop: Cancel| {
         loop {
             compactor.downsample_all().await?;
             if pause.is_zero() {
-                compactor.end().await;
-                return Ok(ExitCode::SUCCESS);
+                return Ok(());
             }
-            tokio::time::sleep(pause).await;
+            tracing::info!(wait = ?pause, "downsampled; --wait-interval=0s would end here");
+            if tokio::time::timeout(pause, stop.cancelled()).await.is_ok() {
+                return Ok(());
+            }
         }
-    })
+    };
+    crate::runtime::run(on_duty(typed, options, Duration::ZERO, duty))
 }
 
 /// Runs `cleanup`.
@@ -157,13 +173,8 @@ pub fn cleanup(typed: &Typed<'_>) -> Result<ExitCode> {
         ..options("")
     };
     let consistency = span(typed.duration("consistency-delay")?);
-    crate::runtime::run(async {
-        let compactor = compactor(typed, options, consistency).await?;
-        compactor.clean().await?;
-        compactor.end().await;
-        tracing::info!("cleanup done");
-        Ok(ExitCode::SUCCESS)
-    })
+    let duty = async |compactor: Arc<Compactor>, _| compactor.clean().await;
+    crate::runtime::run(on_duty(typed, options, consistency, duty))
 }
 
 /// Runs `retention`.
@@ -174,11 +185,6 @@ pub fn retention(typed: &Typed<'_>) -> Result<ExitCode> {
         ..options(Path::new(typed.required("data-dir")?).join("retention"))
     };
     let consistency = span(typed.duration("consistency-delay")?);
-    crate::runtime::run(async {
-        let compactor = compactor(typed, options, consistency).await?;
-        compactor.retain_all().await?;
-        compactor.end().await;
-        tracing::info!("retention apply done");
-        Ok(ExitCode::SUCCESS)
-    })
+    let duty = async |compactor: Arc<Compactor>, _| compactor.retain_all().await;
+    crate::runtime::run(on_duty(typed, options, consistency, duty))
 }
