@@ -24,7 +24,8 @@ use http_body_util::BodyExt as _;
 use metrics::{Counter, Registry};
 use model::Sink;
 use model::time::{Clock, WallClock};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use wire::Turns;
 
 use keys::Keys;
 pub use negotiate::Message;
@@ -64,7 +65,7 @@ struct Inner {
     keys: Keys,
     otlp: ArcSwap<OtlpSettings>,
     /// How many requests are decoded at the same time.
-    workers: Arc<Semaphore>,
+    workers: Turns,
     counters: Counters,
 }
 
@@ -116,13 +117,12 @@ impl Receiver {
         options: Options,
         registry: &Registry,
     ) -> Result<Self, metrics::Error> {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self(Arc::new(Inner {
             sink,
             options,
             keys: Keys::default(),
             otlp: ArcSwap::default(),
-            workers: Arc::new(Semaphore::new(cores)),
+            workers: Turns::new(0),
             counters: Counters {
                 invalid_labels: registry.counter(
                     "prometheus_api_remote_write_invalid_labels_samples_total",
@@ -160,12 +160,9 @@ impl Receiver {
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
     ) -> Result<T, Refused> {
-        let permit = Arc::clone(&self.0.workers).acquire_owned().await;
         let inner = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work(&inner)
-        });
+        let runtime = Handle::current();
+        let done = self.0.workers.run(&runtime, move || work(&inner));
         done.await.map_err(|e| {
             Refused::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

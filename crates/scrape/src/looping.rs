@@ -14,7 +14,6 @@ use model::sink::Column;
 use model::time::Clock;
 use model::{Appended, Batch, Millis, Reject, STALE_NAN, SeriesRef, Sink};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
@@ -48,7 +47,7 @@ pub(crate) struct Shared {
     /// Whether the sink is given the metadata of series.
     pub(crate) metadata: bool,
     /// How many bodies may be read at the same time.
-    pub(crate) readers: Arc<Semaphore>,
+    pub(crate) readers: wire::Turns,
     pub(crate) buffers: Buffers,
     pub(crate) failures: FailureLogs,
 }

@@ -10,7 +10,6 @@ use model::time::{Clock, WallClock};
 use model::{Labels, Matcher, Millis, Sink, Str, relabel};
 use parking_lot::{Mutex, RwLock};
 use reqwest::header::HeaderValue;
-use tokio::sync::Semaphore;
 use wire::client::{ClientOptions, HttpClient};
 
 use crate::Group;
@@ -136,7 +135,6 @@ impl Manager {
         registry: &Registry,
         options: Options,
     ) -> Result<Self, ScrapeError> {
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let shared = Shared {
             sink,
             clock: options.clock,
@@ -148,7 +146,7 @@ impl Manager {
             starts: options.starts,
             type_and_unit: options.type_and_unit,
             metadata: options.metadata,
-            readers: Arc::new(Semaphore::new(processors)),
+            readers: wire::Turns::new(0),
             buffers: Buffers::default(),
             failures: Default::default(),
         };

@@ -6,30 +6,48 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
-/// A turn for each processor, and one for whoever is just handing over.
+/// Turns of whatever takes the processor: as many at once as there are processors.
 ///
 /// A thread of its own for each of a hundred requests would finish none of them sooner, and each such
 /// thread keeps pages of memory that only it can use.
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Arc::new(Semaphore::new(processors + 1))
-});
+#[derive(Debug)]
+pub struct Turns(Arc<Semaphore>);
 
-/// Runs `work` on a thread of `runtime` that may be held, once it is its turn.
-///
-/// The work must not wait for anything that is itself done here. Fails if it panics, and when the
-/// runtime ends.
+impl Turns {
+    /// One for each processor, and `spare` ones.
+    pub fn new(spare: usize) -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        Self(Arc::new(Semaphore::new(processors + spare)))
+    }
+
+    /// Runs `work` on a thread of `runtime` that may be held, once it is its turn.
+    ///
+    /// The work must not wait for anything that takes a turn here itself. Fails if it panics, and when
+    /// the runtime ends.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        runtime: &Handle,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        // Nobody closes it; without a turn it would be done just the same.
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        let done = runtime.spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await
+    }
+}
+
+/// Those of whatever only computes; a spare one for whoever is just handing over.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(1));
+
+/// Runs `work`, which only computes, on a thread of `runtime` that may be held, once it is its turn.
 pub async fn aside_on<T: Send + 'static>(
     runtime: &Handle,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
-    // Nobody closes it; without a turn it would be done just the same.
-    let turn = Arc::clone(&TURNS).acquire_owned().await;
-    let done = runtime.spawn_blocking(move || {
-        let _turn = turn;
-        work()
-    });
-    done.await
+    TURNS.run(runtime, work).await
 }
 
 /// [`aside_on`] the runtime that the caller runs on.

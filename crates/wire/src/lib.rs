@@ -44,7 +44,7 @@ pub mod series;
 pub mod server;
 pub mod trace;
 
-pub use aside::{aside, aside_on};
+pub use aside::{Turns, aside, aside_on};
 
 /// Reads YAML of which only some keys are of interest.
 pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {

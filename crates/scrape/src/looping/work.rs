@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::Millis;
+use tokio::runtime::Handle;
 
 use super::{Buffer, Job};
 use crate::cache::Cache;
@@ -63,11 +64,6 @@ impl Work {
         if size <= inline {
             return self.read();
         }
-        // Only as many at a time as there are processors: more would only hold more memory.
-        let readers = Arc::clone(&self.job.shared.readers);
-        let Ok(permit) = readers.acquire_owned().await else {
-            return self.read();
-        };
         // What is left if reading should ever panic: one failed scrape, and the loop goes on.
         let empty = Work {
             job: Arc::clone(&self.job),
@@ -80,13 +76,10 @@ impl Work {
             gzip: self.gzip,
             fingerprint: self.fingerprint,
         };
-        let work = self;
-        let handle = tokio::task::spawn_blocking(move || {
-            let done = work.read();
-            drop(permit);
-            done
-        });
-        handle.await.unwrap_or_else(|error| Done {
+        let job = Arc::clone(&self.job);
+        let runtime = Handle::current();
+        let read = job.shared.readers.run(&runtime, || self.read());
+        read.await.unwrap_or_else(|error| Done {
             work: empty,
             counts: Counts::default(),
             bytes: 0,
