@@ -49,7 +49,7 @@ impl Memory {
         }
     }
 
-    /// Budgets as the flags say.
+    /// Budgets as the flags say, and the allocator told of them.
     pub fn from_flags(typed: &Typed<'_>) -> anyhow::Result<Self> {
         let limit = match typed.required("memory.limit")? {
             "auto" => available_memory(Path::new("/")) / 4 * 3,

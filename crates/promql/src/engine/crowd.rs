@@ -38,9 +38,7 @@ impl Inner {
             let memory = &self.options.memory;
             let enough = self.options.query_memory.min(memory.limit());
             let end = Instant::now() + PATIENCE;
-            while memory.limit() - memory.used().min(memory.limit()) < enough
-                && Instant::now() < end
-            {
+            while memory.limit().saturating_sub(memory.used()) < enough && Instant::now() < end {
                 self.timer.at(Some(Instant::now() + LOOK)).await;
             }
             turn

@@ -75,6 +75,8 @@ pub(crate) struct ReadyFunction {
     params: Vec<Param>,
     span: Span,
     drops_name: bool,
+    /// Whether nothing can be smoothed with some of the factors.
+    wrong_factors: bool,
 }
 
 impl Kernel {
@@ -100,7 +102,12 @@ impl Function {
         for param in &self.params {
             params.push(param.eval(cx, grid).await?);
         }
+        let smooths = self.kernel == Kernel::Range(RangeFn::DoubleExponentialSmoothing);
         let ready = ReadyFunction {
+            wrong_factors: smooths
+                && params
+                    .iter()
+                    .any(|p| p.iter(grid.count).any(is_wrong_factor)),
             kernel: self.kernel,
             params,
             span: self.spans.first().copied().unwrap_or_default(),
@@ -109,6 +116,11 @@ impl Function {
         ready.check(grid)?;
         Ok(ready)
     }
+}
+
+/// Whether nothing can be smoothed with this factor. Written so that NaN passes.
+fn is_wrong_factor(factor: f64) -> bool {
+    factor <= 0.0 || factor >= 1.0
 }
 
 impl ReadyFunction {
@@ -142,11 +154,9 @@ impl ReadyFunction {
             return Ok(());
         };
         let (grid, window) = (cols.grid, cols.window);
-        // Written so that NaN passes.
-        let wrong = |v: f64| v <= 0.0 || v >= 1.0;
         let factors = smoothing.iter(grid.count).zip(trend.iter(grid.count));
         for (i, (sf, tf)) in factors.enumerate() {
-            let (bad, name, short) = match (wrong(sf), wrong(tf)) {
+            let (bad, name, short) = match (is_wrong_factor(sf), is_wrong_factor(tf)) {
                 (true, _) => (sf, "smoothing", "sf"),
                 (_, true) => (tf, "trend", "tf"),
                 _ => continue,
@@ -186,7 +196,7 @@ impl ReadyFunction {
             grid,
             window,
         };
-        if self.kernel == Kernel::Range(RangeFn::DoubleExponentialSmoothing) {
+        if self.wrong_factors {
             self.check_factors(&cols, &columns.histograms.ts)?;
         }
         let mut out = Out {
