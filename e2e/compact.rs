@@ -2,6 +2,7 @@
 //! on copies of one bucket, with a bucket that is away, and beside everything else in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,10 +28,15 @@ fn ours() -> Command {
 
 /// Runs a command to its end; gives what it printed.
 fn output(command: &mut Command) -> String {
+    said(command).0
+}
+
+/// Runs a command to its end; gives what it printed and what it logged.
+fn said(command: &mut Command) -> (String, String) {
     let out = command.output().unwrap();
-    let error = String::from_utf8_lossy(&out.stderr);
+    let error = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{command:?}: {}\n{error}", out.status);
-    String::from_utf8(out.stdout).unwrap()
+    (String::from_utf8(out.stdout).unwrap(), error)
 }
 
 /// A folder of blocks of two hours: a counter with resets and a gauge, a sample every two minutes.
@@ -148,8 +154,13 @@ fn metas(folder: &Path) -> BTreeMap<String, Value> {
 }
 
 fn compact(program: &Path, dir: &Path, config: &str) {
-    let mut command = Command::new(program);
     let data = dir.join(format!("data-{}", free_port()));
+    output(&mut compactor(program, &data, config));
+}
+
+/// A compactor that runs once.
+fn compactor(program: impl AsRef<OsStr>, data: &Path, config: &str) -> Command {
+    let mut command = Command::new(program);
     command
         .args([
             "compact",
@@ -158,7 +169,7 @@ fn compact(program: &Path, dir: &Path, config: &str) {
         ])
         .arg(format!("--data-dir={}", data.display()))
         .arg(format!("--objstore.config-file={config}"));
-    output(&mut command);
+    command
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use block::index::SymbolSet;
 use block::meta::{File, Thanos};
 use block::{Chunk, Meta, Writer};
 use chunk::xor::Encoder;
-use model::{Encoding, Labels, TimeRange};
+use model::{Labels, TimeRange};
 use s3kit::{Config, Server};
 use serde_json::Value;
 use ulid::Ulid;
@@ -77,12 +77,7 @@ fn put(server: &Server, number: u64, shape: &Shape) -> u64 {
         .collect();
     let chunks: Vec<Chunk<'_>> = chunks
         .iter()
-        .map(|(min, max, data)| Chunk {
-            min: *min,
-            max: *max,
-            encoding: Encoding::XOR,
-            data,
-        })
+        .map(|(min, max, data)| Chunk::xor(*min, *max, data))
         .collect();
     let ulid = Ulid::from_parts(1_700_000_000_000 + number, u128::from(number) + 1);
     let mut meta = Meta::new(ulid, TimeRange::new(from, from + 2 * HOUR - 1));

@@ -6,10 +6,7 @@ fn duty(name: &str, dir: &Path, config: &str, more: &[&str]) -> String {
     let mut command = ours();
     command.current_dir(dir).args(["tools", "bucket", name]);
     command.arg(format!("--objstore.config-file={config}"));
-    let out = command.args(more).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "{command:?}: {}\n{said}", out.status);
-    said
+    said(command.args(more)).1
 }
 
 fn resolutions(bucket: &Path) -> BTreeSet<i64> {
@@ -23,17 +20,9 @@ async fn each_duty_alone() {
     let dir = dir.path();
     let (bucket, config) = filesystem(dir, "bucket");
     upload(&blocks(dir, 60), &config);
-    output(
-        ours()
-            .args([
-                "compact",
-                "--consistency-delay=0s",
-                "--downsampling.disable",
-            ])
-            .args(["--delete-delay=0s", "--http-address=127.0.0.1:0"])
-            .arg(format!("--data-dir={}", dir.join("data").display()))
-            .arg(format!("--objstore.config-file={config}")),
-    );
+    let program = env!("CARGO_BIN_EXE_epimetheus");
+    let more = ["--downsampling.disable", "--delete-delay=0s"];
+    output(compactor(program, &dir.join("data"), &config).args(more));
     assert_eq!(resolutions(&bucket), [0].into());
 
     duty("downsample", dir, &config, &["--wait-interval=0s"]);
@@ -43,12 +32,7 @@ async fn each_duty_alone() {
     let port = free_port();
     let args = ["tools", "bucket", "downsample"].map(str::to_owned);
     let file = format!("--objstore.config-file={config}");
-    let mut again = Process::start(
-        env!("CARGO_BIN_EXE_epimetheus"),
-        dir,
-        port,
-        args.into_iter().chain([file]),
-    );
+    let mut again = Process::start(program, dir, port, args.into_iter().chain([file]));
     let end = Instant::now() + Duration::from_secs(60);
     while !again.log().contains("downsampled;") {
         assert!(Instant::now() < end, "{}", again.log());

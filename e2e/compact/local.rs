@@ -2,18 +2,16 @@
 //! local disk. They take minutes, assert no times and are run by hand, for docs/benchmarks.md:
 //! `EPIMETHEUS_MEASURE=target/release/epimetheus cargo test --test e2e -- --ignored --nocapture compact::local`.
 
-use std::process::Stdio;
-
 use block::index::SymbolSet;
 use block::{Chunk, Meta, Writer};
 use chunk::xor::Encoder;
-use model::{Encoding, Labels, TimeRange};
+use model::{Labels, TimeRange};
 use ulid::Ulid;
 
 use crate::peers::{minio, prometheus3};
 use crate::process::cpu;
 
-use super::measure::{measured, peak};
+use super::measure::{measured, peak, size, until_it_ends};
 use super::*;
 
 const TWO_HOURS: i64 = 7_200_000;
@@ -63,12 +61,7 @@ fn write(parent: &Path, number: i64, shift: i64, series: usize, noise: bool) -> 
         .map(|parts| {
             parts
                 .iter()
-                .map(|(min, max, data)| Chunk {
-                    min: *min,
-                    max: *max,
-                    encoding: Encoding::XOR,
-                    data,
-                })
+                .map(|(min, max, data)| Chunk::xor(*min, *max, data))
                 .collect()
         })
         .collect();
@@ -90,36 +83,6 @@ fn compacted(folder: &Path) -> u64 {
         .filter(|m| m["compaction"]["level"].as_u64() > Some(1))
         .filter_map(|m| m["stats"]["numSamples"].as_u64())
         .sum()
-}
-
-/// Bytes of all files below a folder.
-fn size(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|e| match e.metadata() {
-            Ok(m) if m.is_dir() => size(&e.path()),
-            Ok(m) => m.len(),
-            Err(_) => 0,
-        })
-        .sum()
-}
-
-/// CPU seconds, peak memory and the most bytes that `data` had.
-fn until_it_ends(command: &mut Command, data: &Path) -> (f64, u64, u64) {
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let (mut seconds, mut most, mut disk) = (0.0, 0, 0);
-    while let Some((so_far, ended)) = cpu(child.id()) {
-        seconds = so_far;
-        most = peak(child.id()).unwrap_or(0).max(most);
-        disk = size(data).max(disk);
-        if ended {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(child.wait().unwrap().success(), "{command:?}");
-    (seconds, most, disk)
 }
 
 /// A server over a copy of the blocks, until it has compacted as many samples: its CPU time for that, and its peak
@@ -213,19 +176,11 @@ fn compaction_beside_prometheus() {
             upload(&blocks, &config);
             let data = dir.join("compact");
             let (cpu, peak, _) = until_it_ends(
-                Command::new(measured())
-                    .args([
-                        "compact",
-                        "--consistency-delay=0s",
-                        "--downsampling.disable",
-                    ])
-                    .args([
-                        "--compact.enable-vertical-compaction",
-                        "--debug.max-compaction-level=2",
-                    ])
-                    .args(["--http-address=127.0.0.1:0"])
-                    .arg(format!("--data-dir={}", data.display()))
-                    .arg(format!("--objstore.config-file={config}")),
+                compactor(measured(), &data, &config).args([
+                    "--downsampling.disable",
+                    "--compact.enable-vertical-compaction",
+                    "--debug.max-compaction-level=2",
+                ]),
                 &data,
             );
             row("our compactor", cpu, peak);
@@ -288,15 +243,7 @@ fn compaction_of_a_large_block() {
     let data = dir.join("compact");
     let begun = Instant::now();
     let (cpu, peak, disk) = until_it_ends(
-        Command::new(measured())
-            .args([
-                "compact",
-                "--consistency-delay=0s",
-                "--downsampling.disable",
-            ])
-            .args(["--http-address=127.0.0.1:0"])
-            .arg(format!("--data-dir={}", data.display()))
-            .arg(format!("--objstore.config-file={config}")),
+        compactor(measured(), &data, &config).arg("--downsampling.disable"),
         &data,
     );
     println!(

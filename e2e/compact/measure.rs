@@ -71,32 +71,40 @@ pub(super) fn peak(id: u32) -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
-fn run(program: &Path, dir: &Path, s3: &Server, config: &str, more: &[&str]) -> Taken {
-    s3.counters().reset();
-    let data = dir.join(format!("data-{}", free_port()));
-    let mut command = Command::new(program);
-    command
-        .args([
-            "compact",
-            "--consistency-delay=0s",
-            "--http-address=127.0.0.1:0",
-        ])
-        .args(more)
-        .arg(format!("--data-dir={}", data.display()))
-        .arg(format!("--objstore.config-file={config}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+/// Bytes of all files below a folder.
+pub(super) fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|e| match e.metadata() {
+            Ok(m) if m.is_dir() => size(&e.path()),
+            Ok(m) => m.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// CPU seconds, peak memory and the most bytes that `data` had.
+pub(super) fn until_it_ends(command: &mut Command, data: &Path) -> (f64, u64, u64) {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    let (mut seconds, mut most) = (0.0, 0);
+    let (mut seconds, mut most, mut disk) = (0.0, 0, 0);
     while let Some((so_far, ended)) = cpu(child.id()) {
         seconds = so_far;
         most = peak(child.id()).unwrap_or(0).max(most);
+        disk = size(data).max(disk);
         if ended {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(child.wait().unwrap().success(), "{program:?}");
+    assert!(child.wait().unwrap().success(), "{command:?}");
+    (seconds, most, disk)
+}
+
+fn run(program: &Path, dir: &Path, s3: &Server, config: &str, more: &[&str]) -> Taken {
+    s3.counters().reset();
+    let data = dir.join(format!("data-{}", free_port()));
+    let (seconds, most, _) = until_it_ends(compactor(program, &data, config).args(more), &data);
     let all = s3.counters().all();
     Taken {
         cpu: seconds,

@@ -24,16 +24,10 @@ async fn a_bucket_that_is_away_ends_one_run_and_no_more() {
         (Fault::Reset, 25),
     ] {
         s3.faults().add(Rule::always(fault).after(after));
-        let once = ours()
-            .args([
-                "compact",
-                "--consistency-delay=0s",
-                "--http-address=127.0.0.1:0",
-                // What it has claimed when it ends is free again before the next one gives up.
-                "--compact.claim-duration=3s",
-            ])
-            .arg(format!("--data-dir={}", dir.join("once").display()))
-            .arg(format!("--objstore.config-file={config}"))
+        let program = env!("CARGO_BIN_EXE_epimetheus");
+        let once = super::compactor(program, &dir.join("once"), &config)
+            // What it has claimed when it ends is free again before the next one gives up.
+            .arg("--compact.claim-duration=3s")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&once.stderr);

@@ -13,9 +13,7 @@ use block::read_at::FileAt;
 use block::{Block, BlockSource, Chunk, Meta, Writer};
 use chunk::{Columns, SeriesDecoder, Want, xor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use model::{
-    Cancel, Encoding, Labels, MatchOp, Matcher, Rows, Scope, Select, Source as _, TimeRange,
-};
+use model::{Cancel, Labels, MatchOp, Matcher, Rows, Scope, Select, Source as _, TimeRange};
 use tempfile::TempDir;
 use ulid::Ulid;
 
@@ -59,12 +57,7 @@ fn write(dir: &Path, offset: i64) -> PathBuf {
             .collect();
         let chunks: Vec<_> = encoded
             .iter()
-            .map(|(min, max, data)| Chunk {
-                min: *min,
-                max: *max,
-                encoding: Encoding::XOR,
-                data,
-            })
+            .map(|(min, max, data)| Chunk::xor(*min, *max, data))
             .collect();
         writer.add_labels(labels, &chunks).unwrap();
     }

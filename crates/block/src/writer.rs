@@ -24,6 +24,18 @@ pub struct Chunk<'a> {
     pub data: &'a [u8],
 }
 
+impl<'a> Chunk<'a> {
+    /// A chunk of floats in Prometheus' XOR encoding, from `min` to `max` ms.
+    pub fn xor(min: Millis, max: Millis, data: &'a [u8]) -> Self {
+        Self {
+            min,
+            max,
+            encoding: Encoding::XOR,
+            data,
+        }
+    }
+}
+
 impl<'a> From<&'a chunk::EncodedChunk> for Chunk<'a> {
     fn from(chunk: &'a chunk::EncodedChunk) -> Self {
         Self {

@@ -186,12 +186,7 @@ fn deduplicated(replicas: &[&[&[i64]]]) -> Vec<(i64, usize)> {
         let encoded: Vec<_> = chunks.iter().map(encode).collect();
         let chunks: Vec<Chunk<'_>> = encoded
             .iter()
-            .map(|(min, max, data)| Chunk {
-                min: *min,
-                max: *max,
-                encoding: Encoding::XOR,
-                data,
-            })
+            .map(|(min, max, data)| Chunk::xor(*min, *max, data))
             .collect();
         writer.add(&[(0, 1)], &chunks).unwrap();
         blocks.push(open(dir.path(), &writer.finish().unwrap().unwrap()));

@@ -10,7 +10,7 @@ use block::index::SymbolSet;
 use block::meta::Thanos;
 use bucket::{Bucket, Catalog, CatalogOptions, Config, RetryPolicy};
 use chunk::xor::Encoder;
-use model::{Encoding, Labels, Sample, TimeRange};
+use model::{Labels, Sample, TimeRange};
 use s3kit::Server;
 use store::{Gateway, GatewayOptions};
 use tempfile::TempDir;
@@ -79,12 +79,7 @@ pub fn write_block(
             .collect();
         let chunks: Vec<_> = encoded
             .iter()
-            .map(|(min, max, data)| block::Chunk {
-                min: *min,
-                max: *max,
-                encoding: Encoding::XOR,
-                data,
-            })
+            .map(|(min, max, data)| block::Chunk::xor(*min, *max, data))
             .collect();
         writer.add_labels(labels, &chunks).unwrap();
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use block::index::SymbolSet;
 use block::{Chunk, Meta, Writer};
 use chunk::{Columns, xor};
-use model::{Encoding, Labels, Millis, TimeRange};
+use model::{Labels, Millis, TimeRange};
 use ulid::Ulid;
 
 /// Encoded samples may take so many bytes of memory before some are left to another pass.
@@ -263,12 +263,7 @@ impl Window {
             let chunks = open.finish()?;
             let chunks: Vec<Chunk<'_>> = chunks
                 .iter()
-                .map(|c| Chunk {
-                    min: c.min,
-                    max: c.max,
-                    encoding: Encoding::XOR,
-                    data: &c.data,
-                })
+                .map(|c| Chunk::xor(c.min, c.max, &c.data))
                 .collect();
             pairs.clear();
             let ordinal = |s: &str| ordinals.get(s).copied().unwrap_or(0);
