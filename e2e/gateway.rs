@@ -17,7 +17,7 @@ use ulid::Ulid;
 
 use crate::fleet::{Role, role, wait};
 use crate::peers::thanos;
-use crate::process::{Process, free_port};
+use crate::process::{Process, free_port, status};
 
 const HOUR: i64 = 3_600_000;
 const START: i64 = 1_700_006_400_000;
@@ -179,13 +179,6 @@ async fn ask(querier: &Role, query: &str, blocks: u64, step: &str) -> Duration {
     assert_eq!(answer["status"], "success", "{query}: {answer}");
     assert!(answer["data"]["result"][0].is_object(), "{query}: {answer}");
     took
-}
-
-fn status(id: u32, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = text.lines().find(|l| l.starts_with(field));
-    let kib = line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }
 
 fn mib(bytes: u64) -> f64 {

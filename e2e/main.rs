@@ -38,6 +38,7 @@ mod request_log;
 mod rule;
 mod searched;
 mod secured;
+mod soak;
 mod stateless;
 mod tenants;
 mod traced;

@@ -238,6 +238,14 @@ impl Drop for Process {
     }
 }
 
+/// A size that the kernel tells of a process (`VmRSS:`, `VmHWM:`), bytes; 0 when it is gone.
+pub fn status(id: u32, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = text.lines().find(|l| l.starts_with(field));
+    let kib = line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
 /// Seconds of CPU that a process has taken, and whether it has ended; none if it is gone.
 pub fn cpu(id: u32) -> Option<(f64, bool)> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;

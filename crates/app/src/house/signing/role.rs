@@ -11,8 +11,10 @@ use wire::client::{ClientOptions, HttpClient, HttpSettings, SigV4, Signer, Signi
 
 /// How long keys are asked for.
 const VALID: Duration = Duration::from_secs(900);
-/// They are renewed so long before they end.
+/// They are renewed so long before they end; until then a refusal costs nothing, as the old ones are good.
 const EARLY: Duration = Duration::from_secs(300);
+/// How long old keys are used after the service gave no new ones, before it is asked again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Signs with keys of a role.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ impl std::fmt::Debug for Client {
 struct Session {
     signer: aws::Signer,
     until: jiff::Timestamp,
+    /// From when on the service is asked for others.
+    renew: jiff::Timestamp,
 }
 
 impl Assumed {
@@ -105,6 +109,25 @@ impl Assumed {
             .ok_or_else(|| failed(&format!("{} says what has no keys in it", self.endpoint)))
     }
 
+    /// The keys to sign with: those held while they are fresh, then new ones, and while there are no new ones the old, as long as
+    /// they are good.
+    async fn keys<'h>(&self, held: &'h mut Option<Session>) -> Result<&'h Session, String> {
+        let fresh = |session: &Session| jiff::Timestamp::now() < session.renew;
+        if !held.as_ref().is_some_and(fresh) {
+            // What is held stays until there is something better: this may be dropped while it waits.
+            match (self.assume().await, held.as_mut()) {
+                (Ok(session), _) => *held = Some(session),
+                (Err(error), Some(old)) if jiff::Timestamp::now() < old.until => {
+                    old.renew = jiff::Timestamp::now() + PATIENCE;
+                    tracing::warn!(until = %old.until, "{error}; the role's old keys are used until they end");
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        held.as_ref()
+            .ok_or_else(|| "no keys of sigv4.role_arn".to_owned())
+    }
+
     fn session(&self, text: &str) -> Option<Session> {
         let keys = Keys {
             id: within(text, "AccessKeyId")?.to_owned(),
@@ -112,9 +135,11 @@ impl Assumed {
             token: Some(within(text, "SessionToken")?.to_owned()),
         };
         let signer = aws::Signer::new(self.own.region(), &self.service, Some(keys));
+        let until: jiff::Timestamp = within(text, "Expiration")?.parse().ok()?;
         Some(Session {
             signer: signer.ok()?,
-            until: within(text, "Expiration")?.parse().ok()?,
+            until,
+            renew: until - EARLY,
         })
     }
 }
@@ -145,12 +170,7 @@ impl Signer for Assumed {
     ) -> Signing<'a> {
         Box::pin(async move {
             let mut held = self.session.lock().await;
-            let soon = jiff::Timestamp::now() + EARLY;
-            let session = match held.take().filter(|session| session.until > soon) {
-                Some(session) => session,
-                None => self.assume().await?,
-            };
-            let session = held.insert(session);
+            let session = self.keys(&mut held).await?;
             let signature = session.signer.sign(method, url, headers, body);
             signature.await.map_err(|e| e.to_string())
         })
@@ -238,18 +258,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_that_soon_end_are_renewed_and_a_refusal_is_told() {
-        let assumed = assumed(service(60, Arc::default()).await);
-        for key in ["ROLE0", "ROLE1"] {
+    async fn keys_that_soon_end_are_renewed_and_are_used_while_there_are_no_others() {
+        let asked = Arc::<AtomicUsize>::default();
+        let assumed = assumed(service(60, Arc::clone(&asked)).await);
+        // The third time the service refuses, and is left in peace for a while.
+        for key in ["ROLE0", "ROLE1", "ROLE1", "ROLE1"] {
             let (authorization, _) = sign(&assumed).await.unwrap();
             assert!(authorization.contains(key), "{authorization}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        assert!(!format!("{assumed:?}").contains("hush"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_when_no_keys_are_good() {
+        let assumed = assumed(service(0, Arc::default()).await);
+        for _ in 0..2 {
+            sign(&assumed).await.unwrap();
         }
         let error = sign(&assumed).await.unwrap_err();
         assert!(
             error.contains("not you") && error.contains("role_arn"),
             "{error}"
         );
-        assert!(!format!("{assumed:?}").contains("hush"));
     }
 
     #[test]
