@@ -207,6 +207,7 @@ impl HeadReport for Reports {
                 max: from - (i - 1) * 2 * HOUR,
                 counts: (104, 49_920, 416),
                 level: 1,
+                sources: vec![],
                 bytes: 74_211,
                 shipped: Some(i > 1),
             })

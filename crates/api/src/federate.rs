@@ -2,8 +2,10 @@
 //!
 //! As Prometheus has it (`web/federate.go`): untyped metrics with timestamps, external labels where
 //! a series has none of its own, an empty `instance` where nobody sets one, no series that has
-//! ended. Native histograms go out in protobuf only, those with custom buckets as classic ones in
+//! ended. Names that are no old ones are spelled as the client's `Accept` has it. Native histograms go out in protobuf only, those with custom buckets as classic ones in
 //! text.
+
+mod names;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use chunk::samples::{Samples, Value};
 use http::{HeaderMap, StatusCode, header};
 use model::histogram::{CUSTOM_SCHEMA, CounterReset, FloatHistogram, Span};
+use model::labels::is_legacy_metric_name;
 use model::{
     Labels, METRIC_NAME, Millis, Order, Scope, Select, SeriesBatch, SourceError, TimeRange,
     is_stale,
@@ -19,12 +22,10 @@ use model::{
 use tokio::runtime::Handle;
 use wire::put;
 
+use self::names::{Escaping, Format};
 use crate::Options;
 use crate::params::Params;
 use crate::rows::Sorted;
-
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=values";
-const PROTOBUF: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=values";
 
 /// The newest sample of a series.
 struct Newest {
@@ -56,8 +57,9 @@ pub(crate) async fn federate(
         let text = "Service Unavailable".to_owned();
         return failed(StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    let sets = match params.selectors() {
-        Ok(sets) => sets,
+    let sets = match params.any_selectors() {
+        // Nothing is asked for where nothing is said, unlike `{a=""}`, which many series are.
+        Ok(sets) => sets.into_iter().filter(|matchers| !matchers.is_empty()),
         Err(why) => return failed(StatusCode::BAD_REQUEST, why),
     };
     let now = options.clock.now();
@@ -69,11 +71,11 @@ pub(crate) async fn federate(
         Err(e) => return failed(StatusCode::INTERNAL_SERVER_ERROR, e.message),
     };
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    let protobuf = wants_protobuf(accept.unwrap_or(""));
+    let format = Format::of(accept.unwrap_or(""));
     let ours = (options.external_labels)();
     let runtime = Handle::current();
     let body = tokio::task::spawn_blocking(move || {
-        let selects = sets.into_iter().map(|matchers| Select {
+        let selects = sets.map(|matchers| Select {
             order: Order::ByLabels {
                 without: Vec::new(),
             },
@@ -82,32 +84,14 @@ pub(crate) async fn federate(
         let rows = selects.map(|select| view.select(select)).collect();
         let mut newest = newest(Sorted::new(rows, &scope.symbols, runtime)?, &scope)?;
         newest.sort_by(|a, b| a.labels.name().cmp(b.labels.name()));
-        Ok::<_, SourceError>(write(&newest, &ours, protobuf))
+        Ok::<_, SourceError>(write(&newest, &ours, format))
     })
     .await;
     match body {
-        Ok(Ok(body)) => {
-            let kind = if protobuf { PROTOBUF } else { TEXT };
-            ([(header::CONTENT_TYPE, kind)], body).into_response()
-        }
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, format.content_type())], body).into_response(),
         Ok(Err(e)) => failed(StatusCode::INTERNAL_SERVER_ERROR, e.message),
         Err(e) => failed(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     }
-}
-
-/// Whether delimited protobuf is wanted before text.
-fn wants_protobuf(accept: &str) -> bool {
-    let quality = |part: &str| {
-        let q = part.split(';').find_map(|p| p.trim().strip_prefix("q="));
-        q.map_or(1.0, |q| q.trim().parse::<f64>().unwrap_or(0.0))
-    };
-    let best = |media: &str, needs: &str| {
-        let parts = accept.split(',').map(str::trim);
-        let fits = parts.filter(|p| p.starts_with(media) && p.contains(needs));
-        fits.map(quality).fold(0.0, f64::max)
-    };
-    let protobuf = best("application/vnd.google.protobuf", "encoding=delimited");
-    protobuf > 0.0 && protobuf >= best("text/plain", "").max(best("*/*", ""))
 }
 
 fn newest(mut rows: Sorted<'_>, scope: &Scope) -> Result<Vec<Newest>, SourceError> {
@@ -174,7 +158,7 @@ fn outside<'a>(labels: &'a Labels, ours: &'a Labels) -> Vec<(&'a str, &'a str)> 
     pairs
 }
 
-fn write(all: &[Newest], ours: &Labels, protobuf: bool) -> Vec<u8> {
+fn write(all: &[Newest], ours: &Labels, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
     let kind = |n: &Newest| match &n.value {
         Shown::Float(_) => Kind::Untyped,
@@ -182,7 +166,7 @@ fn write(all: &[Newest], ours: &Labels, protobuf: bool) -> Vec<u8> {
         Shown::Histogram(_) => Kind::Histogram,
     };
     let shown = |n: &&Newest| match &n.value {
-        Shown::Histogram(h) => protobuf || h.schema == CUSTOM_SCHEMA,
+        Shown::Histogram(h) => format.protobuf || h.schema == CUSTOM_SCHEMA,
         Shown::Float(_) => true,
     };
     let all: Vec<&Newest> = all.iter().filter(shown).collect();
@@ -191,10 +175,11 @@ fn write(all: &[Newest], ours: &Labels, protobuf: bool) -> Vec<u8> {
         let Some(first) = family.first() else {
             continue;
         };
-        if protobuf {
-            write_message(&mut out, first.labels.name(), kind(first), family, ours);
-        } else {
-            write_text(&mut out, first.labels.name(), kind(first), family, ours);
+        let name = format.escaping.apply(first.labels.name());
+        let names = (&*name, format.escaping);
+        match format.protobuf {
+            true => write_message(&mut out, names, kind(first), family, ours),
+            false => write_text(&mut out, names, kind(first), family, ours),
         }
     }
     out
@@ -207,36 +192,65 @@ enum Kind {
     GaugeHistogram = 5,
 }
 
-fn write_text(out: &mut Vec<u8>, name: &str, kind: Kind, family: &[&Newest], ours: &Labels) {
+/// A name in text: in quotes where it is no old one.
+fn push_name(text: &mut String, name: &str) {
+    match is_legacy_metric_name(name) {
+        true => text.push_str(name),
+        false => {
+            text.push('"');
+            push_value(text, name);
+            text.push('"');
+        }
+    }
+}
+
+/// What stands between quotes in text.
+fn push_value(text: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
+    }
+}
+
+fn write_text(
+    out: &mut Vec<u8>,
+    (name, escaping): (&str, Escaping),
+    kind: Kind,
+    family: &[&Newest],
+    ours: &Labels,
+) {
     let kind = match kind {
         Kind::Untyped => "untyped",
         Kind::Histogram => "histogram",
         Kind::GaugeHistogram => "gaugehistogram",
     };
     let mut text = String::new();
-    let name = escaped_name(name, true);
-    text.push_str(&format!("# TYPE {name} {kind}\n"));
+    text.push_str("# TYPE ");
+    push_name(&mut text, name);
+    text.push_str(&format!(" {kind}\n"));
+    let quoted = !is_legacy_metric_name(name);
     for sample in family {
         let pairs = outside(&sample.labels, ours);
         let mut line = |suffix: &str, le: Option<&str>, value: f64| {
-            text.push_str(&name);
-            text.push_str(suffix);
+            // A name in quotes stands among the labels.
+            let whole = format!("{name}{suffix}");
+            if quoted {
+                text.push('{');
+            }
+            push_name(&mut text, &whole);
             let all = pairs.iter().copied().chain(le.map(|le| ("le", le)));
             for (i, (name, value)) in all.enumerate() {
-                text.push(if i == 0 { '{' } else { ',' });
-                text.push_str(&escaped_name(name, false));
+                text.push(if i == 0 && !quoted { '{' } else { ',' });
+                push_name(&mut text, &escaping.apply(name));
                 text.push_str("=\"");
-                for c in value.chars() {
-                    match c {
-                        '\\' => text.push_str("\\\\"),
-                        '"' => text.push_str("\\\""),
-                        '\n' => text.push_str("\\n"),
-                        c => text.push(c),
-                    }
-                }
+                push_value(&mut text, value);
                 text.push('"');
             }
-            if !pairs.is_empty() || le.is_some() {
+            if quoted || !pairs.is_empty() || le.is_some() {
                 text.push('}');
             }
             text.push_str(&format!(" {} {}\n", go_float(value), sample.ts));
@@ -258,26 +272,6 @@ fn write_text(out: &mut Vec<u8>, name: &str, kind: Kind, family: &[&Newest], our
         }
     }
     out.extend_from_slice(text.as_bytes());
-}
-
-/// A name that is no old one, with what does not fit spelled out: `U__my_2e_name`.
-fn escaped_name(name: &str, metric: bool) -> String {
-    let fits = match metric {
-        true => model::labels::is_legacy_metric_name(name),
-        false => model::labels::is_legacy_label_name(name),
-    };
-    if fits {
-        return name.to_owned();
-    }
-    let mut out = String::from("U__");
-    for c in name.chars() {
-        match c {
-            '_' => out.push_str("__"),
-            c if c.is_ascii_alphanumeric() || (metric && c == ':') => out.push(c),
-            c => out.push_str(&format!("_{:x}_", u32::from(c))),
-        }
-    }
-    out
 }
 
 /// A float as Go's `strconv.AppendFloat(.., 'g', -1, 64)` writes it.
@@ -319,15 +313,21 @@ fn classic(h: &FloatHistogram) -> Vec<(f64, f64)> {
     buckets.collect()
 }
 
-fn write_message(out: &mut Vec<u8>, name: &str, kind: Kind, family: &[&Newest], ours: &Labels) {
+fn write_message(
+    out: &mut Vec<u8>,
+    (name, escaping): (&str, Escaping),
+    kind: Kind,
+    family: &[&Newest],
+    ours: &Labels,
+) {
     let mut message = Vec::new();
-    put::bytes(&mut message, 1, escaped_name(name, true).as_bytes());
+    put::bytes(&mut message, 1, name.as_bytes());
     put::number(&mut message, 3, kind as u64);
     for sample in family {
         put::nested(&mut message, 4, |out| {
             for (name, value) in outside(&sample.labels, ours) {
                 put::nested(out, 1, |out| {
-                    put::bytes(out, 1, escaped_name(name, false).as_bytes());
+                    put::bytes(out, 1, escaping.apply(name).as_bytes());
                     put::bytes(out, 2, value.as_bytes());
                 });
             }

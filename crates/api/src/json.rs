@@ -170,6 +170,11 @@ pub(crate) fn float(out: &mut Vec<u8>, value: f64) {
     }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value);
+    // Between these, text has neither an exponent nor a fraction of nothing, and need not be searched.
+    if (1e-4..WHOLE).contains(&value.abs()) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     match text.split_once('e') {
         None => out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes()),
         Some((mantissa, exponent)) => respell(out, mantissa, exponent.parse().unwrap_or(0)),

@@ -172,6 +172,12 @@ impl Params {
     pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
         self.all("match[]").map(selector).collect()
     }
+
+    /// `match[]`, whatever it selects.
+    pub(crate) fn any_selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        let parsed = self.all("match[]").map(promql::parse::parse_selector);
+        parsed.map(|p| p.map_err(|e| e.to_string())).collect()
+    }
 }
 
 /// A series selector that does not select everything.
@@ -249,8 +255,17 @@ fn unescape(text: &[u8]) -> Result<String, String> {
     })
 }
 
+/// The least and the greatest time as Prometheus writes them, which its clients send.
+const EVER: [(&str, Millis); 2] = [
+    ("-292273086-05-16T16:47:06Z", MIN_TIME),
+    ("292277025-08-18T07:12:54.999999999Z", MAX_TIME),
+];
+
 /// A time: seconds with a fraction, or RFC 3339. The answer is in ms.
 pub(crate) fn parse_time(text: &str) -> Result<Millis, String> {
+    if let Some((_, ms)) = EVER.iter().find(|(written, _)| *written == text) {
+        return Ok(*ms);
+    }
     let cannot = || format!("cannot parse {} to a valid timestamp", quoted(text));
     if let Some(seconds) = parse_float(text) {
         if !seconds.is_finite() {
@@ -365,6 +380,8 @@ mod tests {
             ("9999-12-31T23:59:59Z", 253_402_300_799_000),
             ("1e300", MAX_TIME),
             ("-1e300", MIN_TIME),
+            ("-292273086-05-16T16:47:06Z", MIN_TIME),
+            ("292277025-08-18T07:12:54.999999999Z", MAX_TIME),
         ] {
             assert_eq!(parse_time(text), Ok(ms), "{text}");
         }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{OriginalUri, Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rust_embed::RustEmbed;
-use wire::server::prefix::redirect;
+use wire::server::prefix::{redirect, tidied};
 
 use crate::Options;
 
@@ -197,8 +197,17 @@ async fn favicon(headers: HeaderMap) -> Response {
     file("favicon.svg", &headers, "public, max-age=86400")
 }
 
-/// A path that is none of ours: the page says so to people, a line to machines.
-async fn unknown(State(page): State<Arc<Page>>, method: Method, headers: HeaderMap) -> Response {
+/// A path that is none of ours: where it has slashes too many the right one is told; else the page says so to people, a line to
+/// machines.
+async fn unknown(
+    State(page): State<Arc<Page>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(there) = tidied(&uri) {
+        return there;
+    }
     let wants_page = headers
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -182,7 +182,10 @@ async fn options_request(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn nowhere() -> Response {
+async fn nowhere(OriginalUri(uri): OriginalUri) -> Response {
+    if let Some(there) = wire::server::prefix::tidied(&uri) {
+        return there;
+    }
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 

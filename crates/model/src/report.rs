@@ -391,6 +391,8 @@ pub struct LocalBlock {
     pub counts: (u64, u64, u64),
     /// Compaction level.
     pub level: u32,
+    /// The blocks cut from a head that it was made of: ULIDs.
+    pub sources: Vec<Str>,
     /// Bytes on disk.
     pub bytes: u64,
     /// Whether it lies in the bucket too; none when nothing is shipped.

@@ -32,6 +32,7 @@ pub mod cors;
 mod observe;
 pub mod prefix;
 mod san;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod tls;

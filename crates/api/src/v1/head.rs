@@ -112,6 +112,8 @@ impl From<(u64, u64, u64)> for Counts {
 #[derive(Serialize)]
 struct Compaction {
     level: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<Str>,
 }
 
 pub(super) async fn blocks(State(api): State<Api>) -> Result<Response, ApiError> {
@@ -135,7 +137,10 @@ pub(super) async fn blocks(State(api): State<Api>) -> Result<Response, ApiError>
                 min_time: b.min,
                 max_time: b.max,
                 stats: b.counts.into(),
-                compaction: Compaction { level: b.level },
+                compaction: Compaction {
+                    level: b.level,
+                    sources: b.sources,
+                },
                 version: 1,
                 bytes: b.bytes,
                 shipped: b.shipped,
@@ -207,7 +212,10 @@ pub(super) async fn bucket(State(api): State<Api>) -> Result<Response, ApiError>
                 min_time: b.min,
                 max_time: b.max,
                 stats: b.counts.into(),
-                compaction: Compaction { level: b.level },
+                compaction: Compaction {
+                    level: b.level,
+                    sources: vec![],
+                },
                 resolution: b.resolution,
                 bytes: b.bytes,
                 labels: Object(&b.labels),

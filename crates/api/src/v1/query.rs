@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use model::{Cancel, Millis, Scope, Str};
 use promql::profile::Profiling;
-use promql::value::{QueryOptions, RangeSeries};
+use promql::value::{InstantSample, QueryOptions, RangeSeries};
 use promql::{Evaluator, InstantQuery, QueryResult, RangeQuery, Value};
 
 use super::{Api, gather, stats};
@@ -316,7 +316,35 @@ fn metric(out: &mut Vec<u8>, labels: &model::Labels, at: usize) {
     json::labels(out, labels.iter());
 }
 
+/// Bytes of the text of labels: short pairs, of which most series have a handful.
+fn of_labels(labels: &model::Labels) -> usize {
+    labels.len() * 32 + 32
+}
+
+/// Bytes of the text of a sample, and of a histogram.
+const SAMPLE: usize = 32;
+const HISTOGRAM: usize = 512;
+
 impl Encode for ResultEncoder {
+    fn size(&self) -> usize {
+        match &self.value {
+            Value::Scalar(..) | Value::String(..) => 0,
+            Value::Vector(samples) => {
+                let one = |s: &InstantSample| {
+                    let histogram = s.histogram.as_ref().map_or(0, |_| HISTOGRAM);
+                    of_labels(&s.labels) + SAMPLE + histogram
+                };
+                samples.iter().map(one).sum()
+            }
+            Value::Matrix(series) => {
+                let one = |s: &RangeSeries| {
+                    of_labels(&s.labels) + s.ts.len() * SAMPLE + s.histograms.len() * HISTOGRAM
+                };
+                series.iter().map(one).sum()
+            }
+        }
+    }
+
     fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
         if !self.begun {
             self.begin(out);
@@ -337,7 +365,6 @@ mod tests {
     use super::*;
     use model::Labels;
     use model::histogram::{Buckets, FloatHistogram};
-    use promql::value::InstantSample;
 
     fn written(value: Value, until: impl Fn() -> usize) -> String {
         let mut encoder = ResultEncoder {

@@ -410,6 +410,10 @@ struct NamesEncoder {
 }
 
 impl Encode for NamesEncoder {
+    fn size(&self) -> usize {
+        self.names.iter().map(|name| name.len() + 3).sum()
+    }
+
     fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
         while let Some(name) = self.names.get(self.at) {
             if out.len() >= until {
@@ -435,6 +439,10 @@ struct SeriesEncoder {
 }
 
 impl Encode for SeriesEncoder {
+    fn size(&self) -> usize {
+        self.found.sets.pairs.len() * 40
+    }
+
     fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
         let (sets, symbols) = (&self.found.sets, &self.found.scope.symbols);
         while let Some(&set) = self.order.get(self.at) {

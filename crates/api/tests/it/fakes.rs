@@ -226,6 +226,7 @@ impl HeadReport for Reports {
             max: 7_200_000,
             counts: (1, 2, 3),
             level: 1,
+            sources: vec!["01KC4D6GXQA4CRHYKV78NEBVAE".into()],
             bytes: 4,
             shipped: Some(true),
         }]

@@ -189,16 +189,39 @@ async fn federate(query: &str, accept: &str) -> (u16, String, Vec<u8>) {
 async fn the_newest_samples_are_federated() {
     // Two selectors, one series each only once.
     let query = "match[]=%7B__name__%3D~%22.%2B%22%7D&match[]=b";
-    let (status, kind, body) = federate(query, "text/plain").await;
-    assert_eq!(status, 200);
-    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
-    assert_eq!(
-        String::from_utf8(body).unwrap(),
-        "# TYPE U__a_2e_b untyped\n\
-         U__a_2e_b{from=\"there\",q=\"\\\"\\\\\\n\",instance=\"\"} 2 1699999994000\n\
-         # TYPE b untyped\n\
-         b{job=\"x\",from=\"here\",instance=\"\"} 149.5 1699999999000\n"
-    );
+    for (accept, escaping, name, begin) in [
+        ("text/plain", "underscores", "a_b", "a_b{"),
+        (
+            "text/plain;escaping=values",
+            "values",
+            "U__a_2e_b",
+            "U__a_2e_b{",
+        ),
+        (
+            "*/*;escaping=allow-utf-8",
+            "allow-utf-8",
+            "\"a.b\"",
+            "{\"a.b\",",
+        ),
+    ] {
+        let (status, kind, body) = federate(query, accept).await;
+        assert_eq!(status, 200);
+        assert_eq!(
+            kind,
+            format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}")
+        );
+        let expected = format!(
+            "# TYPE {name} untyped\n\
+             {begin}from=\"there\",q=\"\\\"\\\\\\n\",instance=\"\"}} 2 1699999994000\n\
+             # TYPE b untyped\n\
+             b{{job=\"x\",from=\"here\",instance=\"\"}} 149.5 1699999999000\n"
+        );
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+    let (status, _, body) = federate("match[]=%7B%7D", "").await;
+    assert_eq!((status, body.len()), (200, 0));
+    let (status, _, body) = federate("match[]=%7Bnone=%22%22%7D", "").await;
+    assert!(status == 200 && !body.is_empty());
     let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.9,text/plain;q=0.5";
     let (_, kind, body) = federate("match[]=h", accept).await;
     assert!(

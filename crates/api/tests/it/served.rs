@@ -1,5 +1,6 @@
 //! The API on a real port.
 
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,6 +37,42 @@ pub fn client() -> reqwest::Client {
         .tls_backend_preconfigured(tls)
         .build()
         .unwrap()
+}
+
+/// The status line and the rest of what a request line is answered, as it stands.
+async fn raw(url: &str, target: &str) -> (String, String) {
+    let address = url.strip_prefix("http://").unwrap().to_owned();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = answer.await.unwrap();
+    let (line, rest) = answer.split_once("\r\n").unwrap();
+    (line.to_owned(), rest.to_owned())
+}
+
+#[tokio::test]
+async fn what_people_type_is_understood() {
+    let url = serve(options(), "/prom").await;
+    let (line, rest) = raw(&url, "/prom/api/v1/format_query?query=up{a=\"é\",b=`c`}>0").await;
+    assert_eq!(line, "HTTP/1.1 200 OK");
+    assert!(
+        rest.contains(r#""data":"up{a=\"é\",b=\"c\"} > 0""#),
+        "{rest}"
+    );
+    for (target, there) in [
+        ("/prom//api/v1/query?query=1", "/prom/api/v1/query?query=1"),
+        ("/prom/api/v1/query/", "/prom/api/v1/query"),
+        ("/prom/metrics/", "/prom/metrics"),
+    ] {
+        let (line, rest) = raw(&url, target).await;
+        assert_eq!(line, "HTTP/1.1 307 Temporary Redirect", "{target}");
+        assert!(rest.contains(&format!("location: {there}\r\n")), "{rest}");
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,12 @@ impl HeadReport for Db {
                         meta.stats.num_chunks,
                     ),
                     level: meta.compaction.level,
+                    sources: meta
+                        .compaction
+                        .sources
+                        .iter()
+                        .map(|u| u.to_string().into())
+                        .collect(),
                     bytes: b.bytes,
                     shipped: hold.as_ref().map(|hold| !hold(meta.ulid)),
                 }

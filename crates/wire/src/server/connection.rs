@@ -22,6 +22,7 @@ use tower::ServiceExt as _;
 
 use super::observe::HttpMetrics;
 use super::san::ClientCertificate;
+use super::targets::Targets;
 use super::web_config::Watched;
 
 /// What all connections of a server share.
@@ -178,7 +179,7 @@ where
             }
         })
     };
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Targets::new(stream)), service);
     watcher.watch(connection).await
 }
 

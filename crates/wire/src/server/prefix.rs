@@ -1,7 +1,7 @@
 //! The URL under which the world sees us, and the path prefix under which we serve.
 
 use axum::Router;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use http::{StatusCode, header};
 use url::Url;
 
@@ -61,6 +61,23 @@ pub fn mount(app: Router, prefix: &str) -> Router {
         .nest(prefix, app)
 }
 
+/// Leads on, with 307, where a path has slashes too many: from `//api/v1/query/` to `/api/v1/query`, as Go's routers do. None if it
+/// has not.
+pub fn tidied(uri: &http::Uri) -> Option<Response> {
+    let path = tidy(uri.path())?;
+    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    Some(Redirect::temporary(&(path + &query)).into_response())
+}
+
+fn tidy(path: &str) -> Option<String> {
+    let mut tidy = String::with_capacity(path.len());
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        tidy.push('/');
+        tidy.push_str(part);
+    }
+    (!tidy.is_empty() && tidy != path).then_some(tidy)
+}
+
 /// 302 to `location`.
 pub fn redirect(location: &str) -> Response {
     match http::HeaderValue::from_str(location) {
@@ -83,6 +100,15 @@ mod tests {
         assert!(url("prom").is_err());
         assert!(url("mailto:x").is_err());
         assert!(external_url("", "nonsense", "box").is_err());
+    }
+
+    #[test]
+    fn slashes_too_many() {
+        assert_eq!(tidy("//api/v1//query/").unwrap(), "/api/v1/query");
+        assert_eq!(tidy("/metrics/").unwrap(), "/metrics");
+        assert_eq!(tidy("/metrics"), None);
+        assert_eq!(tidy("/"), None);
+        assert_eq!(tidy("//"), None);
     }
 
     #[test]
