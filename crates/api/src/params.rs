@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequest, Request};
+use axum::extract::{ConnectInfo, FromRequest, Multipart, Request};
 use http::request::Parts;
 use http::{Method, header};
 use model::labels::write_quoted;
@@ -41,29 +41,48 @@ impl<S: Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let mut params = Params::default();
-        let has_form = matches!(
-            *request.method(),
-            Method::POST | Method::PUT | Method::PATCH
-        ) && request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.split(';').next())
-            .is_some_and(|v| {
-                v.trim()
-                    .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-            });
+        let form = Form::of(&request);
         let (parts, body) = request.into_parts();
         params.headers = parts.headers.clone();
         params.certificate = parts.extensions.get().cloned();
         params.origin = origin(&parts);
-        if has_form {
-            params.read_form(body).await?;
-        }
         if let Some(query) = parts.uri.query() {
             pairs(query.as_bytes(), &mut params.url, &mut params.broken);
         }
+        match form {
+            Form::None => {}
+            Form::Pairs => params.read_form(body).await?,
+            Form::Parts => params.read_parts(Request::from_parts(parts, body)).await?,
+        }
         Ok(params)
+    }
+}
+
+/// What kind of form a request's body is.
+enum Form {
+    None,
+    /// `a=1&b=2`
+    Pairs,
+    /// Parts with headers of their own, as browsers' `FormData` and `curl -F` send them.
+    Parts,
+}
+
+impl Form {
+    fn of(request: &Request) -> Self {
+        let bodied = matches!(
+            *request.method(),
+            Method::POST | Method::PUT | Method::PATCH
+        );
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|v| v.to_str().ok()).filter(|_| bodied);
+        let media = kind.and_then(|v| v.split(';').next()).unwrap_or("").trim();
+        if media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Self::Pairs
+        } else if media.eq_ignore_ascii_case("multipart/form-data") {
+            Self::Parts
+        } else {
+            Self::None
+        }
     }
 }
 
@@ -85,6 +104,28 @@ impl Params {
             .await
             .map_err(|e| ApiError::bad(format!("error parsing form values: {e}")))?;
         pairs(&bytes, &mut self.form, &mut self.broken);
+        Ok(())
+    }
+
+    /// Files among the parts are passed over. As in Go, the URL's values come first.
+    async fn read_parts(&mut self, request: Request) -> Result<(), ApiError> {
+        let failed = |e: String| ApiError::bad(format!("error parsing form values: {e}"));
+        let limited =
+            request.map(|body| Body::new(http_body_util::Limited::new(body, MOST_FORM_BYTES)));
+        let parts = Multipart::from_request(limited, &()).await;
+        let mut parts = parts.map_err(|e| failed(e.body_text()))?;
+        while let Some(part) = parts
+            .next_field()
+            .await
+            .map_err(|e| failed(e.body_text()))?
+        {
+            let Some(name) = part.name().filter(|_| part.file_name().is_none()) else {
+                continue;
+            };
+            let name = name.to_owned();
+            let value = part.text().await.map_err(|e| failed(e.body_text()))?;
+            self.url.push((name, value));
+        }
         Ok(())
     }
 

@@ -64,6 +64,15 @@ async fn what_people_type_is_understood() {
         rest.contains(r#""data":"up{a=\"é\",b=\"c\"} > 0""#),
         "{rest}"
     );
+    let form = "--x\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\na>0\r\n--x\r\nContent-Disposition: form-data; name=\"query\"; filename=\"f\"\r\n\r\nb\r\n--x--\r\n";
+    for (body, expected) in [(form, "a > 0"), ("--y--", "error parsing form values: ")] {
+        let answer = client()
+            .post(format!("{url}/prom/api/v1/format_query"))
+            .header("content-type", "multipart/form-data; boundary=x")
+            .body(body);
+        let text = answer.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains(expected), "{text}");
+    }
     for (target, there) in [
         ("/prom//api/v1/query?query=1", "/prom/api/v1/query?query=1"),
         ("/prom/api/v1/query/", "/prom/api/v1/query"),
