@@ -137,7 +137,9 @@ class Scrape(unittest.TestCase):
                "__meta_kubernetes_pod_container_name": "web", "__meta_kubernetes_pod_annotation_prometheus_io_scrape": "true",
                "__meta_kubernetes_pod_annotation_prometheus_io_port": "8080", "__meta_kubernetes_pod_annotation_prometheus_io_path": "/m"}
         self.assertEqual(target(self.jobs["kubernetes-pods"], pod), {
-            "job": "kubernetes-pods", "instance": "10.0.0.3:8080", "namespace": "shop", "pod": "web-0", "container": "web"})
+            "job": "kubernetes-pods", "instance": "10.0.0.3:8080", "namespace": "shop", "pod": "web-0"})
+        without_port = {k: v for k, v in pod.items() if not k.endswith("io_port")}
+        self.assertEqual(target(self.jobs["kubernetes-pods"], without_port)["container"], "web")
         labels = relabel(self.jobs["kubernetes-pods"]["relabel_configs"], pod)
         self.assertEqual(labels["__metrics_path__"], "/m")
         self.assertIsNone(target(self.jobs["kubernetes-pods"], {**pod, "__meta_kubernetes_pod_annotation_prometheus_io_scrape": "false"}))
@@ -146,6 +148,32 @@ class Scrape(unittest.TestCase):
                          annotation_prometheus_io_port="8080")
         found = target(self.jobs["kubernetes-service-endpoints"], service)
         self.assertEqual((found["job"], found["instance"]), ("web", "10.0.0.3:8080"))
+
+    def test_annotated_is_scraped_once(self):
+        """Equal labels are one target: discovery knows one for each port of each container."""
+        on = {"annotation_prometheus_io_scrape": "true"}
+        ports = [("http", "web"), ("admin", "web"), ("envoy", "proxy")]
+        job = self.jobs["kubernetes-service-endpoints"]
+        found = [target(job, behind("web", "shop", port, "web-0", container, annotation_prometheus_io_port="8080", **on)) for port, container in ports]
+        self.assertEqual(found, [{"job": "web", "service": "web", "namespace": "shop", "pod": "web-0", "instance": "10.0.0.7:8080"}] * 3)
+        self.assertEqual({target(job, behind("web", "shop", port, "web-0", container, **on))["endpoint"] for port, container in ports},
+                         {"http", "admin", "envoy"})
+        pods = [{"__address__": f"10.0.0.3:{number}", "__meta_kubernetes_pod_name": "web-0", "__meta_kubernetes_pod_container_name": container,
+                 "__meta_kubernetes_pod_container_port_name": port, "__meta_kubernetes_pod_annotation_prometheus_io_scrape": "true",
+                 "__meta_kubernetes_pod_annotation_prometheus_io_port": "8080"} for number, (port, container) in enumerate(ports)]
+        self.assertEqual([target(self.jobs["kubernetes-pods"], pod) for pod in pods],
+                         [{"job": "kubernetes-pods", "pod": "web-0", "instance": "10.0.0.3:8080"}] * 3)
+        # Who has a job of its own is often annotated as well.
+        others = {("kube-dns", "kube-system"): {"label_k8s_app": "kube-dns"}, ("ksm", "monitoring"): {"label_app_kubernetes_io_name": "kube-state-metrics"},
+                  ("nodes", "monitoring"): {"label_app_kubernetes_io_name": "prometheus-node-exporter"}}
+        for (service, namespace), labels in others.items():
+            meta = behind(service, namespace, "metrics", "p", "c", **labels, **on)
+            self.assertIsNone(target(job, meta))
+        off = helm.render({"server": {"kubernetes": {"coredns": False, "kubeStateMetrics": False, "nodeExporter": False}}})
+        config = helm.load_yaml(off.find("ConfigMap", "thanos-server")["data"]["prometheus.yml"])
+        job = next(j for j in config["scrape_configs"] if j["job_name"] == "kubernetes-service-endpoints")
+        for (service, namespace), labels in others.items():
+            self.assertIsNotNone(target(job, behind(service, namespace, "metrics", "p", "c", **labels, **on)))
 
     def promtool(self, *args, **files):
         tool = shutil.which("promtool")

@@ -95,6 +95,9 @@
 - query-frontend
 {{ include "epi.args.common" . }}
 - --query-frontend.downstream-url={{ ternary "https" "http" .root.Values.https.enabled }}://{{ include "thanos.query.fullname" .root }}:{{ int (include "epi.component" (list .root "query") | fromJson).service.ports.http }}
+{{- if and .root.Values.https.enabled (not (contains "downstream-tripper-config" (toJson .c.extraFlags))) }}
+- {{ printf "--query-frontend.downstream-tripper-config=%s" (dict "tls_config" (include "epi.withinRelease" . | fromJson) | toJson) | squote }}
+{{- end }}
 {{- if or .c.config .c.existingConfigmap }}
 - --query-range.response-cache-config-file=/conf/cache/config.yml
 {{- end }}
@@ -129,18 +132,45 @@
 {{- if $c.alertmanagersConfig }}
 - --alertmanagers.config-file=/conf/alertmanagers/alertmanagers_config.yml
 {{- end }}
-{{- if and $root.Values.query.enabled $c.dnsDiscovery.enabled }}
-- --query=dnssrv+_http._tcp.{{ include "thanos.query.fullname" $root }}.{{ $root.Release.Namespace }}.svc.{{ $root.Values.clusterDomain }}
-{{- end }}
+{{- include "epi.args.rulerQueries" . }}
 - --alert.query-url={{ include "epi.queryURL" $root }}
 - --label={{ $c.replicaLabel }}="$(POD_NAME)"
 - --label=ruler_cluster="{{ $c.clusterName }}"
 - --alert.label-drop={{ $c.replicaLabel }}
 - --objstore.config-file=/conf/objstore/objstore.yml
 - --rule-file={{ $c.ruleFile }}
+{{- end -}}
+
+{{/* Whom the ruler asks. Plain addresses are asked over HTTP, so a querier with a certificate needs a configuration, and then the
+     others stand in there, too. A configuration in extraFlags takes the place of both. */}}
+{{- define "epi.args.rulerQueries" -}}
+{{- $root := .root -}}{{- $c := .c -}}
+{{- $own := "" -}}
+{{- if and $root.Values.query.enabled $c.dnsDiscovery.enabled (not (contains "--query.config" (toJson $c.extraFlags))) -}}
+{{- $own = printf "dnssrv+_http._tcp.%s.%s.svc.%s" (include "thanos.query.fullname" $root) $root.Release.Namespace $root.Values.clusterDomain -}}
+{{- end -}}
+{{- if and $own $root.Values.https.enabled -}}
+{{- $groups := list (dict "scheme" "https" "static_configs" (list $own) "http_config" (dict "tls_config" (include "epi.withinRelease" . | fromJson))) -}}
+{{- range $c.queries -}}
+{{- $address := tpl . $root -}}
+{{- $url := urlParse (ternary $address (printf "http://%s" $address) (contains "://" $address)) -}}
+{{- $groups = append $groups (dict "scheme" $url.scheme "static_configs" (list $url.host) "path_prefix" $url.path) -}}
+{{- end }}
+- {{ printf "--query.config=%s" (toJson $groups) | squote }}
+{{- else -}}
+{{- with $own }}
+- --query={{ . }}
+{{- end }}
 {{- range $c.queries }}
 - --query={{ tpl . $root }}
 {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* How components trust each other's certificates: as the server does that scrapes them. What is given for https is made for those
+     who come from outside, and may name only them. */}}
+{{- define "epi.withinRelease" -}}
+{{- dict "insecure_skip_verify" true | toJson -}}
 {{- end -}}
 
 {{- define "epi.args.compactor" -}}

@@ -201,15 +201,40 @@ authorization:
   action: labelmap
 {{- end -}}
 
+{{/* An address is discovered once for each of its ports. Where the annotation names the port, all of them are one target, as soon as
+     no label tells them apart: "service" or "pod" */}}
+{{- define "epi.scrape.onePort" -}}
+{{- range list "endpoint" "container" }}
+- source_labels: [__meta_kubernetes_{{ $ }}_annotation_prometheus_io_port]
+  regex: \d+
+  target_label: {{ . }}
+  replacement: ""
+{{- end }}
+{{- end -}}
+
 {{- define "epi.scrape.annotatedServices" -}}
 - job_name: kubernetes-service-endpoints
   honor_labels: true
   {{- include "epi.scrape.sd" (dict "role" "endpointslice" "namespaces" .c.kubernetes.namespaces) | nindent 2 }}
   relabel_configs:
     {{- include "epi.scrape.annotations" "service" | nindent 4 }}
+    {{- $k := .c.kubernetes }}
+    {{- if and $k.coredns (not $k.namespaces) }}
+    - source_labels: [__meta_kubernetes_namespace, __meta_kubernetes_service_label_k8s_app]
+      regex: kube-system;(kube-dns|coredns) # has a job of its own, and these annotations
+      action: drop
+    {{- end }}
+    {{- range list (list $k.kubeStateMetrics "kube-state-metrics") (list $k.nodeExporter "node-exporter|prometheus-node-exporter") }}
+    {{- if index . 0 }}
+    - source_labels: [__meta_kubernetes_service_label_app_kubernetes_io_name]
+      regex: {{ index . 1 }}
+      action: drop
+    {{- end }}
+    {{- end }}
     {{- include "epi.scrape.serviceLabels" . | nindent 4 }}
     - source_labels: [__meta_kubernetes_service_name]
       target_label: job
+    {{- include "epi.scrape.onePort" "service" | trim | nindent 4 }}
 {{- end -}}
 
 {{- define "epi.scrape.annotatedPods" -}}
@@ -229,4 +254,5 @@ authorization:
       target_label: container
     - source_labels: [__meta_kubernetes_pod_container_port_name]
       target_label: endpoint
+    {{- include "epi.scrape.onePort" "pod" | trim | nindent 4 }}
 {{- end -}}
