@@ -197,14 +197,14 @@ async fn look(frontend: Arc<Frontend>, ready: api::Ready, stop: Cancel) {
         let looked = frontend.downstream_is_ready().await;
         let is = looked.is_ok();
         ready.set(if is { State::Ready } else { State::Starting });
-        match &looked {
-            Ok(()) if before != Some(true) => tracing::info!("the querier is ready"),
-            Err(error) if before != Some(false) => {
-                tracing::warn!(error, "not ready: the querier is not");
+        // Another reason is news too.
+        if before.as_ref() != Some(&looked) {
+            match &looked {
+                Ok(()) => tracing::info!("the querier is ready"),
+                Err(error) => tracing::warn!(error, "not ready: the querier is not"),
             }
-            _ => {}
         }
-        before = Some(is);
+        before = Some(looked);
         tokio::select! {
             () = stop.cancelled() => {
                 ready.set(State::Stopping);
