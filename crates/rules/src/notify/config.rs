@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use discovery::config::Discovery;
-use model::relabel;
-use model::relabel::NameScheme;
+use model::Labels;
+use model::relabel::{self, NameScheme};
 use model::settings;
 use model::settings::{Blank, Duration};
 use serde::de::{self, Deserialize, Deserializer};
@@ -54,6 +54,24 @@ settings! {
 }
 
 impl Alertmanager {
+    /// Fails if what relabelling makes of a static target is a URL, which people write by mistake.
+    pub fn check_target(
+        &self,
+        group: &Labels,
+        target: &str,
+        scheme: NameScheme,
+    ) -> Result<(), String> {
+        let rules = relabel::compile(&self.relabel_configs, scheme).map_err(|e| e.to_string())?;
+        let own = Labels::from_pairs([(super::ADDRESS, target), (super::SCHEME, &self.scheme)]);
+        let after = relabel::process(&group.overlay(&own), &rules);
+        match after.as_ref().and_then(|labels| labels.get(super::ADDRESS)) {
+            Some(address) if address.contains('/') => {
+                Err(format!("{address:?} is not a valid hostname"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The keys that are set and that this version cannot obey.
     pub fn unsupported(&self) -> Vec<String> {
         let mut keys: Vec<String> = Vec::new();

@@ -36,10 +36,18 @@ pub fn check(
             written(job, &groups)?;
         }
     }
+    let scheme = loaded.config.scheme();
     for section in &loaded.config.alerting.alertmanagers {
-        section.discovery.check_static_addresses()?;
+        let mut groups = section.discovery.static_configs.clone();
         if !syntax_only {
-            target_files(&section.discovery, "alertmanager config", warn)?;
+            let files = target_files(&section.discovery, "alertmanager config", warn)?;
+            groups.extend(files.into_iter().flat_map(|(_, groups)| groups));
+        }
+        for group in groups {
+            let labels: Labels = group.labels.into_iter().collect();
+            for target in &group.targets {
+                section.check_target(&labels, target, scheme)?;
+            }
         }
     }
     Ok(())
@@ -124,4 +132,39 @@ fn target_files(
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Mode};
+
+    #[test]
+    fn alertmanagers_are_checked_as_relabelling_leaves_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prometheus.yml");
+        let mut checked = |rules: &str| {
+            let text = format!(
+                "alerting: {{alertmanagers: [{{static_configs: [{{targets: ['http://bad']}}], relabel_configs: [{rules}]}}]}}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            check(
+                &Config::load(&path, Mode::Server).unwrap(),
+                true,
+                &mut |_| {},
+            )
+        };
+        assert_eq!(
+            checked("{target_label: __address__, replacement: good}"),
+            Ok(())
+        );
+        assert_eq!(
+            checked("{action: drop, source_labels: [__address__]}"),
+            Ok(())
+        );
+        assert_eq!(
+            checked("{target_label: a, replacement: b}"),
+            Err("\"http://bad\" is not a valid hostname".to_owned())
+        );
+    }
 }
