@@ -19,6 +19,7 @@ mod duties;
 mod local;
 mod measure;
 mod outage;
+mod terminal;
 
 const HOUR: i64 = 3600;
 

@@ -9,6 +9,7 @@ pub use stream::Upload;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Bucket {
     budget: RetryBudget,
     dice: Dice,
     meters: Meters,
+    /// Bytes of objects and of parts that arrived over there.
+    sent: AtomicU64,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -116,6 +119,7 @@ pub fn open_with(
         budget: RetryBudget::new(&policy),
         policy,
         dice: Dice::default(),
+        sent: AtomicU64::new(0),
     }))
 }
 
@@ -139,12 +143,23 @@ impl Bucket {
             budget: RetryBudget::new(&policy),
             policy,
             dice: Dice::default(),
+            sent: AtomicU64::new(0),
         })
     }
 
     /// The bucket's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How many bytes of objects were read so far.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.meters.all_fetched()
+    }
+
+    /// How many bytes of objects were written so far; those of large ones are counted part by part.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Whether it is a local directory.
@@ -408,6 +423,9 @@ impl Bucket {
                 Ok(Ok(value)) => {
                     self.budget.earn();
                     timer.done(true);
+                    if operation == "upload" {
+                        self.sent.fetch_add(moved, Ordering::Relaxed);
+                    }
                     return Ok(value);
                 }
                 Ok(Err(e)) => Some(e),

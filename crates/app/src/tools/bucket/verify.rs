@@ -19,6 +19,7 @@ use crate::flags::thanos;
 use crate::kingpin::{Flag, Typed, many, many_or, optional, switch, value};
 use crate::logging;
 use crate::outpost::content;
+use crate::tools::progress::Work;
 
 /// The flags of `verify`.
 pub const FLAGS: &[&[Flag]] = &[
@@ -115,6 +116,11 @@ fn groups(blocks: &[Arc<CatalogBlock>]) -> Vec<compact::group::Group> {
 
 impl Verifier {
     async fn indexes(&mut self, blocks: &[Arc<CatalogBlock>]) -> Result<()> {
+        let count = blocks.len() as u64;
+        let bytes = blocks.iter().map(|b| super::index_bytes(&b.meta)).sum();
+        let source = Arc::clone(&self.bucket);
+        let moved = move || source.fetched_bytes();
+        let work = Work::begin("verifying", "blocks", count, bytes, moved);
         for block in blocks {
             let (bucket, meta) = (Arc::clone(&self.bucket), block.meta.clone());
             let runtime = Handle::current();
@@ -143,6 +149,7 @@ impl Verifier {
                     self.issues += 1;
                 }
             }
+            work.done(super::index_bytes(&block.meta));
         }
         Ok(())
     }
