@@ -13,11 +13,13 @@ use serde_json::Value;
 use crate::peers::thanos;
 use crate::process::{Process, available, free_port};
 
+mod accepted;
 mod backup;
 mod beside;
 mod duties;
 mod local;
 mod measure;
+mod mending;
 mod outage;
 mod terminal;
 
