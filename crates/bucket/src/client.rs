@@ -493,7 +493,7 @@ impl Bucket {
                 operation,
                 key,
                 attempts,
-                reason: one_line(&e.to_string()),
+                reason: with_causes(&e),
             },
         }
     }
@@ -518,6 +518,22 @@ fn may_pass(e: &object_store::Error) -> bool {
         object_store::Error::JoinError { .. } => true,
         _ => false,
     }
+}
+
+/// What an error says and, where it does not say them itself, what its causes say: that a certificate is not trusted or
+/// a connection was refused stands in the innermost one.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = one_line(&error.to_string());
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = one_line(&inner.to_string());
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 /// An error's text without line breaks and of a bounded length.
