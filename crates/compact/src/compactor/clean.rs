@@ -90,7 +90,16 @@ impl Compactor {
             }
         };
         let age = self.options.partial_age.as_millis() as Millis;
-        Ok(now.saturating_sub(newest) > age)
+        if now.saturating_sub(newest) <= age {
+            return Ok(false);
+        }
+        // Listings may leave things out. What makes it a block must really not be there.
+        let whole = marks::key(ulid, block::meta::FILE);
+        let is_there = self.bucket().exists(&whole).await?;
+        if is_there {
+            tracing::warn!(block = %ulid, "the bucket's listing does not show the meta.json of a block that has one; the block is left alone");
+        }
+        Ok(!is_there)
     }
 
     async fn delete(&self, ulid: Ulid, why: &str) {
