@@ -17,6 +17,7 @@ mod accepted;
 mod backup;
 mod beside;
 mod duties;
+mod history;
 mod local;
 mod measure;
 mod mending;
