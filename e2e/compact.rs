@@ -13,12 +13,16 @@ use serde_json::Value;
 use crate::peers::thanos;
 use crate::process::{Process, available, free_port};
 
+mod accepted;
 mod backup;
 mod beside;
 mod duties;
+mod history;
 mod local;
 mod measure;
+mod mending;
 mod outage;
+mod terminal;
 
 const HOUR: i64 = 3600;
 

@@ -15,16 +15,19 @@ const HOUR: i64 = 3_600_000;
 /// A time within the first of the blocks, ms; a multiple of two hours.
 const START: i64 = 1_700_006_400_000 / (2 * HOUR) * (2 * HOUR);
 
-struct Promtool {
-    program: String,
+/// A promtool to be compared with.
+pub struct Promtool {
+    /// Its path, or its name on `PATH`.
+    pub program: String,
     /// Debian's 2.42.
-    old: bool,
+    pub old: bool,
 }
 
 /// Runs a program: its exit status and what it printed.
 type Run<'a> = dyn Fn(&[&str]) -> (Option<i32>, String) + 'a;
 
-fn promtools(test: &str) -> Vec<Promtool> {
+/// Those that there are; says so where one is missing.
+pub fn promtools(test: &str) -> Vec<Promtool> {
     let newer = std::env::var("EPIMETHEUS_PROMTOOL3").unwrap_or_else(|_| "promtool3".into());
     let mut found = Vec::new();
     for (program, old) in [("promtool".to_owned(), true), (newer, false)] {
@@ -61,12 +64,14 @@ fn theirs(tool: &Promtool, args: &[&str]) -> (Option<i32>, String) {
     run(&tool.program, &["tsdb"], args)
 }
 
-fn set(name: &str, pairs: &[(&str, &str)]) -> Labels {
+/// The labels of a series.
+pub fn set(name: &str, pairs: &[(&str, &str)]) -> Labels {
     let all = pairs.iter().copied().chain([("__name__", name)]);
     Labels::from_pairs(all)
 }
 
-fn int(n: u64) -> Histogram {
+/// A histogram of whole numbers.
+pub fn int(n: u64) -> Histogram {
     Histogram::Int(IntHistogram {
         schema: 1,
         zero_threshold: 0.001,
@@ -84,7 +89,8 @@ fn int(n: u64) -> Histogram {
     })
 }
 
-fn float(n: f64) -> Histogram {
+/// A histogram of floats.
+pub fn float(n: f64) -> Histogram {
     Histogram::Float(FloatHistogram {
         schema: 0,
         count: 2.0 * n,

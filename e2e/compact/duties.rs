@@ -59,3 +59,85 @@ async fn each_duty_alone() {
     );
     assert_eq!(resolutions(&bucket), [300_000].into());
 }
+
+/// What retention takes away is told before the first of it is marked, and what is marked is there until its delay is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_retention_takes_is_told_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let s3 = s3kit::Server::start(s3kit::Config::default()).unwrap();
+    let config = s3_config(dir, "s3", &s3);
+    upload(&blocks(dir, 6), &config);
+    let names: Vec<String> = s3
+        .keys_under("")
+        .iter()
+        .filter_map(|key| key.strip_suffix("/meta.json").map(str::to_owned))
+        .collect();
+    assert_eq!(names.len(), 3);
+    let marks = || {
+        let keys = s3.keys_under("");
+        let marks = keys.iter().filter(|k| k.ends_with("/deletion-mark.json"));
+        marks.count()
+    };
+    // No mark comes through: whatever is said until then was said before.
+    let stuck = s3kit::Rule::always(s3kit::Fault::Hang);
+    s3.faults()
+        .add(stuck.on(s3kit::Op::Put).key("deletion-mark.json"));
+    let more = [
+        "--downsampling.disable",
+        "--retention.resolution-raw=1d",
+        "--delete-delay=0s",
+    ];
+    let mut compactor = waiting(dir, "first", &config, &more);
+    let end = Instant::now() + Duration::from_secs(60);
+    while s3.faults().struck() == 0 {
+        assert!(Instant::now() < end, "{}", compactor.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let log = compactor.log();
+    assert!(
+        log.contains("retention will mark these blocks for deletion"),
+        "{log}"
+    );
+    for name in &names {
+        let line = log
+            .lines()
+            .find(|l| l.contains("its retention is over") && l.contains(name));
+        let line = line.unwrap_or_else(|| panic!("{name}: {log}"));
+        assert!(line.contains("region") && line.contains("age="), "{line}");
+    }
+    assert!(!log.contains("has been marked"), "{log}");
+    assert_eq!(marks(), 0);
+    assert_eq!(
+        s3.keys_under("")
+            .iter()
+            .filter(|k| k.ends_with("/index"))
+            .count(),
+        3
+    );
+
+    // Then it is done, in that order: marked, and deleted.
+    s3.faults().clear();
+    let end = Instant::now() + Duration::from_secs(60);
+    while names.iter().any(|name| !s3.keys_under(name).is_empty()) {
+        assert!(Instant::now() < end, "{}", compactor.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(compactor.stop(), "{}", compactor.log());
+    let log = compactor.log();
+    for name in &names {
+        let at = |what: &str| {
+            log.lines()
+                .position(|l| l.contains(what) && l.contains(name))
+        };
+        let told = [
+            at("its retention is over"),
+            at("has been marked for deletion"),
+            at("deleted a block"),
+        ];
+        assert!(
+            told.iter().all(Option::is_some) && told.is_sorted(),
+            "{told:?}: {log}"
+        );
+    }
+}

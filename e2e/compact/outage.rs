@@ -125,3 +125,89 @@ async fn one_that_was_killed_goes_on_in_its_place() {
     }
     assert!(again.stop(), "{}", again.log());
 }
+
+/// Listings that leave things out, repeat them, show what is gone and end early: no tool breaks, what is shown is there, and
+/// what is copied is whole.
+#[test]
+fn tools_do_no_harm_by_listings_that_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let s3 = Server::start(s3kit::Config::default()).unwrap();
+    let config = s3_config(dir, "s3", &s3);
+    upload(&blocks(dir, 10), &config);
+    let ulids = |s3: &Server| -> BTreeSet<String> {
+        let keys = s3.keys_under("");
+        let metas = keys.iter().filter_map(|k| k.strip_suffix("/meta.json"));
+        metas.map(str::to_owned).collect()
+    };
+    let before: BTreeMap<String, _> = s3
+        .keys_under("")
+        .into_iter()
+        .map(|key| (key.clone(), s3.get(&key).unwrap()))
+        .collect();
+    let tool = |args: &[&str]| {
+        let mut command = ours();
+        command
+            .current_dir(dir)
+            .args(["tools", "bucket"])
+            .args(args);
+        let out = command
+            .arg(format!("--objstore.config-file={config}"))
+            .output();
+        let out = out.unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+        let code = out.status.code();
+        (code, String::from_utf8(out.stdout).unwrap(), said)
+    };
+    let mut refused = 0;
+    for seed in 0..6u64 {
+        s3.listings().set(Some(s3kit::Wild {
+            hidden: 0.1,
+            ghosts: 0.5,
+            repeated: 0.5,
+            cut: 0.1,
+            page: 2 + seed as usize % 4,
+            seed,
+        }));
+        let (code, listed, said) = tool(&["ls"]);
+        assert_eq!(code, Some(0), "{said}");
+        let names: Vec<&str> = listed.lines().collect();
+        assert!(
+            names.iter().all(|name| ulids(&s3).contains(*name)),
+            "{listed}"
+        );
+        assert!(names.is_sorted_by(|a, b| a < b), "twice: {listed}");
+        let (code, ..) = tool(&["inspect"]);
+        assert_eq!(code, Some(0));
+        // Whatever it misses, it says so, and mends nothing that is whole.
+        let (code, _, said) = tool(&["verify", "--repair", "--delete-delay=48h", "--tmp.dir=tmp"]);
+        let told = said.contains("detected issue") || said.contains("epimetheus: ");
+        assert!(code == Some(0) || told, "{said}");
+        let (code, _, said) = tool(&["cleanup", "--consistency-delay=0s", "--delete-delay=0s"]);
+        assert!(code == Some(0) || said.contains("epimetheus: "), "{said}");
+        let other = Server::start(s3kit::Config::default()).unwrap();
+        let to = s3_config(dir, &format!("to-{seed}"), &other);
+        let to = format!("--objstore-to.config-file={to}");
+        let (code, _, said) = tool(&["replicate", "--single-run", &to]);
+        refused += usize::from(code != Some(0));
+        assert!(
+            code == Some(0) || said.contains("listing does not show"),
+            "{said}"
+        );
+        for block in ulids(&other) {
+            for key in s3.keys_under(&block) {
+                assert_eq!(other.get(&key), s3.get(&key), "seed {seed}: {key}");
+            }
+        }
+        s3.listings().set(None);
+    }
+    assert!(refused > 0, "no copy was refused");
+    let after: BTreeMap<String, _> = s3
+        .keys_under("")
+        .into_iter()
+        .filter(|key| !key.starts_with("epimetheus/"))
+        .map(|key| (key.clone(), s3.get(&key).unwrap()))
+        .collect();
+    assert!(after == before, "{:?}", after.keys());
+}

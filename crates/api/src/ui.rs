@@ -89,6 +89,7 @@ pub(crate) fn router(options: &Options) -> Router {
     }
     app.route("/", get(home))
         .route("/graph", get(graph))
+        .route("/global", get(global))
         .route("/assets/{*path}", get(asset))
         .route("/favicon.svg", get(favicon))
         .route("/favicon.ico", get(favicon))
@@ -129,6 +130,11 @@ async fn graph(
 ) -> Response {
     let query = query.map_or(String::new(), |q| format!("?{q}"));
     redirect(&format!("{}/query{query}", page.prefix(&headers)))
+}
+
+/// Where Thanos' compactor has the page of all blocks.
+async fn global(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    redirect(&format!("{}/blocks", page.prefix(&headers)))
 }
 
 async fn index(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {

@@ -20,6 +20,7 @@ pub mod profile;
 pub mod programs;
 pub mod roles;
 pub mod runtime;
+pub mod terminal;
 pub mod tools;
 pub mod traces;
 

@@ -74,7 +74,7 @@ pub fn init(typed: &Typed<'_>) -> anyhow::Result<()> {
     // Spans are for traces; lines of the log carry what they say themselves.
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let registry = tracing_subscriber::registry().with(crate::traces::layer());
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(crate::terminal::Lines::default);
     match typed.required("log.format")? {
         "logfmt" => {
             let layer = layer.event_format(Logfmt).with_filter(filter);

@@ -197,6 +197,7 @@ fn grpc(typed: &Typed<'_>) -> Result<wire::grpc::Settings> {
         max_connection_age: span(typed.duration("grpc-server-max-connection-age")?),
         grace: span(typed.duration("grpc-grace-period")?),
         log: request_log(typed)?.grpc,
+        ..wire::grpc::Settings::default()
     })
 }
 

@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod check;
 pub mod debug;
+mod progress;
 pub mod promql;
 pub mod push;
 pub mod query;

@@ -63,6 +63,9 @@ impl Bound {
 /// Whether blocks with these external labels are wanted.
 pub type LabelFilter = Arc<dyn Fn(Ulid, &Labels) -> bool + Send + Sync>;
 
+/// Is told, while a listing is read, how many of its blocks have been read, and of how many.
+pub type OnRead = Arc<dyn Fn(usize, usize) + Send + Sync>;
+
 /// What a [`Catalog`] looks for.
 #[derive(Clone)]
 pub struct CatalogOptions {
@@ -86,6 +89,8 @@ pub struct CatalogOptions {
     pub compaction_marks: bool,
     /// Time between two looks, in [`Catalog::run`].
     pub interval: Duration,
+    /// Told how far a look is.
+    pub on_read: Option<OnRead>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -104,6 +109,7 @@ impl Default for CatalogOptions {
             deduplicate: true,
             compaction_marks: false,
             interval: Duration::from_secs(15 * 60),
+            on_read: None,
             clock: Arc::new(model::time::WallClock),
         }
     }

@@ -9,6 +9,7 @@ pub use stream::Upload;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Bucket {
     budget: RetryBudget,
     dice: Dice,
     meters: Meters,
+    /// Bytes of objects and of parts that arrived over there.
+    sent: AtomicU64,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -116,6 +119,7 @@ pub fn open_with(
         budget: RetryBudget::new(&policy),
         policy,
         dice: Dice::default(),
+        sent: AtomicU64::new(0),
     }))
 }
 
@@ -139,12 +143,23 @@ impl Bucket {
             budget: RetryBudget::new(&policy),
             policy,
             dice: Dice::default(),
+            sent: AtomicU64::new(0),
         })
     }
 
     /// The bucket's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How many bytes of objects were read so far.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.meters.all_fetched()
+    }
+
+    /// How many bytes of objects were written so far; those of large ones are counted part by part.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Whether it is a local directory.
@@ -408,6 +423,9 @@ impl Bucket {
                 Ok(Ok(value)) => {
                     self.budget.earn();
                     timer.done(true);
+                    if operation == "upload" {
+                        self.sent.fetch_add(moved, Ordering::Relaxed);
+                    }
                     return Ok(value);
                 }
                 Ok(Err(e)) => Some(e),
@@ -475,7 +493,7 @@ impl Bucket {
                 operation,
                 key,
                 attempts,
-                reason: one_line(&e.to_string()),
+                reason: with_causes(&e),
             },
         }
     }
@@ -500,6 +518,22 @@ fn may_pass(e: &object_store::Error) -> bool {
         object_store::Error::JoinError { .. } => true,
         _ => false,
     }
+}
+
+/// What an error says and, where it does not say them itself, what its causes say: that a certificate is not trusted or
+/// a connection was refused stands in the innermost one.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = one_line(&error.to_string());
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = one_line(&inner.to_string());
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 /// An error's text without line breaks and of a bounded length.

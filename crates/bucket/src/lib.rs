@@ -35,9 +35,9 @@ pub mod marks;
 mod retry;
 pub mod shipper;
 
-pub use catalog::{Catalog, CatalogBlock, CatalogOptions, Snapshot};
+pub use catalog::{Catalog, CatalogBlock, CatalogOptions, OnRead, Snapshot};
 pub use client::{Bucket, Folder, Object, Put, Upload, WHOLE_LIMIT, open, open_with};
 pub use config::Config;
 pub use error::Error;
 pub use retry::RetryPolicy;
-pub use shipper::{Report, Shipper, ShipperOptions};
+pub use shipper::{OnSettled, Report, Shipper, ShipperOptions};

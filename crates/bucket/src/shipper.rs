@@ -29,6 +29,9 @@ use local::Local;
 /// Files of one block that are on their way at once.
 const FILES_AT_ONCE: usize = 4;
 
+/// Is told of each block that is in the bucket now, or that could not be brought there.
+pub type OnSettled = Arc<dyn Fn(Ulid) + Send + Sync>;
+
 /// How a [`Shipper`] works.
 #[derive(Clone)]
 pub struct ShipperOptions {
@@ -44,6 +47,8 @@ pub struct ShipperOptions {
     pub state_file: String,
     /// Time between two looks, in [`Shipper::run`].
     pub interval: Duration,
+    /// Told how far a look is.
+    pub on_settled: Option<OnSettled>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
     /// The files of the directory that it writes.
@@ -60,6 +65,7 @@ impl ShipperOptions {
             source: "sidecar".to_owned(),
             state_file: "thanos.shipper.json".to_owned(),
             interval: Duration::from_secs(30),
+            on_settled: None,
             clock: Arc::new(model::time::WallClock),
             fs: block::fs::os(),
         }
@@ -167,6 +173,17 @@ impl Shipper {
         }
     }
 
+    /// The blocks that the next look would bring to the bucket, oldest first, and their bytes; 0 where these cannot
+    /// be told.
+    pub fn waiting(&self) -> Result<Vec<(Ulid, u64)>, Error> {
+        let found = local::find(&self.options.dir)?;
+        let shipped = self.shipped.read();
+        let left = found.blocks.iter();
+        let left = left.filter(|b| self.wants(&b.meta) && !shipped.contains(&b.ulid()));
+        let sized = left.map(|b| (b.ulid(), b.bytes().unwrap_or(0)));
+        Ok(sized.collect())
+    }
+
     fn wants(&self, meta: &Meta) -> bool {
         (meta.compaction.level <= 1 || self.options.upload_compacted) && meta.stats.num_samples > 0
     }
@@ -231,7 +248,11 @@ impl Shipper {
                 report.skipped += 1;
                 continue;
             }
-            match self.ship(block, &labels, &mut overlaps).await {
+            let settled = self.ship(block, &labels, &mut overlaps).await;
+            if let Some(told) = &self.options.on_settled {
+                told(block.ulid());
+            }
+            match settled {
                 Ok(true) => report.uploaded.push(block.ulid()),
                 Ok(false) => report.present += 1,
                 Err(e) => {

@@ -24,6 +24,7 @@ mod memcached;
 mod memory;
 mod redis;
 mod remote;
+mod sentinel;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -36,6 +37,7 @@ pub use memcached::Memcached;
 pub use memory::{Memory, MemoryOptions};
 pub use redis::{Redis, RedisLogin};
 pub use remote::{Dial, Io, RemoteOptions, plain};
+pub use sentinel::sentinel;
 
 /// A key: readable text, so that it can also name an entry of a remote cache.
 pub type Key = Arc<str>;

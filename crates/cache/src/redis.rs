@@ -62,7 +62,7 @@ impl Resp {
 }
 
 /// Appends a command: an array of bulk strings.
-fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
+pub(crate) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
@@ -72,7 +72,7 @@ fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
 }
 
 /// A line that begins with `kind`: the number behind it.
-async fn number(lines: &mut Lines<'_>, kind: u8) -> io::Result<i64> {
+pub(crate) async fn number(lines: &mut Lines<'_>, kind: u8) -> io::Result<i64> {
     let line = lines.line().await?;
     let number = line
         .strip_prefix(&[kind])
@@ -81,7 +81,7 @@ async fn number(lines: &mut Lines<'_>, kind: u8) -> io::Result<i64> {
 }
 
 /// A bulk string; none if it is absent.
-async fn bulk(lines: &mut Lines<'_>) -> io::Result<Option<Bytes>> {
+pub(crate) async fn bulk(lines: &mut Lines<'_>) -> io::Result<Option<Bytes>> {
     let len = number(lines, b'$').await?;
     match usize::try_from(len) {
         Ok(len) => lines.counted(len).await.map(Some),

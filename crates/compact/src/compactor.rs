@@ -30,7 +30,7 @@ use crate::retention::Retention;
 use crate::{Error, garbage, group};
 
 use halting::Halt;
-pub use progress::Progress;
+pub use progress::{OnStep, Progress, Step};
 
 /// What our deletion marks end with: another of us knows by it that no stranger set them.
 pub const SIGNATURE: &str = "(epimetheus)";
@@ -67,6 +67,8 @@ pub struct Options {
     pub hash: HashFunc,
     /// Where indexes lie until they are whole.
     pub data_dir: PathBuf,
+    /// Told how far it is with downsampling, retention and cleaning.
+    pub on_step: Option<OnStep>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -93,6 +95,7 @@ impl Options {
             partial_age: two_days,
             hash: HashFunc::None,
             data_dir,
+            on_step: None,
             clock,
         }
     }

@@ -315,6 +315,8 @@ impl Files {
             }
         }
         segments.sort_unstable();
+        // A listing may show things twice.
+        segments.dedup_by_key(|s| s.0);
         files.segments = segments.into_iter().map(|(_, n, s)| (n, s)).collect();
         files
     }
@@ -369,6 +371,12 @@ pub fn open_listed(
         true => Manner::Whole,
         false => Manner::Windows(window),
     };
+    // Chunks say by number where they lie: a listing that leaves a segment out must not make others take its place.
+    for (n, (name, _)) in files.segments.iter().enumerate() {
+        if name.parse() != Ok(n + 1) {
+            return Err(missing(&format!("chunk segment {:06}", n + 1)));
+        }
+    }
     let segments = files.segments.iter();
     let segments = segments.map(|(name, len)| at(&format!("chunks/{name}"), *len, manner, true));
     let segments = Segments::new(segments.collect())?;

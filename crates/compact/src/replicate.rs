@@ -72,6 +72,17 @@ pub async fn replicate(from: &Bucket, to: &Arc<Bucket>, block: Ulid) -> Result<R
     let mut objects = Vec::new();
     let folder = block.to_string();
     from.list(&folder, |object| objects.push(object)).await?;
+    // Listings may leave things out; a copy without them would pass for a block.
+    let parsed = Meta::parse(&meta)?;
+    let files = parsed.thanos.iter().flat_map(|t| &t.files);
+    for file in files.filter(|f| f.rel_path != block::meta::FILE) {
+        let key = marks::key(block, &file.rel_path);
+        if !objects.iter().any(|object| object.key == key) {
+            return Err(Error::Refused(format!(
+                "block {block} is not copied: the bucket's listing does not show {key}"
+            )));
+        }
+    }
     let mut copied = 0;
     for object in objects {
         let file = object.key.split_once('/').map_or("", |(_, file)| file);

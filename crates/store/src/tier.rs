@@ -48,6 +48,8 @@ enum Place {
     },
     Redis {
         address: String,
+        /// Who know where the master called so is; then the address is this name.
+        sentinels: Vec<String>,
         login: Login,
         tls: Option<Box<TlsSettings>>,
         options: RemoteOptions,
@@ -248,13 +250,17 @@ fn redis(config: RedisConfig) -> Result<Place, String> {
     if config.addr.is_empty() {
         return Err("redis: no addr is given".to_owned());
     }
-    if !config.master_name.is_empty() {
-        let why = "redis: master_name (sentinel) is not supported; give the address of the master";
-        return Err(why.to_owned());
-    }
-    if config.addr.contains(',') {
-        return Err("redis: a cluster of servers is not supported; give one address".to_owned());
-    }
+    let (address, sentinels) = match config.master_name.is_empty() {
+        true if config.addr.contains(',') => {
+            let why = "redis: a cluster of servers is not supported; give one address, or those of sentinels and a master_name";
+            return Err(why.to_owned());
+        }
+        true => (config.addr, Vec::new()),
+        false => {
+            let sentinels = config.addr.split(',').map(|a| a.trim().to_owned());
+            (config.master_name, sentinels.collect())
+        }
+    };
     let default = RemoteOptions::default();
     let slower = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).max();
     let mut options = RemoteOptions {
@@ -281,7 +287,8 @@ fn redis(config: RedisConfig) -> Result<Place, String> {
         })?),
     };
     Ok(Place::Redis {
-        address: config.addr,
+        address,
+        sentinels,
         login: Login(RedisLogin {
             username: config.username,
             password: config.password,
@@ -422,6 +429,7 @@ impl TierConfig {
             }
             Place::Redis {
                 address,
+                sentinels,
                 login,
                 tls,
                 options,
@@ -439,6 +447,15 @@ impl TierConfig {
                         Ok(Box::new(io) as Box<dyn cache::Io>)
                     })
                 });
+                let dial = match sentinels.len() {
+                    0 => dial,
+                    count => {
+                        let each = options.dial_timeout / (count as u32 + 1);
+                        // As with Thanos' client, TLS is spoken with the master alone.
+                        let (name, all) = (address.clone(), sentinels.clone());
+                        cache::sentinel(name, all, each, cache::plain(), dial)
+                    }
+                };
                 let servers = vec![address.clone()];
                 let login = login.0.clone();
                 let cache = Redis::new(name, servers, login, dial, options.clone(), registry);
@@ -519,12 +536,25 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_are_named_beside_their_master() {
+        let yaml = "type: REDIS\nconfig: {addr: 'a:26379, b:26379', master_name: main}";
+        let Place::Redis {
+            address, sentinels, ..
+        } = TierConfig::caching_bucket(yaml).unwrap().place
+        else {
+            panic!("no redis");
+        };
+        assert_eq!(address, "main");
+        assert_eq!(sentinels, ["a:26379", "b:26379"]);
+    }
+
+    #[test]
     fn what_is_not_there_is_said() {
         let said = |yaml: &str| TierConfig::caching_bucket(yaml).unwrap_err();
         assert!(said("type: GROUPCACHE\nconfig: {self_url: x}").contains("MEMCACHED or REDIS"));
         assert!(said("type: DISK").contains("IN-MEMORY, MEMCACHED or REDIS"));
         assert!(said("type: MEMCACHED").contains("no addresses"));
-        assert!(said("type: REDIS\nconfig: {addr: x, master_name: m}").contains("sentinel"));
+        assert!(said("type: REDIS\nconfig: {addr: 'x,y'}").contains("master_name"));
         assert!(said("type: REDIS\nconfig: {adr: x}").contains("adr"));
         assert!(said("type: IN-MEMORY\nchunk_subrange_size: 5").contains("1024"));
         assert!(TierConfig::index_cache("type: IN-MEMORY\nenabled_items: [Chunks]").is_err());

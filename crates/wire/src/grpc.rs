@@ -22,7 +22,7 @@ mod server;
 mod snappy;
 mod status;
 
-pub use channel::{Channel, ChannelSettings};
+pub use channel::{Channel, ChannelSettings, KeepAlive};
 pub use listener::Peer;
 pub use observe::Meters;
 pub use server::{Health, Server, Settings, TlsFiles};

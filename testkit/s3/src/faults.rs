@@ -144,7 +144,7 @@ impl Faults {
 }
 
 /// The next number in [0, 1) of a splitmix64 sequence.
-fn unit(dice: &mut u64) -> f64 {
+pub(crate) fn unit(dice: &mut u64) -> f64 {
     *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *dice;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -22,12 +22,14 @@
 
 mod counters;
 mod faults;
+mod listings;
 mod serve;
 mod service;
 mod state;
 
 pub use counters::{Counters, Op, Request, Totals};
 pub use faults::{Fault, Faults, Rule};
+pub use listings::{Listings, Wild};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,6 +78,7 @@ struct Shared {
     state: State,
     counters: Counters,
     faults: Faults,
+    listings: Listings,
     latency_micros: AtomicU64,
 }
 
@@ -95,6 +98,7 @@ impl Server {
             state: State::new(&config.buckets),
             counters: Counters::default(),
             faults: Faults::new(config.seed),
+            listings: Listings::default(),
             latency_micros: AtomicU64::new(config.latency.as_micros() as u64),
             config,
         });
@@ -142,6 +146,11 @@ impl Server {
     /// The plan of faults.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// What is wrong with listings.
+    pub fn listings(&self) -> &Listings {
+        &self.shared.listings
     }
 
     /// Delays every later request by `latency`.

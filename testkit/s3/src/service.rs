@@ -289,7 +289,10 @@ impl S3 for Service {
         let max = input.max_keys.unwrap_or(1000).clamp(0, 1000);
         let after = input.marker.clone().unwrap_or_default();
         let state = &self.0.state;
-        let page = state.list(&input.bucket, &prefix, &delimiter, &after, max as usize)?;
+        let listings = &self.0.listings;
+        let max_keys = listings.page(max as usize);
+        let mut page = state.list(&input.bucket, &prefix, &delimiter, &after, max_keys)?;
+        listings.change(&mut page, &prefix, &after, delimiter.is_empty());
         let next = page.next.clone();
         let (contents, common_prefixes) = rows(page, url);
         Ok(S3Response::new(ListObjectsOutput {
@@ -320,7 +323,10 @@ impl S3 for Service {
         let token = input.continuation_token.clone();
         let after = token.or(input.start_after.clone()).unwrap_or_default();
         let state = &self.0.state;
-        let page = state.list(&input.bucket, &prefix, &delimiter, &after, max as usize)?;
+        let listings = &self.0.listings;
+        let max_keys = listings.page(max as usize);
+        let mut page = state.list(&input.bucket, &prefix, &delimiter, &after, max_keys)?;
+        listings.change(&mut page, &prefix, &after, delimiter.is_empty());
         let next = page.next.clone();
         let (contents, common_prefixes) = rows(page, url);
         Ok(S3Response::new(ListObjectsV2Output {

@@ -14,6 +14,7 @@ async fn old_links_lead_to_the_page() {
     for (path, to) in [
         ("/", "/query"),
         ("/graph", "/query"),
+        ("/global", "/blocks"),
         (
             "/graph?g0.expr=up%7Bx%3D%22y%22%7D&g0.tab=0",
             "/query?g0.expr=up%7Bx%3D%22y%22%7D&g0.tab=0",

@@ -12,12 +12,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use block::Meta;
 use bucket::{Bucket, Catalog, CatalogOptions};
 use clap::{ArgMatches, Command};
 use ulid::Ulid;
 
 use crate::kingpin::{Flag, Typed, register};
 use crate::roles::compact::objstore;
+use crate::tools::progress;
 
 /// One tool.
 struct Tool {
@@ -135,12 +137,29 @@ fn open(typed: &Typed<'_>) -> Result<Arc<Bucket>> {
 
 /// All blocks that `options` let through.
 async fn look(bucket: &Arc<Bucket>, options: CatalogOptions) -> Result<Arc<Catalog>> {
+    let options = CatalogOptions {
+        on_read: Some(progress::looks()),
+        ..options
+    };
     let catalog = Catalog::new(Arc::clone(bucket), options, &metrics::Registry::new())?;
     catalog.sync().await.context("listing the bucket")?;
     for (ulid, why) in &catalog.snapshot().unreadable {
         tracing::warn!(block = %ulid, why, "a block cannot be read");
     }
     Ok(Arc::new(catalog))
+}
+
+/// Bytes of a block's files, as far as its `meta.json` says.
+fn bytes(meta: &Meta) -> u64 {
+    let files = meta.thanos.iter().flat_map(|t| &t.files);
+    files.map(|file| file.size_bytes).sum()
+}
+
+/// Bytes of its index.
+fn index_bytes(meta: &Meta) -> u64 {
+    let mut files = meta.thanos.iter().flat_map(|t| &t.files);
+    let index = files.find(|f| f.rel_path == block::index::FILE);
+    index.map_or(0, |file| file.size_bytes)
 }
 
 /// The ULIDs of a flag that may be repeated.

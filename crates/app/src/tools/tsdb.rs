@@ -6,8 +6,7 @@ mod bench;
 mod dump;
 mod histogram;
 mod list;
-pub(crate) mod progress;
-mod rules;
+pub(crate) mod rules;
 mod show;
 mod verify;
 

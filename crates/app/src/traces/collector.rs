@@ -75,7 +75,7 @@ impl Collector {
     fn grpc(&self) -> Result<SpanExporter> {
         let settings = ChannelSettings {
             tls: (!self.insecure).then(|| self.tls.clone()),
-            snappy: false,
+            ..ChannelSettings::default()
         };
         // Go's client takes the port of HTTPS where none is given.
         let bare = self.endpoint.rsplit(']').next().unwrap_or_default();

@@ -74,7 +74,12 @@ impl Catalog {
         let concurrency = self.options.concurrency.max(1);
         let mut reads = stream::iter(reads).buffer_unordered(concurrency);
         let mut found = Found::default();
+        let mut done = 0;
         while let Some((ulid, modified, read)) = reads.next().await {
+            done += 1;
+            if let Some(told) = &self.options.on_read {
+                told(done, folders.len());
+            }
             match read {
                 Read::Block(meta, marks) => found.blocks.push((meta, *marks)),
                 Read::Partial => found.partial.push(Partial { ulid, modified }),

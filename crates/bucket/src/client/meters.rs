@@ -97,6 +97,12 @@ impl Meters {
         counter.add(bytes as u64);
     }
 
+    /// Of all operations.
+    pub(super) fn all_fetched(&self) -> u64 {
+        let of = |operation| self.fetched.with(&[&self.bucket, operation]).get();
+        of("get") + of("get_range")
+    }
+
     pub(super) fn uploaded(&self, bytes: usize) {
         self.uploaded.add(bytes as u64);
         if let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -1,6 +1,7 @@
 //! An object that is written while its bytes are being made.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use object_store::multipart::{MultipartStore, PartId};
@@ -170,8 +171,12 @@ impl Upload {
             Way::Local(upload) => {
                 let mut upload = upload.take().ok_or_else(lost)?;
                 tokio::spawn(async move {
+                    let len = bytes.len() as u64;
                     match upload.put_part(bytes.into()).await {
-                        Ok(()) => Ok(Sent::Local(upload)),
+                        Ok(()) => {
+                            bucket.sent.fetch_add(len, Ordering::Relaxed);
+                            Ok(Sent::Local(upload))
+                        }
                         Err(e) => {
                             let _ = upload.abort().await;
                             Err(bucket.error("upload", &key, 1, Some(e)))

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -133,7 +134,10 @@ impl Bucket {
             let len = part_size.min(size - at);
             match read_part(file, at, len).await {
                 Ok(bytes) => match upload.put_part(bytes.into()).await {
-                    Ok(()) => at += len,
+                    Ok(()) => {
+                        at += len;
+                        self.sent.fetch_add(len, Ordering::Relaxed);
+                    }
                     Err(e) => break Err(failed(e)),
                 },
                 Err(e) => break Err(e),

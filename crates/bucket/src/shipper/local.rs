@@ -79,6 +79,16 @@ impl Local {
         files.push(PathBuf::from("index"));
         Ok(files)
     }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> Result<u64, Error> {
+        let size = |file: PathBuf| {
+            let path = self.dir.join(file);
+            let metadata = path.metadata();
+            metadata.map(|m| m.len()).map_err(|e| Error::local(path, e))
+        };
+        self.files()?.into_iter().map(size).sum()
+    }
 }
 
 /// The names of the chunk segments, ascending.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may end the test")]
 
 mod catalog;
+mod causes;
 mod client;
 mod config;
 mod kit;

@@ -154,6 +154,88 @@ async fn a_real_redis_keeps_behind_its_password() {
     assert_eq!(wrong.get_many(&keys(&["a"])).await, [None]);
 }
 
+/// The answer of a Redis server to a command without arguments.
+fn told(address: &str, command: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream
+        .write_all(format!("{command}\r\n").as_bytes())
+        .unwrap();
+    let mut answer = vec![0; 8192];
+    let n = stream.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..n]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_lead_to_the_master_of_now() {
+    let plain_server = |port: u16, more: &[&str]| {
+        let fixed = [
+            "--save",
+            "",
+            "--bind",
+            "127.0.0.1",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        let mut args: Vec<String> = fixed.iter().chain(more).map(|a| a.to_string()).collect();
+        args.extend(["--port".to_owned(), port.to_string()]);
+        args
+    };
+    let Some((first, first_address)) = start("redis-server", |port| plain_server(port, &[])) else {
+        return;
+    };
+    let (_, port) = first_address.split_once(':').unwrap();
+    let replica = |own: u16| plain_server(own, &["--replicaof", "127.0.0.1", port]);
+    let (_second, second_address) = start("redis-server", replica).unwrap();
+    until(async || told(&first_address, "INFO replication").contains("state=online")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("sentinel.conf");
+    let sentinel = |own: u16| {
+        let text = format!(
+            "port {own}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n",
+            dir.path().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        vec![config.display().to_string()]
+    };
+    let Some((_sentinel, sentinel_address)) = start("redis-sentinel", sentinel) else {
+        return;
+    };
+    until(async || told(&sentinel_address, "INFO sentinel").contains("slaves=1")).await;
+
+    // The first one that is named is not there.
+    let sentinels = vec!["127.0.0.1:1".to_owned(), sentinel_address.clone()];
+    let make = |name: &str| {
+        let each = Duration::from_secs(1);
+        let dial = cache::sentinel(name.to_owned(), sentinels.clone(), each, plain(), plain());
+        let (servers, login) = (vec![name.to_owned()], RedisLogin::default());
+        let options = RemoteOptions::default();
+        Redis::new("t", servers, login, dial, options, &Registry::new()).unwrap()
+    };
+    let cache = make("main");
+    keeps(&cache).await;
+    let size = told(&first_address, "DBSIZE");
+    assert!(size.starts_with(':') && size != ":0\r\n", "{size}");
+    let other = make("nobody");
+    assert_eq!(other.get_many(&keys(&["a"])).await, [None]);
+
+    // The master goes; what was its replica is found, and takes what is to be stored.
+    drop(first);
+    let key = keys(&["after"]);
+    let end = Instant::now() + Duration::from_secs(30);
+    while cache.get_many(&key).await[0].is_none() {
+        assert!(
+            Instant::now() < end,
+            "{}",
+            told(&sentinel_address, "INFO sentinel")
+        );
+        let entry = (Arc::clone(&key[0]), Bytes::from_static(b"2"));
+        cache.put_many(vec![entry], LONG).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(told(&second_address, "INFO replication").contains("role:master"));
+}
+
 /// How our own server behaves.
 #[derive(Clone, Copy)]
 enum Mood {

@@ -7,7 +7,7 @@ use bucket::marks::{self, DeletionMark};
 use model::Millis;
 use ulid::Ulid;
 
-use super::Compactor;
+use super::{Compactor, Step};
 use crate::Error;
 
 impl Compactor {
@@ -28,19 +28,25 @@ impl Compactor {
         }
         let now = self.now();
         let delay = self.options.delete_delay.as_millis() as Millis;
-        for block in &snapshot.blocks {
-            let Some(mark) = &block.marks.deletion else {
-                continue;
-            };
+        let marks = snapshot
+            .blocks
+            .iter()
+            .filter_map(|b| Some((b, b.marks.deletion.as_ref()?)));
+        let marked: Vec<_> = marks.collect();
+        self.step(Step::Begun {
+            what: "cleaning",
+            blocks: marked.len() + snapshot.partial.len(),
+            bytes: 0,
+        });
+        for (block, mark) in marked {
+            let is_old = now.saturating_sub(mark.set_at()) > delay;
             // Of a group that is set aside nothing is deleted.
-            if self.is_halted(&self.group_key(block)) {
-                continue;
-            }
-            if now.saturating_sub(mark.set_at()) > delay {
+            if is_old && !self.is_halted(&self.group_key(block)) {
                 self.check()?;
                 self.delete(block.ulid(), "its deletion mark is old enough")
                     .await;
             }
+            self.step(Step::Done { bytes: 0 });
         }
         for partial in &snapshot.partial {
             self.check()?;
@@ -56,6 +62,7 @@ impl Compactor {
                     self.meters.cleanup_failures.inc();
                 }
             }
+            self.step(Step::Done { bytes: 0 });
         }
         self.meters.cleanups.inc();
         Ok(())
@@ -83,7 +90,16 @@ impl Compactor {
             }
         };
         let age = self.options.partial_age.as_millis() as Millis;
-        Ok(now.saturating_sub(newest) > age)
+        if now.saturating_sub(newest) <= age {
+            return Ok(false);
+        }
+        // Listings may leave things out. What makes it a block must really not be there.
+        let whole = marks::key(ulid, block::meta::FILE);
+        let is_there = self.bucket().exists(&whole).await?;
+        if is_there {
+            tracing::warn!(block = %ulid, "the bucket's listing does not show the meta.json of a block that has one; the block is left alone");
+        }
+        Ok(!is_there)
     }
 
     async fn delete(&self, ulid: Ulid, why: &str) {

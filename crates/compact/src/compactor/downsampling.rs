@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use ulid::Ulid;
 
 use super::Compactor;
+use super::progress::{Step, bytes};
 use super::rounds::Outcome;
 use crate::Error;
 use crate::downsample::plan::plan;
@@ -40,6 +41,7 @@ impl Compactor {
                 output: Ulid::generate(),
             });
         }
+        self.begin("downsampling", &jobs);
         let concurrency = self.options.downsample_concurrency.max(1);
         let mut running = stream::iter(jobs)
             .map(|job| async move {
@@ -51,6 +53,7 @@ impl Compactor {
             .buffer_unordered(concurrency);
         let mut given_up = HashSet::new();
         while let Some((job, result, took)) = running.next().await {
+            self.step(Step::Done { bytes: bytes(&job) });
             let from = job.inputs.first().map_or(0, |b| b.meta.resolution());
             let label = resolution(from);
             match result {

@@ -13,6 +13,7 @@ use futures_util::StreamExt as _;
 use ulid::Ulid;
 
 use super::Compactor;
+use super::progress::{Step, bytes};
 use super::rounds::Outcome;
 use crate::Error;
 use crate::group::Group;
@@ -67,9 +68,11 @@ impl Compactor {
             }
             seen.insert(&group.key, known);
         }
+        self.begin("rewriting", &jobs);
         let mut running = self.do_jobs(jobs);
         let mut changed = HashSet::new();
         while let Some((job, result)) = running.next().await {
+            self.step(Step::Done { bytes: bytes(&job) });
             match (result, &job.work, job.inputs.first()) {
                 (Ok(Outcome::Done), Work::Drop(outdated), Some(block)) => {
                     let Some(seen) = seen.get_mut(job.group.as_str()) else {

@@ -1,6 +1,7 @@
 //! How much is left to do.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -10,7 +11,30 @@ use ulid::Ulid;
 
 use super::{Compactor, Sight};
 use crate::downsample::plan::plan;
+use crate::job::Job;
 use crate::plan::Apart;
+
+/// What a compactor tells while it goes through blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It begins.
+    Begun {
+        /// What it does with them.
+        what: &'static str,
+        /// How many there are.
+        blocks: usize,
+        /// The bytes that are read for it, as far as each `meta.json` says; 0 if they are not read.
+        bytes: u64,
+    },
+    /// It has come to the end of one.
+    Done {
+        /// Its bytes.
+        bytes: u64,
+    },
+}
+
+/// Is told of steps.
+pub type OnStep = Arc<dyn Fn(Step) + Send + Sync>;
 
 /// How fast it goes.
 #[derive(Debug, Default)]
@@ -50,6 +74,20 @@ pub struct Todo {
 }
 
 impl Compactor {
+    pub(super) fn step(&self, step: Step) {
+        if let Some(told) = &self.options.on_step {
+            told(step);
+        }
+    }
+
+    pub(super) fn begin(&self, what: &'static str, jobs: &[Job]) {
+        self.step(Step::Begun {
+            what,
+            blocks: jobs.len(),
+            bytes: jobs.iter().map(bytes).sum(),
+        });
+    }
+
     /// What is left to do, as far as the last look shows.
     pub fn todo(&self) -> Todo {
         let sight = self.sight();
@@ -123,6 +161,11 @@ impl Compactor {
             "left to do"
         );
     }
+}
+
+/// Bytes of what goes into a job.
+pub(super) fn bytes(job: &Job) -> u64 {
+    job.inputs.iter().map(|b| size(&b.meta, false)).sum()
 }
 
 /// Bytes of a block's index, or of all its files, as its `meta.json` says.

@@ -7,7 +7,7 @@ use bucket::CatalogBlock;
 use model::time::format_duration;
 use ulid::Ulid;
 
-use super::Compactor;
+use super::{Compactor, Step};
 use crate::Error;
 
 impl Compactor {
@@ -45,6 +45,11 @@ impl Compactor {
                 resolution = block.meta.resolution(), age, "its retention is over"
             );
         }
+        self.step(Step::Begun {
+            what: "marking",
+            blocks: over.len(),
+            bytes: 0,
+        });
         let mut busy: BTreeMap<String, HashSet<Ulid>> = BTreeMap::new();
         for block in over {
             let group = self.group_key(&block);
@@ -53,11 +58,11 @@ impl Compactor {
                 busy.insert(group.clone(), state.busy(now).collect());
             }
             // Somebody reads it; the next iteration comes.
-            if busy.get(&group).is_some_and(|b| b.contains(&block.ulid())) {
-                continue;
+            if busy.get(&group).is_none_or(|b| !b.contains(&block.ulid())) {
+                let why = "block exceeding retention";
+                self.mark_for_deletion(block.ulid(), why).await?;
             }
-            let why = "block exceeding retention";
-            self.mark_for_deletion(block.ulid(), why).await?;
+            self.step(Step::Done { bytes: 0 });
         }
         Ok(())
     }

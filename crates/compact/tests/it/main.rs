@@ -5,6 +5,7 @@ mod compacting;
 mod downsampling;
 mod kills;
 mod kit;
+mod listings;
 mod outdating;
 mod requests;
 mod sharing;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunk::suite;
+use model::scope::PartialResponse;
 use model::{Budget, Labels, MatchOp, Matcher, Scope, Select, Source, TimeRange};
-use s3kit::Op;
-use store::{ExternalLabels, Gateway, GatewayOptions};
+use s3kit::{Op, Wild};
+use store::{ExternalLabels, Gateway, GatewayOptions, ServeOptions};
 
 use crate::kit::{Place, Series, fleet};
 
@@ -299,7 +300,6 @@ fn memory_is_bounded_by_the_window_not_the_answer() {
 /// A request from some on fails, in some way, for a while: what is answered is right, and what is missing is said.
 #[test]
 fn whatever_fails_no_answer_is_wrong() {
-    use model::scope::PartialResponse;
     use s3kit::{Fault, Rule};
     let (place, _) = day(4, 20);
     let faults = place.server().faults();
@@ -364,4 +364,112 @@ fn whatever_fails_no_answer_is_wrong() {
         assert!(all == whole || said, "round {round}");
     }
     assert!(failed + missed > 5, "{failed}, {missed}");
+}
+
+/// Listings leave things out, show what is gone, repeat entries and end early: no sample is wrong, and whatever was
+/// listed and cannot be read is said.
+#[test]
+fn listings_that_change_make_no_wrong_answer() {
+    let (place, _) = day(4, 10);
+    let listings = place.server().listings();
+    // Gone, but a listing may show it still.
+    let gone = place.add(
+        99,
+        TimeRange::new(0, 7_200_000 - 1),
+        &Labels::default(),
+        &fleet("gone", 3, 0, 480),
+    );
+    let gone = gone.unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let asked = || {
+        let gateway = place.gateway(options(&dir));
+        let mut scope = Scope::new(TimeRange::ALL, Budget::new("test", 1 << 30));
+        scope.partial_response = PartialResponse::Warn;
+        let scope = Arc::new(scope);
+        let view = gateway.open(Arc::clone(&scope)).unwrap();
+        let matchers = vec![Matcher::new(MatchOp::Regex, "__name__", "up|gone").unwrap()];
+        let rows = view.select(Select::new(matchers, TimeRange::ALL));
+        let batches = suite::batches(rows).unwrap();
+        let said = batches.iter().any(|b| !b.warnings.is_empty());
+        let all = suite::open(&batches, &scope.symbols, TimeRange::ALL).unwrap();
+        (all, said)
+    };
+    assert_eq!(asked().0.len(), 13);
+    for key in place.server().keys_under(&gone) {
+        place.server().remove(&key);
+    }
+    let (whole, said) = asked();
+    assert!(!said && whole.len() == 10);
+    let full: std::collections::BTreeMap<_, _> = whole.iter().cloned().collect();
+    let mut parts = 0;
+    for seed in 0..20u64 {
+        let hides = seed % 2 == 1;
+        listings.set(Some(Wild {
+            hidden: if hides { 0.1 } else { 0.0 },
+            ghosts: 0.5,
+            repeated: 0.5,
+            cut: if hides { 0.2 } else { 0.0 },
+            page: 2 + seed as usize % 4,
+            seed,
+        }));
+        let (part, said) = asked();
+        for (labels, samples) in &part {
+            let all = &full[labels];
+            assert!(samples.iter().all(|s| all.contains(s)), "seed {seed}");
+            assert!(
+                samples.is_sorted_by(|a, b| a.ts < b.ts),
+                "seed {seed}: twice"
+            );
+        }
+        // What no listing shows, nobody can miss.
+        assert!(
+            part == whole || hides || said,
+            "seed {seed}: nobody said so"
+        );
+        parts += usize::from(part != whole);
+        listings.set(None);
+        assert_eq!(
+            asked(),
+            (whole.clone(), false),
+            "seed {seed}: and then all is there"
+        );
+    }
+    assert!(parts > 2, "{parts}");
+}
+
+/// `--store.grpc.downloaded-bytes-limit`: whatever is needed counts, cached or not; Thanos' code and the beginning of its
+/// words.
+#[test]
+fn no_question_touches_more_bytes_than_it_may() {
+    let (place, _) = day(2, 50);
+    let dir = tempfile::tempdir().unwrap();
+    let call = |touched_limit: u64| {
+        let gateway = place.gateway(GatewayOptions {
+            touched_limit,
+            ..options(&dir)
+        });
+        let remote = crate::remote::wired(Arc::new(gateway), ServeOptions::default(), false);
+        let one = || {
+            let scope = Scope::unbounded(TimeRange::ALL);
+            let view = remote.open(Arc::clone(&scope)).unwrap();
+            let matchers = vec![Matcher::equal("__name__", "up")];
+            let rows = view.select(Select::new(matchers, TimeRange::ALL));
+            suite::batches(rows).map(|batches| batches.len())
+        };
+        // The second one finds everything in the cache.
+        [one(), one()]
+    };
+    for answer in call(100) {
+        let error = answer.unwrap_err();
+        // Over the wire: ResourceExhausted.
+        assert_eq!(error.kind, model::Kind::Limit, "{error}");
+        let said = error.to_string();
+        assert!(said.contains("exceeded bytes limit"), "{said}");
+        assert!(said.contains("limit 100 violated (got "), "{said}");
+    }
+    for limit in [0, 100 << 20] {
+        for answer in call(limit) {
+            assert!(answer.unwrap() > 0, "{limit}");
+        }
+    }
 }

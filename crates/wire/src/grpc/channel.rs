@@ -20,13 +20,48 @@ use super::snappy::{self, Reframed};
 use crate::client::{ClientError, TlsSettings, client_tls};
 use crate::trace;
 
+/// How it is noticed that nobody is at the other end any more, though the connection was not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// After so long without a word the other end is asked for one.
+    pub interval: Duration,
+    /// If none comes within this time, the connection is given up.
+    pub timeout: Duration,
+}
+
+impl KeepAlive {
+    /// What Thanos' clients do. They, and channels, ask only while a call is in flight: servers of Go's gRPC take other
+    /// questions for an attack.
+    pub const CLIENT: Self = Self {
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(5),
+    };
+    /// What servers do, with calls and without.
+    pub const SERVER: Self = Self {
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(20),
+    };
+}
+
 /// How an endpoint is called.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChannelSettings {
     /// TLS; none: plain text.
     pub tls: Option<TlsSettings>,
     /// Compress messages with snappy.
     pub snappy: bool,
+    /// When a connection is given up.
+    pub keep_alive: KeepAlive,
+}
+
+impl Default for ChannelSettings {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            snappy: false,
+            keep_alive: KeepAlive::CLIENT,
+        }
+    }
 }
 
 /// A connection to one endpoint, made when it is first used and again when it was lost. Clones
@@ -55,8 +90,8 @@ impl Channel {
             .map_err(|e| wrong(&e))?
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(settings.keep_alive.interval)
+            .keep_alive_timeout(settings.keep_alive.timeout)
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(16 << 20);
         if endpoint.uri().port_u16().is_none() {

@@ -13,6 +13,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::channel::KeepAlive;
 use super::listener::{self, Tls};
 use super::observe::{Meters, Observe};
 use crate::server::{ServerError, listen};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub max_connection_age: Duration,
     /// How long calls in flight may go on after the shutdown began.
     pub grace: Duration,
+    /// When a connection is given up whose client is gone.
+    pub keep_alive: KeepAlive,
     /// What is logged of calls, if anything is.
     pub log: Option<crate::request_log::Grpc>,
 }
@@ -39,6 +42,7 @@ impl Default for Settings {
             tls: None,
             max_connection_age: Duration::from_secs(3600),
             grace: Duration::from_secs(120),
+            keep_alive: KeepAlive::SERVER,
             log: None,
         }
     }
@@ -155,8 +159,8 @@ impl Server {
         let accepting = tokio::spawn(listener::accept(self.listener, self.tls, send));
         let (stopping, mut stopped) = watch::channel(false);
         let mut router = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+            .http2_keepalive_interval(Some(self.settings.keep_alive.interval))
+            .http2_keepalive_timeout(Some(self.settings.keep_alive.timeout))
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(8 << 20)
             .max_connection_age(self.settings.max_connection_age)

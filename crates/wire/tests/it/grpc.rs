@@ -177,6 +177,7 @@ async fn tls_with_client_certificates() {
     let without = ChannelSettings {
         tls: Some(tls.clone()),
         snappy: false,
+        ..ChannelSettings::default()
     };
     assert!(
         ask(&address, without).await.is_err(),
@@ -191,6 +192,7 @@ async fn tls_with_client_certificates() {
     let with = ChannelSettings {
         tls: Some(tls),
         snappy: true,
+        ..ChannelSettings::default()
     };
     assert_eq!(ask(&address, with).await.unwrap(), "store".repeat(1000));
 }

@@ -4,3 +4,4 @@
 
 mod generated;
 mod grpc;
+mod keepalive;

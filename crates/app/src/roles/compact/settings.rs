@@ -211,6 +211,7 @@ pub fn options(typed: &Typed<'_>) -> Result<Options> {
         partial_age: PARTIAL_AGE.max(span(typed.duration("consistency-delay")?)),
         hash: hash_func(typed)?,
         data_dir: std::path::PathBuf::from(typed.required("data-dir")?).join("compact"),
+        on_step: None,
         clock: Arc::new(WallClock),
     })
 }

@@ -156,6 +156,7 @@ impl Sources {
             tls,
             snappy: snappy(&text("grpc-compression"))
                 .map_err(|e| typed.error("grpc-compression", e))?,
+            ..ChannelSettings::default()
         };
         let mut flags = Vec::new();
         for (flag, strict, group, gone) in [

@@ -1,5 +1,6 @@
 //! `replicate` and `upload-blocks`.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,15 @@ use block::Meta;
 use bucket::{Bucket, CatalogOptions, Shipper, ShipperOptions};
 use compact::replicate::{Replicated, in_order};
 use model::{Labels, Matcher};
+use parking_lot::Mutex;
+use ulid::Ulid;
 
 use crate::flags::{compact as flags, thanos};
 use crate::kingpin::{Flag, Typed, many, many_or, optional, switch, value};
 use crate::logging;
 use crate::outpost::content;
 use crate::roles::compact::selection;
-use crate::tools::tsdb::progress::{Progress, percent};
+use crate::tools::progress::Work;
 
 /// The flags of `replicate`.
 pub const REPLICATE: &[&[Flag]] = &[
@@ -98,7 +101,7 @@ pub const UPLOAD: &[&[Flag]] = &[
 
 /// Which blocks are copied.
 struct Filter {
-    ids: Vec<ulid::Ulid>,
+    ids: Vec<Ulid>,
     resolutions: Vec<i64>,
     levels: Vec<u32>,
     matchers: Vec<Matcher>,
@@ -198,12 +201,17 @@ async fn run_once(
     let wanted = wanted.filter(|b| filter.wants(&b.meta, &b.labels));
     let metas = in_order(wanted.map(|b| b.meta.clone()).collect());
     let (mut copied, mut there) = (0, 0);
-    let mut progress = Progress::new();
-    for (n, meta) in metas.iter().enumerate() {
-        if dry {
+    if dry {
+        for meta in &metas {
             println!("{}", meta.ulid);
-            continue;
         }
+        return Ok(());
+    }
+    let bytes = metas.iter().map(super::bytes).sum();
+    let source = Arc::clone(from);
+    let moved = move || source.fetched_bytes();
+    let work = Work::begin("replicating", "blocks", metas.len() as u64, bytes, moved);
+    for meta in &metas {
         match compact::replicate::replicate(from, to, meta.ulid).await? {
             Replicated::Already => there += 1,
             Replicated::Copied(objects) => {
@@ -211,11 +219,9 @@ async fn run_once(
                 tracing::info!(block = %meta.ulid, objects, "block replicated");
             }
         }
-        progress.tick(|| {
-            let done = percent(n as u64 + 1, metas.len() as u64);
-            format!("{done}% of {} blocks", metas.len())
-        });
+        work.done(super::bytes(meta));
     }
+    drop(work);
     tracing::info!(copied, there, "replication done");
     Ok(())
 }
@@ -234,6 +240,12 @@ fn labels(typed: &Typed<'_>, flag: &str) -> Result<Labels> {
     Ok(Labels::from_pairs(pairs))
 }
 
+/// What is said of an upload while it goes on.
+struct Uploading {
+    work: Work,
+    sizes: HashMap<Ulid, u64>,
+}
+
 /// Runs `upload-blocks`.
 pub fn upload(typed: &Typed<'_>) -> Result<ExitCode> {
     let labels = labels(typed, "label")?;
@@ -243,14 +255,30 @@ pub fn upload(typed: &Typed<'_>) -> Result<ExitCode> {
         );
     }
     let bucket = super::open(typed)?;
+    let shown: Arc<Mutex<Option<Uploading>>> = Arc::default();
+    let told = Arc::clone(&shown);
     let options = ShipperOptions {
         upload_compacted: typed.switch("shipper.upload-compacted"),
         source: "bucket.upload".to_owned(),
+        on_settled: Some(Arc::new(move |block| {
+            if let Some(Uploading { work, sizes }) = &*told.lock() {
+                work.done(sizes.get(&block).copied().unwrap_or(0));
+            }
+        })),
         ..ShipperOptions::new(typed.required("path")?, labels)
     };
     crate::runtime::run(async {
+        let sent = Arc::clone(&bucket);
         let shipper = Shipper::new(bucket, options, &metrics::Registry::new())?;
-        let report = shipper.sync().await?;
+        let sizes: HashMap<Ulid, u64> = shipper.waiting()?.into_iter().collect();
+        let (blocks, bytes) = (sizes.len() as u64, sizes.values().sum());
+        let work = Work::begin("uploading", "blocks", blocks, bytes, move || {
+            sent.sent_bytes()
+        });
+        *shown.lock() = Some(Uploading { work, sizes });
+        let report = shipper.sync().await;
+        shown.lock().take();
+        let report = report?;
         tracing::info!(?report, "upload done");
         Ok(match report.failed.len() {
             0 => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ use crate::house::life::Life;
 use crate::kingpin::{Flag, Typed, value};
 use crate::logging;
 use crate::roles::compact::{hash_func, retention as kept, selection};
+use crate::tools::progress;
 
 const CONSISTENCY: Flag = value(
     "consistency-delay",
@@ -119,9 +120,14 @@ where
         stopped.cancel();
     });
     let bucket = super::open(typed)?;
+    let options = Options {
+        on_step: Some(progress::steps(&bucket)),
+        ..options
+    };
     let claims = claims(&bucket, None, Duration::from_secs(120), false, &stop).await?;
     let base = bucket::CatalogOptions {
         consistency_delay: consistency,
+        on_read: Some(progress::looks()),
         ..selection(typed)?
     };
     let registry = metrics::Registry::new();

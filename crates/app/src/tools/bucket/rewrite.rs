@@ -22,6 +22,8 @@ use crate::kingpin::{Flag, Typed, many, switch, switch_on, value};
 use crate::logging;
 use crate::outpost::content;
 use crate::roles::compact::hash_func;
+use crate::terminal;
+use crate::tools::progress::Work;
 
 /// The flags of `rewrite`.
 pub const FLAGS: &[&[Flag]] = &[
@@ -159,10 +161,24 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
     );
     let (prometheus, delete) = (typed.switch("prom-blocks"), typed.switch("delete-blocks"));
     crate::runtime::run(async {
+        let mut metas = Vec::with_capacity(blocks.len());
         for block in blocks {
             let key = marks::key(block, block::meta::FILE);
-            let meta =
-                Meta::parse(&bucket.get(&key).await?).with_context(|| format!("reading {key}"))?;
+            let meta = Meta::parse(&bucket.get(&key).await?);
+            metas.push(meta.with_context(|| format!("reading {key}"))?);
+        }
+        // A dry run looks into indexes only.
+        let read = if dry {
+            super::index_bytes
+        } else {
+            super::bytes
+        };
+        let source = Arc::clone(&bucket);
+        let (count, bytes) = (metas.len() as u64, metas.iter().map(read).sum());
+        let moved = move || source.fetched_bytes();
+        let work = Work::begin("rewriting", "blocks", count, bytes, moved);
+        for meta in metas {
+            let block = meta.ulid;
             let labelled = meta.thanos.as_ref().is_some_and(|t| !t.labels.is_empty());
             if !labelled && !prometheus && !dry {
                 bail!(
@@ -185,6 +201,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
                     }
                 }
             }
+            work.done(read(&meta));
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -210,7 +227,7 @@ async fn one(
             let (block, _) = compact::input::open(&bucket, &runtime, &old, window)?;
             let plan = wanted.rewrite.plan(&block, |change| {
                 if log {
-                    eprintln!("{}", line(&change));
+                    terminal::above(|| eprintln!("{}", line(&change)));
                 }
             })?;
             if dry {

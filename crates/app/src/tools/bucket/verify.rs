@@ -19,6 +19,7 @@ use crate::flags::thanos;
 use crate::kingpin::{Flag, Typed, many, many_or, optional, switch, value};
 use crate::logging;
 use crate::outpost::content;
+use crate::tools::progress::Work;
 
 /// The flags of `verify`.
 pub const FLAGS: &[&[Flag]] = &[
@@ -27,8 +28,8 @@ pub const FLAGS: &[&[Flag]] = &[
         many_or("issues", "index_known_issues,overlapped_blocks", "Issues to verify (and optionally repair). Possible issue to verify, without repair: overlapped_blocks; possible issues to verify and repair: index_known_issues, duplicated_compaction.").short('i'),
         many("id", "Block IDs to verify (and optionally repair) only. If none is specified, all blocks will be verified. Repeated field."),
         value("delete-delay", "0s", "Duration after which blocks marked for deletion would be deleted permanently from source bucket by compactor component. If delete-delay is non zero, blocks will be marked for deletion and compactor component is required to delete blocks from source bucket. If delete-delay is 0, blocks will be deleted straight away. Use this if you want to get rid of or move the block immediately."),
-        optional("objstore-backup.config", "YAML of a bucket to which a block is copied before it is deleted straight away."),
-        optional("objstore-backup.config-file", "Path to YAML of a bucket to which a block is copied before it is deleted straight away."),
+        optional("objstore-backup.config", "YAML of a bucket to which a block is copied before it is deleted or marked for deletion."),
+        optional("objstore-backup.config-file", "Path to YAML of a bucket to which a block is copied before it is deleted or marked for deletion."),
         value("tmp.dir", "/tmp/thanos-verify", "Working directory for indexes of repaired blocks."),
     ],
     thanos::OBJSTORE,
@@ -115,6 +116,11 @@ fn groups(blocks: &[Arc<CatalogBlock>]) -> Vec<compact::group::Group> {
 
 impl Verifier {
     async fn indexes(&mut self, blocks: &[Arc<CatalogBlock>]) -> Result<()> {
+        let count = blocks.len() as u64;
+        let bytes = blocks.iter().map(|b| super::index_bytes(&b.meta)).sum();
+        let source = Arc::clone(&self.bucket);
+        let moved = move || source.fetched_bytes();
+        let work = Work::begin("verifying", "blocks", count, bytes, moved);
         for block in blocks {
             let (bucket, meta) = (Arc::clone(&self.bucket), block.meta.clone());
             let runtime = Handle::current();
@@ -143,6 +149,7 @@ impl Verifier {
                     self.issues += 1;
                 }
             }
+            work.done(super::index_bytes(&block.meta));
         }
         Ok(())
     }
@@ -239,13 +246,16 @@ impl Verifier {
         Ok(())
     }
 
-    /// Marks a block for deletion, or copies it to the backup and deletes it.
+    /// Copies a block to the backup, if there is one, and then marks it for deletion, or deletes it straight away.
     async fn remove(&self, ulid: Ulid, why: &str) -> Result<()> {
-        if let (true, Some(backup)) = (self.delay.is_zero(), &self.backup) {
+        if let Some(backup) = &self.backup {
             compact::replicate::replicate(&self.bucket, backup, ulid).await?;
-            marks::delete_block(&self.bucket, ulid).await?;
-            tracing::info!(block = %ulid, why, "copied the block to the backup and deleted it");
-            return Ok(());
+            tracing::info!(block = %ulid, why, "copied the block to the backup");
+            if self.delay.is_zero() {
+                marks::delete_block(&self.bucket, ulid).await?;
+                tracing::info!(block = %ulid, why, "deleted the block");
+                return Ok(());
+            }
         }
         let mark = DeletionMark::new(ulid, why, WallClock.now());
         marks::write(&self.bucket, ulid, &mark).await?;

@@ -11,8 +11,8 @@ use clap::ArgMatches;
 use model::{Encoding, TimeRange};
 use ulid::Ulid;
 
-use super::progress::{Progress, percent};
 use super::{folder, histogram, selector, show, text};
+use crate::tools::progress::{Progress, percent};
 
 /// Prints the analysis.
 pub fn run(m: &ArgMatches) -> Result<ExitCode> {

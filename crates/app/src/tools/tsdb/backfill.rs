@@ -19,8 +19,8 @@ use model::report::MetricType;
 use model::{Labels, Millis};
 use scrape::parse::{Event, Format, Parser};
 
-use super::progress::{Progress, percent};
 use super::{folder, list, show, text};
+use crate::tools::progress::{Progress, percent};
 pub use importer::{Importer, block_duration};
 
 /// Runs the command.

@@ -12,8 +12,8 @@ use clap::ArgMatches;
 use model::Encoding;
 use ulid::Ulid;
 
-use super::progress::Progress;
 use super::{folder, text};
+use crate::tools::progress::Progress;
 
 /// The exit code when everything is whole, but not readable by the version that was named.
 const UNREADABLE: u8 = 3;

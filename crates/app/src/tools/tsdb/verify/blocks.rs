@@ -9,7 +9,7 @@ use model::TimeRange;
 use model::histogram::CUSTOM_SCHEMA;
 
 use super::{Findings, Version};
-use crate::tools::tsdb::progress::{Progress, percent};
+use crate::tools::progress::{Progress, percent};
 
 /// Reads the block in `dir`.
 pub fn verify(dir: &Path, name: &str, findings: &mut Findings, progress: &mut Progress) {

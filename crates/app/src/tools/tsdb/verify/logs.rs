@@ -9,7 +9,7 @@ use tsdb::wal::record::{self, BadRecord};
 use tsdb::wal::{ReadError, SegmentReader};
 
 use super::{Findings, Version};
-use crate::tools::tsdb::progress::Progress;
+use crate::tools::progress::Progress;
 
 /// Reads the segments in `dir`, those of a checkpoint too.
 pub fn log(dir: &Path, name: &str, findings: &mut Findings, progress: &mut Progress) -> Result<()> {
