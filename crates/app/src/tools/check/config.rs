@@ -143,7 +143,7 @@ mod tests {
     fn alertmanagers_are_checked_as_relabelling_leaves_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prometheus.yml");
-        let mut checked = |rules: &str| {
+        let checked = |rules: &str| {
             let text = format!(
                 "alerting: {{alertmanagers: [{{static_configs: [{{targets: ['http://bad']}}], relabel_configs: [{rules}]}}]}}\n"
             );
