@@ -9,10 +9,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{
-    FEATURES, Grammar, Language, QUICK, Random, When, data, folder, kept, number, seconds, servers,
+    FEATURES, Grammar, Language, QUICK, Random, When, data, folder, number, seconds, servers,
 };
 use crate::peers::prometheus3;
-use crate::process::{Process, available};
+use crate::process::Process;
 
 /// Every operator, of instant and range queries.
 const QUERIES: &[&str] = &[
