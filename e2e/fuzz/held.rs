@@ -115,7 +115,7 @@ fn differs(ours: &Value, theirs: &Value, width: Width) -> Option<String> {
     }
     let (a, b) = (peak(ours), peak(theirs));
     let edge = match width {
-        Width::OneStep => most_of_a_step(theirs),
+        Width::OneStep => most_of_a_step(theirs).max(8.0 + 0.05 * b),
         Width::Narrow => 0.0,
     };
     ((a - b).abs() > band(b).max(edge)).then(|| format!("peak of ours {a}, of theirs {b}"))

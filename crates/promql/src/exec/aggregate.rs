@@ -26,8 +26,11 @@ use crate::histogram::Point;
 use crate::numbers::kahan_inc;
 use crate::value::QueryError;
 
-/// So many groups are finished between two looks at whether the query goes on.
-const GROUPS: usize = 64;
+/// So many groups are finished between two looks at whether the query goes on: a thousand steps, each of
+/// which may be a histogram.
+fn groups_at_once(steps: usize) -> usize {
+    (1024 / steps.max(1)).max(1)
+}
 
 /// What is kept of a group and how series are added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -422,6 +425,7 @@ impl Groups {
         check: impl Fn() -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let (steps, words) = (self.steps, words(self.steps));
+        let at_once = groups_at_once(steps);
         self.ignored |= other.ignored;
         let mut cells = std::mem::take(&mut other.cells);
         let other = &other;
@@ -430,7 +434,7 @@ impl Groups {
         }
         let mut floats = Vec::new();
         for from in 0..other.index.len() {
-            if from.is_multiple_of(GROUPS) {
+            if from.is_multiple_of(at_once) {
                 check()?;
             }
             let labels = other.index.labels(from);
@@ -579,11 +583,12 @@ impl Groups {
         check: impl Fn() -> Result<(), QueryError>,
     ) -> Result<Block, QueryError> {
         let (steps, words) = (self.steps, words(self.steps));
+        let at_once = groups_at_once(steps);
         if self.ignored {
             say(Note::IgnoredInAggregation(self.op.name()));
         }
         for group in 0..self.index.len() {
-            if group.is_multiple_of(GROUPS) {
+            if group.is_multiple_of(at_once) {
                 check()?;
             }
             for i in 0..steps {
@@ -603,7 +608,7 @@ impl Groups {
         let mut cells = std::mem::take(&mut self.cells).into_iter();
         let mut histograms: Vec<Point> = Vec::new();
         for group in 0..self.index.len() {
-            if group.is_multiple_of(GROUPS) {
+            if group.is_multiple_of(at_once) {
                 check()?;
             }
             let bits = &mut self.bits[group * words..(group + 1) * words];

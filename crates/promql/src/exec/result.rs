@@ -54,6 +54,9 @@ async fn parts<I: Weigh + Send + 'static, T: Send + 'static>(
         .await
 }
 
+/// What a histogram of an answer takes beside its buckets: itself, its lists' spans, and counts.
+const SHOWN: usize = size_of::<FloatHistogram>() + 80;
+
 /// Histograms as results show them: steps that share one share it still.
 #[derive(Default)]
 struct Shown(Option<(Arc<Histogram>, Arc<FloatHistogram>)>);
@@ -161,7 +164,7 @@ fn answer<T>(cx: &Context, block: &Block) -> Result<usize, QueryError> {
         let texts = row.labels.iter().flat_map(|&(name, value)| [name, value]);
         let labels: usize = texts.map(|text| symbols.get(text).len() + 1).sum();
         bytes += size_of::<T>() + SHARED + labels;
-        bytes += super::block::bytes_of(row.histograms);
+        bytes += super::block::bytes_of(row.histograms) + row.histograms.len() * SHOWN;
     }
     Ok(bytes)
 }
@@ -276,7 +279,8 @@ pub(crate) async fn samples(
                 .map(|(t, h)| (t, Arc::new(h.to_histogram())))
                 .collect();
             let labels = size_of::<RangeSeries>() + 32 * batch.labels_of(i).len();
-            let bytes = columns.len() * 16 + columns.histograms.bytes();
+            let shown = columns.histograms.len() * SHOWN;
+            let bytes = columns.len() * 16 + columns.histograms.bytes() + shown;
             cx.keep_with_answer(cx.hold(bytes + labels)?);
             pace.step(cx, columns.len())?;
             out.push(RangeSeries {
