@@ -477,3 +477,210 @@ fn unit_tests_of_rules_fail_in_promtools_words() {
         assert_eq!(reported, xml(&tool.program, &[]));
     }
 }
+
+/// As `promtool` ours takes the flags that stand before or behind any command, with what they mean.
+#[test]
+fn features_are_on_where_promtool_has_them_on() {
+    let Some(newer) = promtools("features_are_on_where_promtool_has_them_on")
+        .into_iter()
+        .find(|tool| !tool.old)
+    else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ours = dir.path().join("promtool");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_epimetheus"), &ours).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let rule = |expr: &str| {
+        format!("groups:\n- name: g\n  rules:\n  - record: recorded\n    expr: \"{expr}\"\n")
+    };
+    let mad = file("mad.yml", &rule("mad_over_time(x[5m])"));
+    let plain = file("plain.yml", &rule("sum(x)"));
+    let config = file("prometheus.yml", "rule_files: [mad.yml]\n");
+    let unit = |name: &str, rules: &str, expr: &str, value: f64| {
+        let text = format!(
+            "rule_files: [{rules}]\ntests:\n- interval: 1m\n  input_series:\n  - series: x\n    values: '0 1 2 3 4 5'\n  \
+             promql_expr_test:\n  - expr: '{expr}'\n    eval_time: 5m\n    exp_samples: [{{value: {value}}}]\n"
+        );
+        file(name, &text)
+    };
+    let unit_mad = unit("unit_mad.yml", "mad.yml", "mad_over_time(x[4m])", 1.0);
+    let unit_fill = unit("unit_fill.yml", "plain.yml", "x + fill(1) nothing", 6.0);
+    let unit_name = unit(
+        "unit_name.yml",
+        "plain.yml",
+        "count by (__name__) (x + 1)",
+        1.0,
+    );
+    let experimental = "--enable-feature=promql-experimental-functions";
+    let cases: &[&[&str]] = &[
+        &["promql", "format", "sum(x)"],
+        &["--experimental", "promql", "format", "sum   by(a)(x)"],
+        &["promql", "format", "--experimental", "sum(x)"],
+        &["--no-experimental", "promql", "format", "sum(x)"],
+        &["--experimental", "promql", "format", "mad_over_time(x[5m])"],
+        &[
+            "--experimental",
+            experimental,
+            "promql",
+            "format",
+            "mad_over_time(x[5m])",
+        ],
+        &["--experimental", "promql", "format", "x[5m * 2]"],
+        &["--experimental", "promql", "format", "rate(x[5m] anchored)"],
+        &[
+            "--experimental",
+            "--enable-feature=promql-extended-range-selectors,promql-experimental-functions",
+            "promql",
+            "format",
+            "rate(x[5m] anchored)",
+        ],
+        &["--experimental", "promql", "format", "x + fill(1) y"],
+        &[
+            "--experimental",
+            "--enable-feature=promql-binop-fill-modifiers",
+            "promql",
+            "format",
+            "x + fill(1) y",
+        ],
+        &["--experimental", "promql", "format", "sum("],
+        &["promql", "label-matchers", "set", "x", "a", "b"],
+        &[
+            "--experimental",
+            "promql",
+            "label-matchers",
+            "set",
+            "x",
+            "a",
+            "b",
+        ],
+        &[
+            "--experimental",
+            "promql",
+            "label-matchers",
+            "set",
+            "-t",
+            "=~",
+            "x{a=\"c\"}",
+            "a",
+            "b.*",
+        ],
+        &[
+            "--experimental",
+            "promql",
+            "label-matchers",
+            "set",
+            "--type=!=",
+            "x",
+            "a",
+            "b",
+        ],
+        &[
+            "--experimental",
+            "promql",
+            "label-matchers",
+            "set",
+            "-t",
+            "==",
+            "x",
+            "a",
+            "b",
+        ],
+        &[
+            "--experimental",
+            "promql",
+            "label-matchers",
+            "delete",
+            "x{a=\"c\"}",
+            "a",
+        ],
+        &["--enable-feature=nonsense", "check", "rules", &plain],
+        &[
+            "--enable-feature=promql-duration-expr,",
+            "check",
+            "rules",
+            &plain,
+        ],
+        &["check", "rules", &mad],
+        &[experimental, "check", "rules", &mad],
+        &["check", "rules", experimental, &mad],
+        &[
+            "check",
+            "rules",
+            "--lint=none",
+            "--no-lint-fatal",
+            "--ignore-unknown-fields",
+            &plain,
+        ],
+        &["check", "config", &config],
+        &[experimental, "check", "config", &config],
+        &[
+            "check",
+            "config",
+            "--syntax-only",
+            "--lint=all",
+            "--lint-fatal",
+            &config,
+        ],
+        &["test", "rules", &unit_mad],
+        &["test", "rules", &unit_fill],
+        &["test", "rules", &unit_name],
+        &[
+            "--enable-feature=promql-delayed-name-removal",
+            "test",
+            "rules",
+            &unit_name,
+        ],
+        &[
+            "test",
+            "rules",
+            "--run=nothing",
+            "--diff",
+            "--debug",
+            &unit_name,
+        ],
+        &["--nonsense", "check", "rules", &plain],
+        &["check", "rules", "--nonsense", &plain],
+        &["check", "nonsense"],
+    ];
+    let mut wrong = Vec::new();
+    for args in cases {
+        let (a, b) = (
+            run(ours.to_str().unwrap(), &[], args),
+            run(&newer.program, &[], args),
+        );
+        if a != b {
+            wrong.push(format!("{args:?}\n  ours   {a:?}\n  theirs {b:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // promtool 3.14 forgets its features where it evaluates the expressions of a unit test; ours knows
+    // them.
+    let fill = "--enable-feature=promql-binop-fill-modifiers";
+    for args in [
+        [experimental, "test", "rules", &unit_mad],
+        [fill, "test", "rules", &unit_fill],
+    ] {
+        let (code, _) = run(ours.to_str().unwrap(), &[], &args);
+        assert_eq!(code, Some(0), "{args:?}");
+    }
+    // Tools under our own name know the whole language, unless it is named.
+    let tools = |args: &[&str]| run(env!("CARGO_BIN_EXE_epimetheus"), &["tools"], args).0;
+    assert_eq!(tools(&["check", "rules", &mad]), Some(0));
+    assert_eq!(
+        tools(&["promql", "format", "mad_over_time(x[5m])"]),
+        Some(0)
+    );
+    assert_eq!(
+        tools(&["--enable-feature=", "check", "rules", &mad]),
+        Some(1)
+    );
+    assert_eq!(
+        tools(&["--experimental", experimental, "check", "rules", &mad]),
+        Some(0)
+    );
+}

@@ -138,8 +138,9 @@ pub fn means_the_same_in_2(query: &str) -> bool {
     let picks = has("topk") || has("bottomk");
     let subqueries =
         query.matches(":]").count() + query.matches("s:").count() + query.matches("m:").count();
-    // Rounding, and the labels of what is absent.
-    let others = has("^") || has("avg_over_time") || has("absent");
+    // Rounding (2.x adds up without compensation, which a remainder shows), and the labels of what is absent.
+    let sums = has("sum") && has("%");
+    let others = has("^") || has("avg_over_time") || has("absent") || sums;
     let lines = has("predict_linear") || has("deriv");
     !(varies || picks || others || lines || subqueries >= 2)
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgAction, ArgMatches, Command};
 
 use crate::kingpin::{Typed, register};
 use crate::roles::server;
@@ -81,6 +81,10 @@ impl Program {
                 args
             }
             Self::Thanos => flags_behind_command(args),
+            Self::Promtool => without_negations(args),
+            Self::Epimetheus if args.get(1).is_some_and(|a| a == "tools") => {
+                without_negations(args)
+            }
             _ => args,
         }
     }
@@ -148,25 +152,42 @@ fn thanos() -> Command {
 }
 
 fn promtool() -> Command {
-    tools::command()
+    tools::commands()
         .name("promtool")
         .bin_name("promtool")
         .about("Tooling for the Prometheus monitoring system.")
         .subcommand_required(true)
-        .arg(
-            Arg::new("experimental")
-                .long("experimental")
-                .global(true)
-                .action(ArgAction::SetTrue)
-                .help("Enable experimental commands."),
-        )
-        .arg(
-            Arg::new("enable-feature")
-                .long("enable-feature")
-                .global(true)
-                .action(ArgAction::Append)
-                .help("Comma separated feature names to enable. All of them are on."),
-        )
+        .args(tools::language::flags(true))
+}
+
+/// Takes out `--no-switch`, and every `--switch` before it: of kingpin's switches the last one counts.
+fn without_negations(args: Vec<String>) -> Vec<String> {
+    fn switches(command: &Command, found: &mut Vec<String>) {
+        let args = command.get_arguments();
+        let on = args.filter(|a| matches!(a.get_action(), ArgAction::SetTrue));
+        found.extend(
+            on.filter_map(|a| a.get_long())
+                .map(|long| format!("--{long}")),
+        );
+        command.get_subcommands().for_each(|c| switches(c, found));
+    }
+    let mut known = Vec::new();
+    switches(&promtool(), &mut known);
+    let mut kept: Vec<String> = Vec::new();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            kept.push(arg);
+            kept.extend(args);
+            break;
+        }
+        let negated = arg.strip_prefix("--no-").map(|name| format!("--{name}"));
+        match negated.filter(|switch| known.contains(switch)) {
+            Some(switch) => kept.retain(|before| *before != switch),
+            None => kept.push(arg),
+        }
+    }
+    kept
 }
 
 /// Whether the first argument is a flag, other than those of our own that need no command.
@@ -213,6 +234,29 @@ mod tests {
     fn arranged(program: Program, line: &str) -> String {
         let args = line.split(' ').map(String::from).collect();
         program.arrange(args).join(" ")
+    }
+
+    #[test]
+    fn of_switches_the_last_one_counts() {
+        let tool = |line| arranged(Program::Promtool, line);
+        assert_eq!(
+            tool("promtool --experimental --no-experimental check rules --lint-fatal x"),
+            "promtool check rules --lint-fatal x"
+        );
+        assert_eq!(
+            tool("promtool --no-diff test rules --diff"),
+            "promtool test rules --diff"
+        );
+        // What is no switch is for the parser to judge.
+        assert_eq!(
+            tool("promtool --no-lint=x -- --no-diff"),
+            "promtool --no-lint=x -- --no-diff"
+        );
+        let ours = "epimetheus tools test rules --no-debug x";
+        assert_eq!(
+            arranged(Program::Epimetheus, ours),
+            "epimetheus tools test rules x"
+        );
     }
 
     #[test]

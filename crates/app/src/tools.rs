@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod check;
 pub mod debug;
+pub mod language;
 mod progress;
 pub mod promql;
 pub mod push;
@@ -17,6 +18,11 @@ use clap::{ArgMatches, Command};
 
 /// `tools` and everything below it.
 pub fn command() -> Command {
+    commands().args(language::flags(false))
+}
+
+/// The commands, without the flags that all of them take.
+pub fn commands() -> Command {
     Command::new("tools")
         .about("Tools: what promtool and 'thanos tools' do")
         .subcommand_required(true)

@@ -17,6 +17,8 @@ mod tests;
 
 pub use plan::{Plan, resolve};
 
+use model::Scope;
+
 /// Ids of series by label pair. Lists ascend.
 pub trait Index {
     /// Says where a list is.
@@ -42,4 +44,52 @@ pub trait Index {
     /// Calls `each` with every one of these lists, in their order.
     fn postings(&self, keys: &[Self::Key], each: &mut dyn FnMut(&[u32]))
     -> Result<(), Self::Error>;
+
+    /// Whether nobody wants an answer any more. What is found from then on is not whole: whoever makes
+    /// this true has to look at it again.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// An index that is asked as long as a query goes on: many values may have to be tried with a pattern.
+pub struct Until<'a, I> {
+    /// The index.
+    pub index: &'a I,
+    /// The query. Its end has to be looked at once more when there is an answer.
+    pub scope: &'a Scope,
+}
+
+impl<I: Index> Index for Until<'_, I> {
+    type Key = I::Key;
+    type Error = I::Error;
+
+    fn all(&self) -> Result<Vec<u32>, Self::Error> {
+        self.index.all()
+    }
+
+    fn find(&self, name: &str, value: &str) -> Result<Option<Self::Key>, Self::Error> {
+        self.index.find(name, value)
+    }
+
+    fn values(
+        &self,
+        name: &str,
+        prefix: &str,
+        each: &mut dyn FnMut(&str, Self::Key),
+    ) -> Result<(), Self::Error> {
+        self.index.values(name, prefix, each)
+    }
+
+    fn postings(
+        &self,
+        keys: &[Self::Key],
+        each: &mut dyn FnMut(&[u32]),
+    ) -> Result<(), Self::Error> {
+        self.index.postings(keys, each)
+    }
+
+    fn stopped(&self) -> bool {
+        self.scope.check().is_err()
+    }
 }

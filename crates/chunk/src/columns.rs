@@ -27,6 +27,12 @@ impl Columns {
         self.ts.len()
     }
 
+    /// Bytes of the lists.
+    pub fn bytes(&self) -> usize {
+        let floats = self.ts.capacity() + self.values.capacity() + self.starts.capacity();
+        floats * 8 + self.histograms.bytes()
+    }
+
     /// Whether there is no float.
     #[inline]
     pub fn is_empty(&self) -> bool {

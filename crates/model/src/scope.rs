@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::source::Shard;
-use crate::{Budget, Matcher, Millis, Str, Symbols, TimeRange};
+use crate::{Budget, Matcher, Millis, Reservation, Str, Symbols, TimeRange};
 
 /// What to do when a part of the data cannot be had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Scope {
     pub symbols: Arc<Symbols>,
     /// What was done for it.
     pub statistics: Statistics,
+    /// What the answer takes, which lives as long as this.
+    pub kept: Mutex<Vec<Reservation>>,
 }
 
 impl Scope {
@@ -76,7 +78,14 @@ impl Scope {
             gather: Gather::default(),
             symbols: Arc::default(),
             statistics: Statistics::default(),
+            kept: Mutex::default(),
         }
+    }
+
+    /// Holds what a part of the answer takes until the scope goes: an answer that is still being
+    /// written counts.
+    pub fn keep(&self, held: Reservation) {
+        self.kept.lock().push(held);
     }
 
     /// The same scope with a deadline `timeout` from now.

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::RwLock;
@@ -30,6 +30,7 @@ type Segment = Box<[OnceLock<Str>]>;
 pub struct Symbols {
     segments: [OnceLock<Segment>; SEGMENTS],
     len: AtomicU32,
+    bytes: AtomicUsize,
     index: RwLock<HashTable<Symbol>>,
     hasher: DefaultHashBuilder,
 }
@@ -39,6 +40,7 @@ impl Default for Symbols {
         let table = Self {
             segments: [const { OnceLock::new() }; SEGMENTS],
             len: AtomicU32::new(0),
+            bytes: AtomicUsize::new(0),
             index: RwLock::new(HashTable::new()),
             hasher: DefaultHashBuilder::default(),
         };
@@ -100,7 +102,11 @@ impl Symbols {
         }
         let symbol = Symbol(self.len.load(Ordering::Relaxed));
         let (segment, offset) = place(symbol);
+        // The text with two counts, and its place in the index.
+        const BESIDE: usize = 16 + 2 * (size_of::<Symbol>() + 1);
+        let mut bytes = s.len() + BESIDE;
         let slots = self.segments[segment].get_or_init(|| {
+            bytes += (1 << (segment + FIRST as usize)) * size_of::<OnceLock<Str>>();
             (0..1u64 << (segment as u32 + FIRST))
                 .map(|_| OnceLock::new())
                 .collect()
@@ -108,6 +114,7 @@ impl Symbols {
         // Only the holder of the write lock fills slots, each once.
         let _ = slots[offset].set(s.into());
         self.len.store(symbol.0 + 1, Ordering::Release);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         index.insert_unique(hash, symbol, |&sym| self.hasher.hash_one(self.get(sym)));
         symbol
     }
@@ -115,6 +122,11 @@ impl Symbols {
     /// How many strings there are (the empty one included).
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire) as usize
+    }
+
+    /// Bytes of the strings and of the lists they stand in.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Never true: the empty string is always there.

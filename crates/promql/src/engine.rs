@@ -277,7 +277,7 @@ impl Inner {
         let expr = self.parse(text, when)?;
         deep::call(&expr, || {
             let prepared = self.prepare(&expr, when, options)?;
-            Ok(prepared.physical.describe())
+            Ok(prepared.physical.describe(prepared.grid.count))
         })
     }
 
@@ -397,6 +397,7 @@ impl Inner {
             gather: options.gather.clone(),
             symbols: Arc::<Symbols>::default(),
             statistics: Statistics::default(),
+            kept: parking_lot::Mutex::default(),
         });
         timings.prepare = entered.elapsed();
         let work = self.run(prepared, Arc::clone(&scope), text, options.profiling);

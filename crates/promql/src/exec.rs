@@ -15,6 +15,7 @@ pub(crate) mod lanes;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod operator;
+pub(crate) mod pace;
 pub(crate) mod pipe;
 pub(crate) mod remote;
 pub(crate) mod result;

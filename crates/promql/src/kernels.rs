@@ -236,10 +236,35 @@ pub(crate) struct Cols<'a> {
     pub(crate) starts: &'a [Millis],
     pub(crate) grid: &'a Grid,
     pub(crate) window: &'a Window,
+    pub(crate) stop: Stop<'a>,
+}
+
+/// Tells functions that walk large windows when nobody wants their result any more.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stop<'a>(pub(crate) Option<&'a dyn Fn() -> bool>);
+
+/// The samples of windows between two looks.
+const STRIDE: usize = 1 << 16;
+/// Fewer are never looked at in between, if each window had all: some ten milliseconds.
+const LONG: usize = 1 << 23;
+
+impl Stop<'_> {
+    /// Whether to give up, having walked a window of so many samples more.
+    #[inline(always)]
+    pub(crate) fn after(self, samples: usize, walked: &mut usize) -> bool {
+        *walked += samples + 1;
+        *walked > STRIDE && self.look(walked)
+    }
+
+    #[cold]
+    fn look(self, walked: &mut usize) -> bool {
+        *walked = 0;
+        self.0.is_some_and(|stop| stop())
+    }
 }
 
 impl Cols<'_> {
-    /// Calls `f(step, lo, hi)` for each step whose window `lo..hi` is not empty.
+    /// Calls `f(step, lo, hi)` for each step whose window `lo..hi` is not empty, unless it is stopped.
     #[inline(always)]
     pub(crate) fn each(
         &self,
@@ -261,9 +286,15 @@ impl Cols<'_> {
         }
         let range = self.window.range;
         let mut slide = Slide::starting(self.ts, self.window.end(self.grid, 0), range);
+        // Most series are done before it would matter.
+        let long = self.ts.len().saturating_mul(self.grid.count) > LONG;
+        let mut walked = 0;
         for i in 0..self.grid.count {
             slide.to(self.ts, self.window.end(self.grid, i), range);
             if slide.lo < slide.hi {
+                if long && self.stop.after(slide.hi - slide.lo, &mut walked) {
+                    return;
+                }
                 f(i, slide.lo, slide.hi);
             } else if slide.lo == self.ts.len() {
                 return;

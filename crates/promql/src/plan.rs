@@ -122,6 +122,8 @@ pub(crate) struct Selector {
     pub(crate) span: Span,
     /// Of histograms, only counts and sums matter.
     pub(crate) no_buckets: bool,
+    /// How many of the first matchers were not written here: they hold on the other side of a join.
+    pub(crate) narrowed: usize,
 }
 
 /// What a range function reads.

@@ -101,10 +101,11 @@ pub(super) fn plan(out: &mut Vec<u8>, part: &Description, analyzed: bool) {
     out.extend_from_slice(if part.streams { b"true" } else { b"false" });
     field(out, 1, "memory");
     json::string(out, part.memory);
-    if !part.children.is_empty() {
+    let children = part.children();
+    if !children.is_empty() {
         field(out, 1, "children");
         out.push(b'[');
-        for (i, child) in part.children.iter().enumerate() {
+        for (i, child) in children.into_iter().enumerate() {
             if i > 0 {
                 out.push(b',');
             }

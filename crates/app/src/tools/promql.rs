@@ -11,6 +11,8 @@ use promql::features::Features;
 use promql::parse::parse;
 use promql::testlang::{self, OverEngine, Report};
 
+use super::language::Language;
+
 /// Runs scripts; the exit code says whether any case failed.
 pub fn test<'a>(files: impl Iterator<Item = &'a String>) -> Result<ExitCode> {
     let pool = Arc::new(
@@ -34,8 +36,12 @@ pub fn test<'a>(files: impl Iterator<Item = &'a String>) -> Result<ExitCode> {
 }
 
 /// Prints an expression in its indented form, after `change` has seen its tree.
-fn format(query: &str, change: impl FnOnce(&mut Expr) -> Result<(), String>) -> Result<ExitCode> {
-    let changed = parse(query, &Features::ALL)
+fn format(
+    query: &str,
+    features: &Features,
+    change: impl FnOnce(&mut Expr) -> Result<(), String>,
+) -> Result<ExitCode> {
+    let changed = parse(query, features)
         .map_err(|e| e.to_string())
         .and_then(|mut expr| change(&mut expr).map(|()| expr));
     match changed {
@@ -51,8 +57,8 @@ fn format(query: &str, change: impl FnOnce(&mut Expr) -> Result<(), String>) -> 
 }
 
 /// Prints the tree of an expression as JSON, as `parse_query` answers it.
-fn tree(query: &str) -> Result<ExitCode> {
-    match parse(query, &Features::ALL) {
+fn tree(query: &str, features: &Features) -> Result<ExitCode> {
+    match parse(query, features) {
         Ok(expr) => {
             let tree = promql::parse_tree::to_json(&expr);
             println!("{}", serde_json::to_string_pretty(&tree)?);
@@ -154,16 +160,17 @@ pub fn command() -> Command {
 pub fn dispatch(matches: &ArgMatches) -> Result<ExitCode> {
     let text =
         |m: &'_ ArgMatches, name: &str| m.get_one::<String>(name).cloned().unwrap_or_default();
+    let features = Language::of(matches).features;
     match matches.subcommand() {
         Some(("test", m)) => test(m.get_many::<String>("files").into_iter().flatten()),
-        Some(("format", m)) => format(&text(m, "query"), |_| Ok(())),
-        Some(("parse", m)) => tree(&text(m, "query")),
+        Some(("format", m)) => format(&text(m, "query"), &features, |_| Ok(())),
+        Some(("parse", m)) => tree(&text(m, "query"), &features),
         Some(("label-matchers", m)) => match m.subcommand() {
-            Some(("set", m)) => format(&text(m, "query"), |expr| {
+            Some(("set", m)) => format(&text(m, "query"), &features, |expr| {
                 let (op, name, value) = (text(m, "type"), text(m, "name"), text(m, "value"));
                 set_matcher(expr, &op, &name, &value)
             }),
-            Some(("delete", m)) => format(&text(m, "query"), |expr| {
+            Some(("delete", m)) => format(&text(m, "query"), &features, |expr| {
                 let name = text(m, "name");
                 expr.each_selector(&mut |s| s.matchers.retain(|m| *m.name != *name));
                 Ok(())

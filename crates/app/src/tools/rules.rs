@@ -20,6 +20,7 @@ use rules::unit_test::{Bench, RunOptions};
 
 use crate::config::{Config, Mode, glob, unsupported};
 use crate::house::rules::files;
+use crate::tools::language::Language;
 
 /// The exit code for what is valid and yet suspicious.
 pub(crate) const LINT: u8 = 3;
@@ -147,6 +148,7 @@ struct Lint {
     longest_interval: Option<Millis>,
     fatal: bool,
     ignore_unknown: bool,
+    features: Features,
 }
 
 impl Lint {
@@ -171,6 +173,7 @@ impl Lint {
             longest_interval: lookback.filter(|_| config && on("too-long-scrape-interval")),
             fatal: matches.get_flag("lint-fatal"),
             ignore_unknown: matches.get_flag("ignore-unknown-fields"),
+            features: Language::of(matches).features,
         }
     }
 }
@@ -193,9 +196,9 @@ impl Verdict {
     }
 }
 
-fn read_options(ignore_unknown: bool) -> ReadOptions {
+fn read_options(features: Features, ignore_unknown: bool) -> ReadOptions {
     ReadOptions {
-        features: Features::ALL,
+        features,
         ignore_unknown,
         ..ReadOptions::default()
     }
@@ -280,7 +283,7 @@ pub fn check_rules(matches: &ArgMatches) -> Result<ExitCode> {
         let read = rules::file::parse(
             Path::new("standard input"),
             &text,
-            read_options(lint.ignore_unknown),
+            read_options(lint.features, lint.ignore_unknown),
         );
         verdict = judge(read.map(|r| r.file), lint);
     }
@@ -289,7 +292,7 @@ pub fn check_rules(matches: &ArgMatches) -> Result<ExitCode> {
 
 fn check_file(path: &Path, lint: Lint) -> Verdict {
     println!("Checking {}", path.display());
-    let read = rules::file::read(path, read_options(lint.ignore_unknown));
+    let read = rules::file::read(path, read_options(lint.features, lint.ignore_unknown));
     judge(read.map(|r| r.file), lint)
 }
 
@@ -372,10 +375,12 @@ pub fn test_rules(matches: &ArgMatches) -> Result<ExitCode> {
         .build()
         .context("starting the pool")?;
     let pool = Arc::new(pool);
+    let language = Language::of(matches);
     let bench = |interval: Millis| {
         let sink = Arc::new(MemorySink::new());
         let options = promql::EngineOptions {
-            features: Features::ALL,
+            features: language.features,
+            delayed_name_removal: language.delayed_names,
             subquery_step: Arc::new(move |_| interval),
             ..promql::EngineOptions::default()
         };
@@ -394,7 +399,7 @@ pub fn test_rules(matches: &ArgMatches) -> Result<ExitCode> {
     };
     let debug = |line: &str| eprintln!("{line}");
     let options = RunOptions {
-        read: read_options(matches.get_flag("ignore-unknown-fields")),
+        read: read_options(language.features, matches.get_flag("ignore-unknown-fields")),
         bench: &bench,
         glob: &glob,
         wanted: &|name| wanted.as_ref().is_none_or(|regex| regex.is_match(name)),

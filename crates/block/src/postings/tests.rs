@@ -124,3 +124,69 @@ proptest! {
         prop_assert_eq!(got, want);
     }
 }
+
+/// An index of many values whose query is cancelled while they are tried.
+struct Cancelling {
+    values: usize,
+    at: usize,
+    cancel: model::Cancel,
+}
+
+impl Index for Cancelling {
+    type Key = u32;
+    type Error = std::convert::Infallible;
+
+    fn all(&self) -> Result<Vec<u32>, Self::Error> {
+        Ok((0..self.values as u32).collect())
+    }
+
+    fn find(&self, _: &str, _: &str) -> Result<Option<u32>, Self::Error> {
+        Ok(None)
+    }
+
+    fn values(&self, _: &str, _: &str, each: &mut dyn FnMut(&str, u32)) -> Result<(), Self::Error> {
+        for i in 0..self.values {
+            if i == self.at {
+                self.cancel.cancel();
+            }
+            each(&format!("value-{i}"), i as u32);
+        }
+        Ok(())
+    }
+
+    fn postings(&self, keys: &[u32], each: &mut dyn FnMut(&[u32])) -> Result<(), Self::Error> {
+        keys.iter().for_each(|key| each(&[*key]));
+        Ok(())
+    }
+}
+
+#[test]
+fn no_value_is_tried_long_after_the_query_ended() {
+    let matcher = |op, value| model::Matcher::new(op, "l", value).unwrap();
+    for (matcher, found) in [
+        (matcher(model::MatchOp::Regex, "value-.*[0-9]"), 100_000),
+        (matcher(model::MatchOp::NotRegex, "value-.*[0-9]"), 0),
+    ] {
+        let index = |at| Cancelling {
+            values: 100_000,
+            at,
+            cancel: model::Cancel::default(),
+        };
+        let tried = |index: &Cancelling| {
+            let mut scope = model::Scope::new(model::TimeRange::ALL, model::Budget::unlimited());
+            scope.cancel = index.cancel.clone();
+            let until = Until {
+                index,
+                scope: &scope,
+            };
+            let Ok(plan) = Plan::new(&until, std::slice::from_ref(&matcher));
+            let Ok(ids) = plan.run(&until);
+            (plan.keys().count(), ids.len(), until.stopped())
+        };
+        assert_eq!(tried(&index(usize::MAX)), (100_000, found, false));
+        let (keys, ids, stopped) = tried(&index(10_000));
+        assert!(stopped && keys < 11_000, "{keys} values were tried");
+        // Whoever cancelled looks at that, not at what is found.
+        assert!(ids == 0 || found == 0, "{ids}");
+    }
+}

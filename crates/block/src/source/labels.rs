@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
-use model::{LabelSelect, SourceError, Str};
+use model::{LabelSelect, Matcher, SourceError, Str};
 
 use super::list::Pinned;
-use crate::postings::{Index, resolve};
+use crate::postings::{Index, Until, resolve};
 use crate::{Block, BlockError};
 
 /// Series are read so many at a time.
@@ -19,7 +19,7 @@ pub(super) fn names(pinned: &Pinned, select: &LabelSelect) -> Result<Vec<Str>, S
             found.extend(block.index().table().names().map(Str::from));
             continue;
         }
-        let ids = resolve(block.index(), &select.matchers)?;
+        let ids = matching(pinned, block, &select.matchers)?;
         let mut seen: BTreeSet<u32> = BTreeSet::new();
         each_labels(pinned, block, &ids, |labels| {
             seen.extend(labels.iter().map(|l| l.0));
@@ -49,11 +49,17 @@ pub(super) fn values(
             .partition(|m| *m.name == *name);
         let wanted = |value: &str| of_values.iter().all(|m| m.matches(value));
         if of_series.is_empty() {
-            let all = index.table().values(name, "").map(|v| v.0);
-            found.extend(all.filter(|v| wanted(v)).map(Str::from));
+            for (i, (value, _)) in index.table().values(name, "").enumerate() {
+                if i.is_multiple_of(PIECE) {
+                    pinned.scope.check()?;
+                }
+                if wanted(value) {
+                    found.insert(value.into());
+                }
+            }
             continue;
         }
-        let ids = resolve(index, &of_series)?;
+        let ids = matching(pinned, block, &of_series)?;
         if ids.is_empty() {
             continue;
         }
@@ -88,6 +94,14 @@ pub(super) fn values(
         }
     }
     Ok(limited(found, select.limit))
+}
+
+/// The ids of the series of a block that satisfy all matchers.
+fn matching(pinned: &Pinned, block: &Block, matchers: &[Matcher]) -> Result<Vec<u32>, SourceError> {
+    let (index, scope) = (block.index(), &*pinned.scope);
+    let ids = resolve(&Until { index, scope }, matchers)?;
+    scope.check()?;
+    Ok(ids)
 }
 
 /// Whether two ascending lists have an id in common.

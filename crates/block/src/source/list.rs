@@ -7,7 +7,7 @@ use model::{Order, Reservation, Scope, Select, SourceError, Str, Symbol, TimeRan
 
 use super::found::{Found, Place, Shown};
 use crate::index::ChunkMeta;
-use crate::postings::resolve;
+use crate::postings::{Until, resolve};
 use crate::tombstones::{Touch, touch};
 use crate::{Block, BlockError};
 
@@ -126,7 +126,9 @@ impl Shared {
         let mut ids = Vec::with_capacity(self.blocks.len());
         for &b in &self.blocks {
             scope.check()?;
-            let of_block = resolve(self.pinned.block(b).index(), &self.select.matchers)?;
+            let index = self.pinned.block(b).index();
+            let of_block = resolve(&Until { index, scope }, &self.select.matchers)?;
+            scope.check()?;
             reservation.grow("postings", of_block.len() as u64 * 4)?;
             ids.push(of_block);
         }

@@ -36,7 +36,7 @@ pub(super) struct Prepared {
     /// How deep the expression is.
     depth: usize,
     when: When,
-    grid: Grid,
+    pub(super) grid: Grid,
 }
 
 pub(super) enum Physical {
@@ -125,12 +125,13 @@ impl Inner {
         let described = Arc::clone(&physical);
         let rules = Rules {
             max_samples: self.options.max_samples,
+            numbers: lowering.numbers,
             delayed_names: self.options.delayed_name_removal,
             start_timestamps: self.options.start_timestamps,
             analyze: profiling == Profiling::Analyze,
             tally: (profiling > Profiling::Off).then(|| Tally::new(lowering.parts)),
             plan: Box::new(move || {
-                let plan = deep::run(depth, || Ok(described.describe()));
+                let plan = deep::run(depth, || Ok(described.describe(grid.count)));
                 // Without a thread to describe it on there is nothing to show, nor to count.
                 plan.unwrap_or_else(|_| Description::new("", false, ""))
             }),
@@ -151,6 +152,8 @@ impl Inner {
         ));
         let value = value(&cx, &physical, when, grid);
         let value = drive(value.boxed(), arriving).await?;
+        // What has no series is held, too.
+        cx.count(0)?;
         let mut said = cx.take_annotations();
         said.merge(lowering.annotations);
         let (warnings, infos) = if said.is_empty() {
@@ -212,7 +215,7 @@ async fn value(
 
 /// A scalar on a grid: one series without labels.
 fn scalar_series(cx: &Context, param: &Param, grid: &Grid) -> Result<Vec<RangeSeries>, QueryError> {
-    cx.keep(cx.hold(grid.count.saturating_mul(16))?);
+    cx.keep_with_answer(cx.hold(grid.count.saturating_mul(16))?);
     if grid.count == 0 {
         return Ok(Vec::new());
     }
@@ -225,11 +228,16 @@ fn scalar_series(cx: &Context, param: &Param, grid: &Grid) -> Result<Vec<RangeSe
 }
 
 impl Physical {
-    pub(super) fn describe(&self) -> Description {
+    /// What it is, at so many steps.
+    pub(super) fn describe(&self, steps: usize) -> Description {
         match self {
             Physical::Vector(pipe) | Physical::Subquery(pipe) => pipe.describe(),
             Physical::Scalar(scalar) => {
-                Description::new("Scalar", false, "steps x 8 B").over(scalar.children())
+                let numbers = scalar.describe(steps);
+                let name = "Scalar";
+                Description::new(name, false, "steps x 8 B")
+                    .transparent()
+                    .over([numbers])
             }
             Physical::String(_) => Description::new("String", true, "nothing"),
             Physical::Samples(_, window, _, meter) => Description::new(

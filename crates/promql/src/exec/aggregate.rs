@@ -13,7 +13,9 @@ mod histograms;
 use histograms::Cell;
 use model::{Symbol, Symbols};
 
-use super::block::{Block, Pair, Row, RowRef, clear, each_set, full, is_set, unite, words};
+use super::block::{
+    Block, Pair, Row, RowRef, bytes_of, clear, each_set, full, is_set, unite, words,
+};
 use super::context::{Context, Held};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, Yield, blocking};
@@ -24,8 +26,11 @@ use crate::histogram::Point;
 use crate::numbers::kahan_inc;
 use crate::value::QueryError;
 
-/// So many groups are finished between two looks at whether the query goes on.
-const GROUPS: usize = 64;
+/// So many groups are finished between two looks at whether the query goes on: a thousand steps, each of
+/// which may be a histogram.
+fn groups_at_once(steps: usize) -> usize {
+    (1024 / steps.max(1)).max(1)
+}
 
 /// What is kept of a group and how series are added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +90,7 @@ impl Operator for Aggregate {
                 let mut labels = Vec::new();
                 pipe.drive(cx, work, &mut |row: &mut Row| {
                     key.of(&row.labels, &mut labels);
+                    groups.room(cx, 1, &labels, &row.histograms)?;
                     groups.add(&labels, row.as_ref());
                     Ok(())
                 })?;
@@ -98,7 +104,8 @@ impl Operator for Aggregate {
                     None => partial,
                     Some(mut all) => {
                         cx.run(partial.bytes(), move |cx| {
-                            all.merge(partial);
+                            all.room(cx, partial.index.len(), &[], &[])?;
+                            all.merge(partial, || cx.check())?;
                             all.hold(cx)?;
                             Ok(all)
                         })
@@ -154,6 +161,10 @@ pub(crate) struct Groups {
     /// The symbol of the label that names metrics.
     name: Symbol,
     held: Option<Held>,
+    /// For so many groups there is memory.
+    roomy: usize,
+    /// Bytes of histograms that were added since the groups were counted.
+    met: usize,
 }
 
 impl Groups {
@@ -173,6 +184,8 @@ impl Groups {
             ignored: false,
             name,
             held: None,
+            roomy: 0,
+            met: 0,
         }
     }
 
@@ -190,10 +203,49 @@ impl Groups {
 
     fn hold(&mut self, cx: &Context) -> Result<(), QueryError> {
         let bytes = self.bytes();
+        (self.roomy, self.met) = (self.index.len(), 0);
         match &mut self.held {
             Some(held) => held.resize(bytes),
             None => {
                 self.held = Some(cx.hold(bytes)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sees to it that there is memory for so many groups more, and for histograms, before they are
+    /// there. `labels` are those of the group, if it is one.
+    fn room(
+        &mut self,
+        cx: &Context,
+        groups: usize,
+        labels: &[Pair],
+        histograms: &[Point],
+    ) -> Result<(), QueryError> {
+        if histograms.is_empty() && self.index.len() + groups <= self.roomy {
+            return Ok(());
+        }
+        // Lists grow by doubling.
+        let lists = match self.op {
+            Op::Avg | Op::Stddev | Op::Stdvar => 3,
+            Op::Sum => 2,
+            _ => 1,
+        } + usize::from(self.with_cells || !histograms.is_empty());
+        let of_group = self.steps * lists * 8 + words(self.steps) * 8 + labels.len() * 8 + 48;
+        let known = self.index.len();
+        if known + groups > self.roomy {
+            self.roomy = (known + groups).max(known * 2);
+        }
+        // As large as their operands, and once more what rounding took off them.
+        if !histograms.is_empty() && self.index.find(labels).is_none() {
+            self.met += 2 * bytes_of(histograms);
+        }
+        let bytes = self.roomy.saturating_mul(of_group).saturating_add(self.met);
+        match &mut self.held {
+            Some(held) if held.bytes() >= bytes => Ok(()),
+            Some(held) => held.resize(bytes),
+            none => {
+                *none = Some(cx.hold(bytes)?);
                 Ok(())
             }
         }
@@ -366,8 +418,14 @@ impl Groups {
     }
 
     /// Adds the groups of a later batch.
-    pub(crate) fn merge(&mut self, mut other: Groups) {
+    /// `check` is asked again and again whether the query goes on.
+    pub(crate) fn merge(
+        &mut self,
+        mut other: Groups,
+        check: impl Fn() -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
         let (steps, words) = (self.steps, words(self.steps));
+        let at_once = groups_at_once(steps);
         self.ignored |= other.ignored;
         let mut cells = std::mem::take(&mut other.cells);
         let other = &other;
@@ -376,6 +434,9 @@ impl Groups {
         }
         let mut floats = Vec::new();
         for from in 0..other.index.len() {
+            if from.is_multiple_of(at_once) {
+                check()?;
+            }
             let labels = other.index.labels(from);
             let (to, new) = self.group(labels, other.drop_name[from]);
             let bits = &other.bits[from * words..(from + 1) * words];
@@ -402,6 +463,7 @@ impl Groups {
             }
             unite(&mut self.bits[to * words..(to + 1) * words], all);
         }
+        Ok(())
     }
 
     /// Adds the cells of a group of a later batch; `floats` are its steps, from which those without
@@ -521,11 +583,12 @@ impl Groups {
         check: impl Fn() -> Result<(), QueryError>,
     ) -> Result<Block, QueryError> {
         let (steps, words) = (self.steps, words(self.steps));
+        let at_once = groups_at_once(steps);
         if self.ignored {
             say(Note::IgnoredInAggregation(self.op.name()));
         }
         for group in 0..self.index.len() {
-            if group.is_multiple_of(GROUPS) {
+            if group.is_multiple_of(at_once) {
                 check()?;
             }
             for i in 0..steps {
@@ -545,7 +608,7 @@ impl Groups {
         let mut cells = std::mem::take(&mut self.cells).into_iter();
         let mut histograms: Vec<Point> = Vec::new();
         for group in 0..self.index.len() {
-            if group.is_multiple_of(GROUPS) {
+            if group.is_multiple_of(at_once) {
                 check()?;
             }
             let bits = &mut self.bits[group * words..(group + 1) * words];
@@ -637,7 +700,7 @@ mod tests {
             }
             match &mut all {
                 None => all = Some(groups),
-                Some(all) => all.merge(groups),
+                Some(all) => all.merge(groups, || Ok(())).unwrap(),
             }
         }
         let block = all

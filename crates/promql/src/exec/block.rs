@@ -62,8 +62,7 @@ impl Row {
 
     /// Samples present; histograms count by their size.
     pub(crate) fn samples(&self) -> usize {
-        let more = self.histograms.iter().map(|(_, h)| h.points() - 1);
-        count(&self.bits) + more.sum::<usize>()
+        count(&self.bits) + beside(&self.histograms)
     }
 
     /// Whether a step is a float.
@@ -158,6 +157,16 @@ pub(crate) fn count(bits: &[u64]) -> usize {
     bits.iter().map(|w| w.count_ones() as usize).sum()
 }
 
+/// Bytes of histograms and their list.
+pub(crate) fn bytes_of(histograms: &[Point]) -> usize {
+    size_of_val(histograms) + histograms.iter().map(|(_, h)| h.bytes()).sum::<usize>()
+}
+
+/// What histograms count beside the points they are.
+pub(crate) fn beside(histograms: &[Point]) -> usize {
+    histograms.iter().map(|(_, h)| h.points() - 1).sum()
+}
+
 /// The first step in both, if any.
 pub(crate) fn first_common(a: &[u64], b: &[u64]) -> Option<usize> {
     a.iter().zip(b).enumerate().find_map(|(w, (x, y))| {
@@ -188,6 +197,15 @@ impl<'a> RowRef<'a> {
         let all = self.histograms;
         let at = all.binary_search_by_key(&step, |(i, _)| *i as usize).ok()?;
         Some(&all[at].1)
+    }
+
+    /// Bytes that a copy takes in a block.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Head>()
+            + size_of_val(self.labels)
+            + size_of_val(self.values)
+            + size_of_val(self.bits)
+            + bytes_of(self.histograms)
     }
 
     /// Bits of the steps that are floats; `scratch` is memory to work in.
@@ -290,10 +308,19 @@ impl Block {
         (0..self.len()).map(|i| self.row(i))
     }
 
+    /// Steps of series that are present.
+    pub(crate) fn points(&self) -> usize {
+        count(&self.bits)
+    }
+
     /// Samples present; histograms count by their size.
     pub(crate) fn samples(&self) -> usize {
-        let more = self.histograms.iter().map(|(_, h)| h.points() - 1);
-        count(&self.bits) + more.sum::<usize>()
+        self.points() + beside(&self.histograms)
+    }
+
+    /// Bytes of its labels.
+    pub(crate) fn bytes_of_labels(&self) -> usize {
+        size_of_val(&self.labels[..])
     }
 
     /// Bytes of its lists.
@@ -301,12 +328,8 @@ impl Block {
         self.heads.capacity() * size_of::<Head>()
             + self.labels.capacity() * size_of::<Pair>()
             + (self.values.capacity() + self.bits.capacity()) * 8
-            + self.histograms.capacity() * size_of::<Point>()
-            + self
-                .histograms
-                .iter()
-                .map(|(_, h)| h.bytes())
-                .sum::<usize>()
+            + (self.histograms.capacity() - self.histograms.len()) * size_of::<Point>()
+            + bytes_of(&self.histograms)
     }
 }
 

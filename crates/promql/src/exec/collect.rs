@@ -9,6 +9,7 @@ use super::block::{Block, Row, each_set};
 use super::context::{Context, Held, Weigh as _};
 use super::index::LabelIndex;
 use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
+use super::pace::Pace;
 use super::pipe::Pipe;
 use crate::annotations::Note;
 use crate::ast::Span;
@@ -63,8 +64,13 @@ impl Operator for Quantile {
                     }
                     let mut groups = LabelIndex::default();
                     let mut members: Vec<(bool, Vec<super::block::RowRef<'_>>)> = Vec::new();
-                    let mut labels = Vec::new();
+                    let (mut labels, mut pace) = (Vec::new(), Pace::default());
+                    let (mut beside, mut used) = (cx.hold(0)?, 0);
                     for row in blocks.iter().flat_map(Block::rows) {
+                        pace.step(cx, row.labels.len())?;
+                        // A reference, its value, and perhaps a group.
+                        used += size_of_val(&row) + size_of_val(row.labels) + 64;
+                        beside.ensure(used)?;
                         key.of(row.labels, &mut labels);
                         let (g, new) = groups.intern(&labels);
                         if new {
@@ -73,7 +79,7 @@ impl Operator for Quantile {
                         members[g].0 |= row.drop_name;
                         members[g].1.push(row);
                     }
-                    let mut out = Block::new(steps);
+                    let mut out = cx.build(steps)?;
                     let mut row = Row::default();
                     let mut values = Vec::new();
                     for (g, (drop_name, rows)) in members.iter().enumerate() {
@@ -81,9 +87,8 @@ impl Operator for Quantile {
                         row.labels.extend_from_slice(groups.labels(g));
                         row.drop_name = *drop_name;
                         for i in 0..steps {
-                            if i % 16 == 0 {
-                                cx.check()?;
-                            }
+                            // Sorting, too.
+                            pace.step(cx, rows.len() * 4)?;
                             values.clear();
                             values.extend(
                                 rows.iter()
@@ -99,10 +104,10 @@ impl Operator for Quantile {
                             row.bits[i >> 6] |= 1 << (i & 63);
                         }
                         if !row.is_empty() {
-                            out.push(row.as_ref());
+                            out.push(row.as_ref())?;
                         }
                     }
-                    cx.hold_block(out)
+                    out.finish()
                 })
                 .await?;
             Ok(vec![block])
@@ -116,7 +121,7 @@ impl Operator for Quantile {
             "series x steps x 8 B",
         )
         .yields(Yield::Instead)
-        .over(self.q.children())
+        .over([self.q.describe(self.grid.count)])
         .over([self.input.describe()])
     }
 }
@@ -143,8 +148,12 @@ impl Counted {
     /// Counts what is held, with room for [`Self::ROWS`] rows more.
     fn account(&mut self, cx: &Context, steps: usize) -> Result<(), QueryError> {
         cx.check()?;
+        // The texts of values are symbols.
+        cx.count(0)?;
         let rows = self.rows.len() + Self::ROWS;
-        let bytes = self.index.bytes() + rows * (steps * 9 + 100);
+        // A row, its text and its symbol, and that the text is known.
+        let of_row = steps * 9 + size_of::<Row>() + 100;
+        let bytes = 2 * self.index.bytes() + self.texts.capacity() * 16 + rows * of_row;
         match &mut self.held {
             Some(held) => held.resize(bytes),
             None => {
@@ -169,8 +178,9 @@ impl Operator for CountValues {
             let counted = fold(&cx, input, Counted::default(), move |cx, state, block| {
                 let symbols = &cx.scope.symbols;
                 let (mut labels, mut group) = (Vec::new(), Vec::new());
-                let mut failed = None;
+                let (mut failed, mut pace) = (None, Pace::default());
                 for row in block.rows() {
+                    pace.step(cx, row.values.len() * 8)?;
                     each_set(row.bits, |i| {
                         if failed.is_some() {
                             return;
@@ -216,15 +226,15 @@ impl Operator for CountValues {
             let bytes = counted.held.as_ref().map_or(0, Held::bytes);
             let block = cx
                 .run(bytes, move |cx| {
-                    let mut out = Block::new(steps);
+                    let mut out = cx.build(steps)?;
                     for (i, row) in counted.rows.into_iter().enumerate() {
                         if i.is_multiple_of(Counted::ROWS) {
                             cx.check()?;
                         }
                         // A row that was copied is given back at once.
-                        out.push(row.as_ref());
+                        out.push(row.as_ref())?;
                     }
-                    cx.hold_block(out)
+                    out.finish()
                 })
                 .await?;
             Ok(vec![block])

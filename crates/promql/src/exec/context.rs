@@ -9,9 +9,9 @@ use model::labels::{is_legacy_label_name, write_quoted};
 use model::{Kind, METRIC_NAME, OverBudget, Reservation, Scope, SourceError, Stopped, Symbol};
 use parking_lot::Mutex;
 
-use super::block::{Block, Pair};
+use super::block::{Block, Pair, RowRef};
 use super::exchange::Task;
-use super::meter;
+use super::meter::{self, Meter};
 use super::operator::Description;
 use super::selects::Selects;
 use super::tally::Tally;
@@ -53,8 +53,10 @@ pub(crate) struct Context {
     /// Samples per step, if somebody will ask.
     pub(crate) tally: Option<Tally>,
     max_samples: u64,
-    /// Samples that all parts of the plan have yielded so far.
+    /// Samples that all parts of the plan have yielded so far, and the numbers of its scalars.
     yielded: AtomicU64,
+    /// Those of the widest window seen.
+    window: AtomicU64,
     /// What is left of [`AT_ONCE`].
     at_once: AtomicUsize,
     plan: Plan,
@@ -62,6 +64,8 @@ pub(crate) struct Context {
     tasks: mpsc::UnboundedSender<Task>,
     annotations: Mutex<Annotations>,
     kept: Mutex<Vec<Held>>,
+    /// How many bytes of symbols are held.
+    symbols: AtomicUsize,
     metadata: [Symbol; 3],
 }
 
@@ -69,6 +73,8 @@ pub(crate) struct Context {
 pub(crate) struct Rules {
     /// `query.max-samples`
     pub(crate) max_samples: u64,
+    /// Numbers that the query's scalars are, each step counted.
+    pub(crate) numbers: u64,
     pub(crate) delayed_names: bool,
     pub(crate) start_timestamps: bool,
     pub(crate) analyze: bool,
@@ -92,6 +98,48 @@ impl Held {
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), QueryError> {
         self.0.resize("series", bytes as u64).map_err(over_budget)
     }
+
+    /// Sees to it that as many bytes are held as lists of so many bytes may take, which grow by
+    /// doubling.
+    pub(crate) fn ensure(&mut self, bytes: usize) -> Result<(), QueryError> {
+        match bytes.saturating_mul(2) {
+            most if most > self.bytes() => self.resize(most.saturating_add(most / 4)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A block that grows row by row: what it takes is held before it is there.
+pub(crate) struct Building {
+    block: Block,
+    held: Held,
+    /// Bytes of the rows so far.
+    used: usize,
+}
+
+impl Building {
+    pub(crate) fn push(&mut self, row: RowRef<'_>) -> Result<(), QueryError> {
+        self.used += row.bytes();
+        match self.block.is_empty() {
+            // Most blocks of large rows have one.
+            true => self.held.resize(self.used)?,
+            false => self.held.ensure(self.used)?,
+        }
+        self.block.push(row);
+        Ok(())
+    }
+
+    /// The block, with what it really takes.
+    pub(crate) fn finish(self) -> Result<Block, QueryError> {
+        let Self {
+            mut block,
+            mut held,
+            ..
+        } = self;
+        held.resize(block.bytes())?;
+        block.held = Some(held);
+        Ok(block)
+    }
 }
 
 impl Context {
@@ -113,15 +161,38 @@ impl Context {
             analyze: rules.analyze,
             tally: rules.tally,
             max_samples: rules.max_samples,
-            yielded: AtomicU64::new(0),
+            yielded: AtomicU64::new(rules.numbers),
+            window: AtomicU64::new(0),
             at_once: AtomicUsize::new(AT_ONCE),
             plan: rules.plan,
             described: OnceLock::new(),
             tasks,
             annotations: Mutex::default(),
             kept: Mutex::default(),
+            symbols: AtomicUsize::new(0),
             metadata,
         }
+    }
+
+    /// Counts the symbols that came since it was asked last. They live as long as the answer.
+    fn hold_symbols(&self) -> Result<(), QueryError> {
+        /// As many as tables of many small labels have.
+        const FEW: usize = 64 << 10;
+        let (bytes, held) = (
+            self.scope.symbols.bytes(),
+            self.symbols.load(Ordering::Relaxed),
+        );
+        if bytes < held + FEW {
+            return Ok(());
+        }
+        let taken =
+            self.symbols
+                .compare_exchange(held, bytes, Ordering::Relaxed, Ordering::Relaxed);
+        // Else another job has just counted them.
+        if taken.is_ok() {
+            self.keep_with_answer(self.hold(bytes - held)?);
+        }
+        Ok(())
     }
 
     /// Ends the query once it was cancelled or is late.
@@ -179,18 +250,31 @@ impl Context {
     /// Notes that a part of the plan has yielded so many samples, after its meter has; ends the
     /// query once they are too many.
     pub(crate) fn count(&self, samples: u64) -> Result<(), QueryError> {
+        self.hold_symbols()?;
         let yielded = self.yielded.fetch_add(samples, Ordering::Relaxed) + samples;
-        // All samples together are the least that cannot be too many.
-        if yielded > self.max_samples && meter::peak(self.plan()) > self.max_samples {
+        let window = self.window.load(Ordering::Relaxed);
+        // Each is held once, gathered at most once more, and a window stands beside them.
+        let most = yielded.saturating_mul(2).saturating_add(window);
+        if most > self.max_samples && meter::peak(self.plan()) > self.max_samples {
             return Err(execution(TOO_MANY_SAMPLES));
         }
         Ok(())
     }
 
-    /// Whether so many samples more could be too many, or their number will be asked for.
-    pub(crate) fn must_measure(&self, samples: usize) -> bool {
-        let yielded = self.yielded.load(Ordering::Relaxed);
-        self.tally.is_some() || yielded.saturating_add(samples as u64) > self.max_samples
+    /// Whether a window of so many samples at most can decide whether there are too many, or will be
+    /// asked for. `own` samples are there that were not noted yet.
+    pub(crate) fn must_measure(&self, samples: usize, own: u64) -> bool {
+        /// Those of other jobs are not noted yet, either.
+        const FAR: u64 = 8;
+        let known = self.yielded.load(Ordering::Relaxed).saturating_add(own);
+        let near = known.saturating_mul(FAR).saturating_add(samples as u64);
+        self.tally.is_some() || near > self.max_samples
+    }
+
+    /// A range function looked at a window of so many samples.
+    pub(crate) fn saw_window(&self, meter: &Meter, samples: u64) {
+        meter.window(samples);
+        self.window.fetch_max(samples, Ordering::Relaxed);
     }
 
     /// Counts bytes as held.
@@ -206,6 +290,20 @@ impl Context {
             return Err(execution(TOO_MANY_SAMPLES));
         }
         self.hold(self.credits.saturating_mul(steps.saturating_mul(9)))
+    }
+
+    /// Begins a block of so many steps.
+    pub(crate) fn build(&self, steps: usize) -> Result<Building, QueryError> {
+        Ok(Building {
+            block: Block::new(steps),
+            held: self.hold(0)?,
+            used: 0,
+        })
+    }
+
+    /// Counts the columns of so many samples that an operator's jobs make.
+    pub(crate) fn hold_columns(&self, samples: usize) -> Result<Held, QueryError> {
+        self.hold(self.credits.saturating_mul(samples.saturating_mul(16)))
     }
 
     /// Counts what the block holds.
@@ -236,6 +334,11 @@ impl Context {
     /// Holds something until the query ends.
     pub(crate) fn keep(&self, held: Held) {
         self.kept.lock().push(held);
+    }
+
+    /// Holds a part of the answer as long as it is there.
+    pub(crate) fn keep_with_answer(&self, held: Held) {
+        self.scope.keep(held.0);
     }
 
     /// Says something.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 
-use super::block::{Block, Row, each_set, first_common, unite, words};
+use super::block::{Block, Row, RowRef, each_set, first_common, unite, words};
 use super::context::{Context, Held, SAME_LABELSET, Weigh as _, execution};
 use super::index::LabelIndex;
 use super::operator::{Blocks, Description, Operator, blocking};
+use super::pace::{Pace, sort};
 use super::pipe::Pipe;
 use crate::value::QueryError;
 
@@ -35,7 +36,15 @@ impl Seen {
         words: usize,
         strict: bool,
     ) -> Result<(), QueryError> {
+        let mut pace = Pace::default();
         for row in block.rows() {
+            pace.step(cx, words * 64)?;
+            let held = match &mut self.held {
+                Some(held) => held,
+                none => none.insert(cx.hold(0)?),
+            };
+            let of_row = size_of_val(row.labels) + words * 8 + 16;
+            held.ensure(self.labels.bytes() / 2 + self.bits.len() * 8 + of_row)?;
             let (i, new) = self.labels.intern(row.labels);
             self.bits.resize(self.labels.len() * words, 0);
             let before = &mut self.bits[i * words..(i + 1) * words];
@@ -47,10 +56,9 @@ impl Seen {
         }
         let bytes = self.labels.bytes() + self.bits.capacity() * 8;
         match &mut self.held {
-            Some(held) => held.resize(bytes)?,
-            None => self.held = Some(cx.hold(bytes)?),
+            Some(held) => held.resize(bytes),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -107,9 +115,7 @@ impl Operator for Gather {
             let steps = self.input.grid.count;
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let merged = cx
-                .run(blocks.weight(), move |cx| {
-                    cx.hold_block(united(&blocks, steps)?)
-                })
+                .run(blocks.weight(), move |cx| united(cx, &blocks, steps))
                 .await?;
             Ok(vec![merged])
         })
@@ -122,12 +128,16 @@ impl Operator for Gather {
     }
 }
 
-fn united(blocks: &[Block], steps: usize) -> Result<Block, QueryError> {
+fn united(cx: &Context, blocks: &[Block], steps: usize) -> Result<Block, QueryError> {
     let mut index = LabelIndex::default();
     let mut rows: Vec<Row> = Vec::new();
+    let (mut beside, mut used, mut pace) = (cx.hold(0)?, 0, Pace::default());
     for row in blocks.iter().flat_map(Block::rows) {
+        pace.step(cx, steps)?;
         let (i, new) = index.intern(row.labels);
         if new {
+            used += row.bytes() + size_of_val(row.labels) + size_of::<Row>() + 16;
+            beside.ensure(used)?;
             let mut first = Row::default();
             row.copy_to(&mut first);
             rows.push(first);
@@ -144,11 +154,13 @@ fn united(blocks: &[Block], steps: usize) -> Result<Block, QueryError> {
             into.histograms.sort_by_key(|(i, _)| *i);
         }
     }
-    let mut out = Block::new(steps);
-    for row in &rows {
-        out.push(row.as_ref());
+    let mut out = cx.build(steps)?;
+    for row in rows {
+        pace.step(cx, steps)?;
+        // A row that was copied is given back at once.
+        out.push(row.as_ref())?;
     }
-    Ok(out)
+    out.finish()
 }
 
 /// All rows, ascending by labels.
@@ -159,16 +171,32 @@ pub(crate) async fn sorted_rows(
     let blocks: Vec<Block> = input.try_collect().await?;
     cx.run(blocks.weight(), move |cx| {
         let symbols = &cx.scope.symbols;
-        let mut rows: Vec<_> = blocks.iter().flat_map(Block::rows).collect();
-        rows.sort_by(|a, b| symbols.compare(a.labels, b.labels));
-        let Some(first) = rows.first() else {
-            return Ok(Vec::new());
-        };
-        let mut out = Block::new(first.values.len());
-        for row in &rows {
-            out.push(*row);
-        }
-        Ok(vec![cx.hold_block(out)?])
+        let block = reordered(cx, &blocks, |rows| {
+            sort(cx, rows, |a, b| symbols.compare(a.labels, b.labels))
+        })?;
+        Ok(block.into_iter().collect())
     })
     .await
+}
+
+/// The rows of `blocks` in the order that `order` brings them into; none if there are none.
+pub(crate) fn reordered<'a>(
+    cx: &Context,
+    blocks: &'a [Block],
+    order: impl FnOnce(Vec<RowRef<'a>>) -> Result<Vec<RowRef<'a>>, QueryError>,
+) -> Result<Option<Block>, QueryError> {
+    let count: usize = blocks.iter().map(Block::len).sum();
+    // Sorting merges from one list into another.
+    let _refs = cx.hold(count.saturating_mul(2 * size_of::<RowRef<'_>>()))?;
+    let rows = order(blocks.iter().flat_map(Block::rows).collect())?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let mut out = cx.build(first.values.len())?;
+    let mut pace = Pace::default();
+    for row in rows {
+        pace.step(cx, row.values.len())?;
+        out.push(row)?;
+    }
+    out.finish().map(Some)
 }

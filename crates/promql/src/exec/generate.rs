@@ -13,7 +13,8 @@ use crate::grid::Grid;
 /// `absent` and `absent_over_time`: 1 where no series has a value.
 pub(crate) struct Absent {
     pub(crate) labels: model::Labels,
-    /// Whether the name counts as dropped (it never is there; the flag travels on).
+    /// Whether it is `absent_over_time`: then the name counts as dropped (it never is there; the flag
+    /// travels on).
     pub(crate) drops_name: bool,
     pub(crate) input: Pipe,
     pub(crate) grid: Grid,
@@ -23,6 +24,8 @@ impl Operator for Absent {
     fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
         blocking(async move {
             let steps = self.grid.count;
+            // A row, and its copy in a block.
+            let _row = cx.hold(steps.saturating_mul(18))?;
             let state = vec![0u64; words(steps)];
             let bits = fold(&cx, self.input.blocks(&cx), state, |_, bits, block| {
                 super::stage::presence(bits, &block);
@@ -49,7 +52,13 @@ impl Operator for Absent {
     }
 
     fn describe(&self) -> Description {
-        Description::new("Absent", false, "steps / 8 B").over([self.input.describe()])
+        let absent = Description::new("Absent", false, "steps / 8 B");
+        // Prometheus goes on counting what `absent_over_time` has looked at.
+        let absent = match self.drops_name {
+            true => absent.transparent(),
+            false => absent,
+        };
+        absent.over([self.input.describe()])
     }
 }
 
@@ -64,6 +73,7 @@ impl Operator for Vector {
         blocking(async move {
             let steps = self.grid.count;
             let param = self.scalar.eval(&cx, &self.grid).await?;
+            let _row = cx.hold(steps.saturating_mul(18))?;
             let mut row = Row::default();
             row.reset(steps);
             for i in 0..steps {
@@ -81,7 +91,8 @@ impl Operator for Vector {
     }
 
     fn describe(&self) -> Description {
-        Description::new("Vector", true, "steps x 8 B").over(self.scalar.children())
+        Description::new("Vector", true, "steps x 8 B")
+            .over([self.scalar.describe(self.grid.count)])
     }
 }
 
@@ -121,6 +132,7 @@ impl Operator for NoTrim {
 
     fn describe(&self) -> Description {
         let name = format!("Scalar operation {}", self.op.as_str());
-        Description::new(name, false, "steps").over([self.input.describe()])
+        let number = Description::number(self.input.grid.count);
+        Description::new(name, false, "steps").over([number, self.input.describe()])
     }
 }

@@ -10,6 +10,7 @@ use super::block::{Block, Row, RowRef, is_set};
 use super::context::{Context, Weigh as _};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, blocking};
+use super::pace::Pace;
 use super::pipe::Pipe;
 use super::scalar::ScalarOp;
 use crate::annotations::{Forced, Note};
@@ -85,7 +86,7 @@ impl Operator for OfHistograms {
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let block = cx
                 .run(blocks.weight(), move |cx| {
-                    cx.hold_block(computed(cx, &ready, &blocks, &grid, span)?)
+                    computed(cx, &ready, &blocks, &grid, span)
                 })
                 .await?;
             Ok(vec![block])
@@ -97,7 +98,17 @@ impl Operator for OfHistograms {
             Of::Quantiles(..) => "HistogramQuantile",
             Of::Fraction(..) => "HistogramFraction",
         };
-        Description::new(name, false, "buckets x steps x 8 B").over([self.input.describe()])
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let number = |q: &ScalarOp| q.describe(self.grid.count);
+        match &self.of {
+            Of::Quantiles(all, None) => before.extend(all.iter().map(|(q, _)| number(q))),
+            Of::Quantiles(all, Some(_)) => after.extend(all.iter().map(|(q, _)| number(q))),
+            Of::Fraction(lower, upper) => before.extend([number(lower), number(upper)]),
+        }
+        Description::new(name, false, "buckets x steps x 8 B")
+            .over(before)
+            .over([self.input.describe()])
+            .over(after)
     }
 }
 
@@ -123,7 +134,12 @@ fn computed(
     let (key, mut labels) = (Key::AllBut(vec![le]), Vec::new());
     let mut groups = LabelIndex::default();
     let mut members: Vec<Members<'_>> = Vec::new();
+    let (mut beside, mut used, mut pace) = (cx.hold(0)?, 0, Pace::default());
     for row in blocks.iter().flat_map(Block::rows) {
+        pace.step(cx, row.labels.len() * 4)?;
+        // A reference with its bound, and perhaps a group.
+        used += size_of_val(&row) + size_of::<Members<'_>>() + size_of_val(row.labels) + 32;
+        beside.ensure(used)?;
         if !row.histograms.is_empty() {
             let (g, new) = groups.intern(row.labels);
             if new {
@@ -165,7 +181,7 @@ fn computed(
         Ready::Quantiles(all, _) => all.len(),
         Ready::Fraction(..) => 1,
     };
-    let mut out = Block::new(grid.count);
+    let mut out = cx.build(grid.count)?;
     let (mut row, mut buckets) = (Row::default(), Vec::new());
     for which in 0..n {
         for &g in &order {
@@ -197,7 +213,9 @@ fn computed(
                 span,
                 forced: None,
             };
+            let of_step = members[g].classic.len() * 2 + members[g].native.len() * 16;
             for i in 0..grid.count {
+                pace.step(cx, of_step)?;
                 if let Some(value) = group.at(i, &mut buckets, &mut said) {
                     row.values[i] = value;
                     row.bits[i >> 6] |= 1 << (i & 63);
@@ -207,12 +225,11 @@ fn computed(
                 cx.say(|a| a.forced_monotonicity(name, forced, span));
             }
             if !row.is_empty() {
-                out.push(row.as_ref());
+                out.push(row.as_ref())?;
             }
-            cx.check()?;
         }
     }
-    Ok(out)
+    out.finish()
 }
 
 /// A group and what is computed of it.

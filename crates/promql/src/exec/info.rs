@@ -6,11 +6,14 @@ use futures_util::stream::TryStreamExt as _;
 use hashbrown::{HashMap, HashSet};
 use model::{Matcher, Symbol};
 
-use super::block::{Block, Pair, Row, RowRef, is_set, value_of};
+use super::block::{Block, Pair, Row, RowRef, count, is_set, value_of};
 use super::context::{Context, Weigh as _, execution};
 use super::index::LabelIndex;
-use super::operator::{Blocks, Description, Operator, blocking};
+use super::meter::{Counts, Meter};
+use super::operator::{Blocks, Description, Operator, Yield, blocking};
+use super::pace::Pace;
 use super::pipe::Pipe;
+use super::tally::Steps;
 use crate::grid::Grid;
 use crate::value::QueryError;
 
@@ -24,6 +27,10 @@ pub(crate) struct Info {
     /// Which labels are wanted; all, if there are none.
     pub(crate) data: Vec<Matcher>,
     pub(crate) grid: Grid,
+    /// Which part of the plan its steps are those of.
+    pub(crate) part: usize,
+    /// Counts the info series that are joined.
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Operator for Info {
@@ -33,17 +40,20 @@ impl Operator for Info {
             let info: Vec<Block> = self.info.blocks(&cx).try_collect().await?;
             let bytes = base.weight() + info.weight();
             let block = cx
-                .run(bytes, move |cx| {
-                    cx.hold_block(self.joined(cx, &base, &info)?)
-                })
+                .run(bytes, move |cx| self.joined(cx, &base, &info))
                 .await?;
             Ok(vec![block])
         })
     }
 
     fn describe(&self) -> Description {
+        let joined = Description::new("", true, "")
+            .metered(&self.meter)
+            .yields(Yield::Beside)
+            .over([self.info.describe().yields(Yield::Elsewhere)]);
         Description::new("Info", false, "(series + info series) x steps x 8 B")
-            .over([self.base.describe(), self.info.describe()])
+            .yields(Yield::Joined)
+            .over([self.base.describe(), joined])
     }
 }
 
@@ -69,7 +79,9 @@ impl Info {
         // Only info series of instances and jobs that occur can matter.
         let mut known: [HashSet<Symbol>; 2] = Default::default();
         let mut present = vec![false; steps];
+        let mut pace = Pace::default();
         for row in base.iter().flat_map(Block::rows) {
+            pace.step(cx, steps)?;
             super::block::each_set(row.bits, |i| present[i] = true);
             if is_info(&row) {
                 continue;
@@ -84,7 +96,14 @@ impl Info {
         let mut index = LabelIndex::default();
         let mut groups: Vec<Group<'_>> = Vec::new();
         let mut metrics: Vec<Symbol> = Vec::new();
+        let mut counts = Counts::default();
+        let (mut beside, mut used) = (cx.hold(0)?, 0);
+        let mut looked_at = cx.tally.as_ref().map(|_| Steps::new(steps));
         for row in info.iter().flat_map(Block::rows) {
+            pace.step(cx, steps)?;
+            // A reference, and perhaps a group, which knows the newest at each step.
+            used += size_of_val(&row) + size_of::<Group<'_>>() + steps * 4 + 64;
+            beside.ensure(used)?;
             let ids = identifying.map(|l| value_of(row.labels, l));
             let wanted = known.iter().any(|values| !values.is_empty())
                 && known
@@ -93,6 +112,10 @@ impl Info {
                     .all(|(values, id)| values.is_empty() || values.contains(&id));
             if !wanted {
                 continue;
+            }
+            counts.samples(count(row.bits), count(row.bits));
+            if let Some(looked_at) = &mut looked_at {
+                looked_at.present(row);
             }
             let metric = value_of(row.labels, name);
             if !metrics.contains(&metric) {
@@ -111,17 +134,23 @@ impl Info {
             }
             groups[g].rows.push(row);
         }
+        self.meter.add(&counts);
+        if let (Some(tally), Some(looked_at)) = (&cx.tally, &looked_at) {
+            tally.add(self.part, looked_at);
+        }
+        cx.count(counts.samples)?;
         for group in &mut groups {
             group.choose(cx, &present)?;
         }
         let all_may_be_empty = self.data.iter().all(Matcher::matches_empty);
         let wanted: Vec<Symbol> = self.data.iter().map(|m| symbols.intern(&m.name)).collect();
 
-        let mut out = Block::new(steps);
+        let mut out = cx.build(steps)?;
         let mut row = Row::default();
         for base in base.iter().flat_map(Block::rows) {
+            pace.step(cx, steps * 16)?;
             if is_info(&base) {
-                out.push(base);
+                out.push(base)?;
                 continue;
             }
             let ids = identifying.map(|l| value_of(base.labels, l));
@@ -181,10 +210,10 @@ impl Info {
                     let h = base.histogram(i);
                     row.histograms.extend(h.map(|h| (i as u32, Arc::clone(h))));
                 }
-                out.push(row.as_ref());
+                out.push(row.as_ref())?;
             }
         }
-        Ok(out)
+        out.finish()
     }
 }
 
@@ -192,7 +221,9 @@ impl Group<'_> {
     /// Finds the newest row at each step; two equally new ones are an error where anything could
     /// be joined.
     fn choose(&mut self, cx: &Context, present: &[bool]) -> Result<(), QueryError> {
+        let mut pace = Pace::default();
         for (i, newest) in self.newest.iter_mut().enumerate() {
+            pace.step(cx, self.rows.len())?;
             for (n, row) in self.rows.iter().enumerate() {
                 if !present[i] || !is_set(row.bits, i) {
                     continue;

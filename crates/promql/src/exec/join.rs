@@ -13,6 +13,7 @@ use super::block::{Block, Pair, Row, RowRef, clear, count, each_set, first_commo
 use super::context::{Context, Held, Weigh as _, execution};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, left_first};
+use super::pace::Pace;
 use super::pipe::Pipe;
 use crate::annotations::Note;
 use crate::arith::{self, OfHistograms, with_operator};
@@ -172,7 +173,7 @@ fn probe(cx: Arc<Context>, rules: Arc<Rules>, many: Blocks, state: State, steps:
                             // first, and by another name.
                             out = Block::new(steps);
                         }
-                        Ok((cx.hold_block(out)?, state))
+                        Ok((out, state))
                     })
                     .await?;
                 Ok(Some((out, (many, Some(state), cx, rules))))
@@ -182,7 +183,7 @@ fn probe(cx: Arc<Context>, rules: Arc<Rules>, many: Blocks, state: State, steps:
                     .run(state.held.bytes(), move |cx| {
                         let out = state.fill(cx, &job_rules, steps)?;
                         state.finish(cx, &job_rules)?;
-                        cx.hold_block(out)
+                        Ok(out)
                     })
                     .await?;
                 Ok(Some((out, (many, None, cx, rules))))
@@ -206,8 +207,15 @@ impl State {
         let (mut keys, mut key) = (LabelIndex::default(), Vec::new());
         let mut rows: Vec<Vec<(u32, u32)>> = Vec::new();
         let mut one_present = vec![0; words(steps)];
+        // Of each row a key with its labels, a list of one, and which steps were matched.
+        let count: usize = one.iter().map(Block::len).sum();
+        let labels: usize = one.iter().map(Block::bytes_of_labels).sum();
+        let of_row = 2 * size_of::<Vec<(u32, u32)>>() + 48 + words(steps) * 8;
+        let mut held = cx.hold(count.saturating_mul(of_row).saturating_add(2 * labels))?;
+        let mut pace = Pace::default();
         for (b, block) in one.iter().enumerate() {
             for (r, row) in block.rows().enumerate() {
+                pace.step(cx, row.bits.len() + row.labels.len())?;
                 rules.key.of(row.labels, &mut key);
                 let (k, new) = keys.intern(&key);
                 if new {
@@ -218,6 +226,7 @@ impl State {
             }
         }
         let bytes = keys.bytes() + rows.len() * 40 + rows.len() * words(steps) * 8;
+        held.resize(bytes)?;
         let matched = vec![0; keys.len() * words(steps)];
         Ok(State {
             one,
@@ -230,7 +239,7 @@ impl State {
             taken: Vec::new(),
             wrong: None,
             notes: Vec::new(),
-            held: cx.hold(bytes)?,
+            held,
         })
     }
 
@@ -247,16 +256,18 @@ impl State {
         block: &Block,
         steps: usize,
     ) -> Result<Block, QueryError> {
-        let mut out = Block::new(steps);
-        let (mut key, mut row) = (Vec::new(), Row::default());
+        let mut out = cx.build(steps)?;
+        let (mut key, mut row, mut pace) = (Vec::new(), Row::default(), Pace::default());
         let w = words(steps);
         for many in block.rows() {
+            self.room(1, many.labels.len(), w)?;
             unite(&mut self.many_present, many.bits);
             rules.key.of(many.labels, &mut key);
             let found = self.keys.find(&key);
             let mut missing = many.bits.to_vec();
             if let Some(k) = found {
                 for n in 0..self.rows[k].len() {
+                    pace.step(cx, steps)?;
                     let (b, r) = self.rows[k][n];
                     let one = self.one[b as usize].row(r as usize);
                     row.reset(steps);
@@ -276,7 +287,7 @@ impl State {
                     apart.put(&mut row);
                     self.claim(rules, k, &met, &row, w);
                     if !row.is_empty() {
-                        out.push(row.as_ref());
+                        out.push(row.as_ref())?;
                     }
                 }
             }
@@ -302,16 +313,31 @@ impl State {
                 apart.put(&mut row);
                 self.claim(rules, k, &missing, &row, w);
                 if !row.is_empty() {
-                    out.push(row.as_ref());
+                    out.push(row.as_ref())?;
                 }
             }
         }
-        let bytes = self.keys.bytes()
+        self.held.resize(self.bytes())?;
+        out.finish()
+    }
+
+    fn bytes(&self) -> usize {
+        self.keys.bytes()
             + self.results.bytes()
             + (self.taken.capacity() + self.matched.capacity()) * 8
-            + self.rows.len() * 40;
-        self.held.resize(bytes)?;
-        Ok(out)
+            + self.rows.len() * 40
+    }
+
+    /// Sees to it that there is memory for so many rows more that are claimed, each with so many
+    /// labels.
+    fn room(&mut self, rows: usize, labels: usize, w: usize) -> Result<(), QueryError> {
+        let more = rows * ((labels + 8) * 16 + w * 16 + 80);
+        // Lists grow by doubling.
+        let bytes = self.bytes() + more;
+        if bytes > self.held.bytes() {
+            self.held.resize(bytes + self.bytes() / 2 + more)?;
+        }
+        Ok(())
     }
 
     /// Notes that key `k` has been matched at the steps `met`, and finds those at which it already
@@ -345,14 +371,16 @@ impl State {
 
     /// Series of the one side that met nobody, against the fill value of the many side.
     fn fill(&mut self, cx: &Context, rules: &Rules, steps: usize) -> Result<Block, QueryError> {
-        let mut out = Block::new(steps);
+        let mut out = cx.build(steps)?;
         let Some(fill) = rules.fill_many else {
-            return Ok(out);
+            return out.finish();
         };
         let w = words(steps);
-        let mut row = Row::default();
+        let (mut row, mut pace) = (Row::default(), Pace::default());
         for k in 0..self.rows.len() {
             for n in 0..self.rows[k].len() {
+                pace.step(cx, steps)?;
+                self.room(1, row.labels.len(), w)?;
                 let (b, r) = self.rows[k][n];
                 let one = self.one[b as usize].row(r as usize);
                 row.reset(steps);
@@ -371,11 +399,11 @@ impl State {
                 apart.put(&mut row);
                 self.claim(rules, k, &met, &row, w);
                 if !row.is_empty() {
-                    out.push(row.as_ref());
+                    out.push(row.as_ref())?;
                 }
             }
         }
-        Ok(out)
+        out.finish()
     }
 
     /// Fails if the one side had two series for one match at a step at which anything could match.
@@ -392,9 +420,11 @@ impl State {
         }
         // The first in the order of steps, then of series.
         let mut duplicate: Option<(Met, Vec<Pair>, Vec<Pair>)> = None;
+        let mut pace = Pace::default();
         for rows in self.rows.iter().filter(|rows| rows.len() > 1) {
             let mut seen = vec![0u64; relevant.len()];
             for &(b, r) in rows {
+                pace.step(cx, relevant.len())?;
                 let row = self.one[b as usize].row(r as usize);
                 let now: Vec<u64> = row.bits.iter().zip(&relevant).map(|(a, b)| a & b).collect();
                 if let Some(step) = first_common(&seen, &now)

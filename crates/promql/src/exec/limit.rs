@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::aggregate::Grouping;
-use super::block::{Block, Pair, Row, each_set, words};
+use super::block::{Block, Pair, Row, count, each_set, words};
 use super::context::{Context, Held, Weigh as _, execution};
 use super::index::{Key, LabelIndex};
 use super::operator::{Blocks, Description, Operator, Yield, blocking, fold};
+use super::pace::Pace;
 use super::pipe::Pipe;
 use super::scalar::ScalarOp;
 use crate::annotations::Note;
@@ -130,6 +131,9 @@ pub(crate) fn offset(symbols: &Symbols, labels: &[Pair]) -> f64 {
 /// A value and the number of its series.
 type Entry = (f64, u32);
 
+/// For so many entries a heap has room from the first on.
+const FIRST: usize = 4;
+
 struct State {
     k: Vec<usize>,
     /// That of `limit_ratio`.
@@ -145,6 +149,7 @@ struct State {
     /// Whether histograms were left out.
     ignored: bool,
     held: Held,
+    /// For how many there is room in the heaps; those that are larger may double.
     entries: usize,
 }
 
@@ -216,9 +221,12 @@ impl Operator for TopK {
             let block = cx
                 .run(state.held.bytes(), move |cx| {
                     // The survivors' rows are laid out, then copied.
-                    let rows = state.series.len();
+                    let rows = match steps {
+                        1 => 0,
+                        _ => state.series.len(),
+                    };
                     let _beside = cx.hold(rows.saturating_mul(steps.saturating_mul(9)))?;
-                    cx.make_block((rows, steps), || state.finish(steps, cx))
+                    state.finish(steps, cx)
                 })
                 .await?;
             Ok(vec![block])
@@ -229,7 +237,7 @@ impl Operator for TopK {
         let name = format!("{:?} {}", self.pick, self.key);
         Description::new(name, false, "groups x steps x k x 16 B")
             .yields(Yield::Instead)
-            .over(self.k.children())
+            .over([self.k.describe(self.grid.count)])
             .over([self.input.describe()])
     }
 }
@@ -237,12 +245,10 @@ impl Operator for TopK {
 impl State {
     fn add(&mut self, cx: &Context, key: &Key, block: &Block) -> Result<(), QueryError> {
         let (mut labels, mut scratch) = (Vec::new(), Vec::new());
-        let steps = self.k.len();
-        for (i, row) in block.rows().enumerate() {
-            if i.is_multiple_of(16) {
-                // A row may touch a heap for each step.
-                cx.check()?;
-            }
+        let (steps, mut pace) = (self.k.len(), Pace::default());
+        for row in block.rows() {
+            // A row may touch a heap for each step.
+            pace.step(cx, steps * 8)?;
             let mut bits = row.bits;
             if self.pick.by_value() && !row.histograms.is_empty() {
                 let k = &self.k;
@@ -250,6 +256,10 @@ impl State {
                 bits = row.float_bits(&mut scratch);
             }
             key.of(row.labels, &mut labels);
+            // A row may enter the heap of each of its steps, and be the first of its group.
+            let entering = count(row.bits) * FIRST * size_of::<Entry>() + size_of_val(row.labels);
+            let grouped = steps * size_of::<Vec<Entry>>() + size_of_val(row.labels);
+            self.held.ensure(self.bytes() + entering + grouped + 32)?;
             let (group, new) = self.groups.intern(&labels);
             if new {
                 self.heaps.resize_with((group + 1) * steps, Vec::new);
@@ -295,8 +305,14 @@ impl State {
                     n as u32
                 });
                 if heap.len() < k {
+                    if heap.is_empty() {
+                        // A list that grows by itself begins with four.
+                        heap.reserve_exact(k.min(FIRST));
+                        *entries += k.min(FIRST);
+                    } else if heap.len() >= FIRST {
+                        *entries += 1;
+                    }
                     heap.push((v, number));
-                    *entries += 1;
                     if let Some(h) = row.histogram(i) {
                         histograms.push((i as u32, number, Arc::clone(h)));
                     }
@@ -307,18 +323,25 @@ impl State {
                 }
             });
         }
-        let bytes = self.entries * size_of::<Entry>()
+        Ok(())
+    }
+
+    /// Bytes of what is there; lists that grow may take twice as much.
+    fn bytes(&self) -> usize {
+        self.entries * size_of::<Entry>()
             + self.heaps.len() * size_of::<Vec<Entry>>()
-            + self.series.bytes();
-        self.held.resize(bytes)
+            + (self.series.bytes() + self.groups.bytes()) / 2
+            + self.histograms.len() * size_of::<(u32, u32, Arc<Histogram>)>()
     }
 
     /// The survivors. At one step: best first, group after group.
     fn finish(mut self, steps: usize, cx: &Context) -> Result<Block, QueryError> {
-        let mut block = Block::new(steps);
-        let mut row = Row::default();
+        let (mut row, mut pace) = (Row::default(), Pace::default());
+        let mut block = cx.build(steps)?;
         if steps == 1 {
+            self.histograms.sort_unstable_by_key(|(_, n, _)| *n);
             for heap in &mut self.heaps {
+                pace.step(cx, heap.len())?;
                 match self.pick {
                     Pick::Topk => heap.sort_by(|a, b| order(b.0, a.0)),
                     Pick::Bottomk => heap.sort_by(|a, b| order(-a.0, -b.0).reverse()),
@@ -326,19 +349,21 @@ impl State {
                     Pick::Limitk | Pick::Ratio => {}
                 }
                 for &(v, number) in heap.iter() {
+                    pace.step(cx, 0)?;
                     row.reset(1);
                     row.labels
                         .extend_from_slice(self.series.labels(number as usize));
                     row.drop_name = self.drop_name[number as usize];
                     row.values[0] = v;
                     row.bits[0] = 1;
-                    let h = self.histograms.iter().find(|(_, n, _)| *n == number);
+                    let all = &self.histograms;
+                    let h = all.binary_search_by_key(&number, |(_, n, _)| *n);
                     row.histograms
-                        .extend(h.map(|(i, _, h)| (*i, Arc::clone(h))));
-                    block.push(row.as_ref());
+                        .extend(h.ok().map(|at| (all[at].0, Arc::clone(&all[at].2))));
+                    block.push(row.as_ref())?;
                 }
             }
-            return Ok(block);
+            return block.finish();
         }
         // Turn heaps into series: count, then fill.
         let n = self.series.len();
@@ -347,9 +372,7 @@ impl State {
         let mut bits = vec![0u64; n * words];
         for (at, heap) in self.heaps.iter().enumerate() {
             let i = at % steps;
-            if i == 0 {
-                cx.check()?;
-            }
+            pace.step(cx, heap.len())?;
             for &(v, number) in heap {
                 values[number as usize * steps + i] = v;
                 bits[number as usize * words + (i >> 6)] |= 1 << (i & 63);
@@ -359,9 +382,7 @@ impl State {
         histograms.sort_by_key(|(i, number, _)| (*number, *i));
         let mut histograms = histograms.into_iter().peekable();
         for number in 0..n {
-            if number.is_multiple_of(64) {
-                cx.check()?;
-            }
+            pace.step(cx, steps)?;
             let mut of_series: Vec<Point> = Vec::new();
             while let Some((i, _, h)) = histograms.next_if(|(_, n, _)| *n as usize == number) {
                 of_series.push((i, h));
@@ -374,10 +395,10 @@ impl State {
                     values: &values[number * steps..(number + 1) * steps],
                     bits,
                     histograms: &of_series,
-                });
+                })?;
             }
         }
-        Ok(block)
+        block.finish()
     }
 }
 

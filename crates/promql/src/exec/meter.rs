@@ -3,9 +3,11 @@
 //! `query.max-samples` is held against the samples that an evaluation step by step would hold, as
 //! Prometheus evaluates: an operand is finished before the next begins; a range function's widest
 //! window stands beside its result, a result beside its finished operands, those of one step
-//! gathered once more, and an aggregation's takes their place. (Numbers written in the query, which
-//! Prometheus holds once a step, are not counted, and those gathered are taken to be the same at
-//! each step: for queries at the very edge the verdict may differ by that.)
+//! gathered once more, and an aggregation's takes their place. A number written in the query is held
+//! once a step. (Those gathered are taken to be the same at each step, and the widest window to be
+//! looked at last: for queries at the very edge the verdict may differ by the samples of one step or
+//! one window. Nothing of it is known per step or in the order of series, so that it costs one
+//! addition a series.)
 //! Whether they are really held does not matter (a streaming aggregation holds none of its input),
 //! so the verdict depends on the data alone, never on batches or threads, and a query that
 //! Prometheus refuses is refused here. Memory has a limit of its own, in bytes.
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::StreamExt as _;
 
+use super::block::{Row, beside, count};
 use super::context::Context;
 use super::operator::{Blocks, Description, Yield};
 
@@ -24,6 +27,8 @@ use super::operator::{Blocks, Description, Yield};
 pub(crate) struct Meter {
     series: AtomicU64,
     samples: AtomicU64,
+    /// Steps of series: what [`Self::samples`] is if histograms count once.
+    points: AtomicU64,
     bytes: AtomicU64,
     nanos: AtomicU64,
     /// Samples of the widest window of a range function.
@@ -49,14 +54,22 @@ pub struct Measured {
 pub(crate) struct Counts {
     pub(crate) series: u64,
     pub(crate) samples: u64,
+    pub(crate) points: u64,
     pub(crate) bytes: u64,
     pub(crate) nanos: u64,
 }
 
 impl Counts {
-    pub(crate) fn row(&mut self, samples: usize) {
+    /// A series of so many points, which count as so many samples.
+    pub(crate) fn samples(&mut self, points: usize, samples: usize) {
         self.series += 1;
+        self.points += points as u64;
         self.samples += samples as u64;
+    }
+
+    pub(crate) fn row(&mut self, row: &Row) {
+        let points = count(&row.bits);
+        self.samples(points, points + beside(&row.histograms));
     }
 }
 
@@ -65,6 +78,7 @@ impl Meter {
         let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
         add(&self.series, counts.series);
         add(&self.samples, counts.samples);
+        add(&self.points, counts.points);
         add(&self.bytes, counts.bytes);
         add(&self.nanos, counts.nanos);
     }
@@ -100,6 +114,7 @@ pub(crate) fn metered(blocks: Blocks, meter: &Arc<Meter>, cx: &Arc<Context>) -> 
                 let counts = Counts {
                     series: block.len() as u64,
                     samples: block.samples() as u64,
+                    points: block.points() as u64,
                     bytes: block.bytes() as u64,
                     nanos: 0,
                 };
@@ -123,34 +138,82 @@ pub(crate) fn peak(plan: &Description) -> u64 {
     held(plan).0
 }
 
-/// The most samples held while `part` is evaluated, and how many its result has.
-fn held(part: &Description) -> (u64, u64) {
-    let (mut peak, mut live) = (0, 0);
+/// What a finished part leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Live {
+    /// Samples; histograms count by their size.
+    samples: u64,
+    /// Steps of series: histograms count once, as they do where those of a step are gathered.
+    points: u64,
+}
+
+impl Live {
+    fn add(&mut self, other: Live) {
+        self.samples += other.samples;
+        self.points += other.points;
+    }
+
+    /// Those of one step.
+    fn of_a_step(&self, part: &Description) -> u64 {
+        self.points.div_ceil(part.steps.max(1) as u64)
+    }
+}
+
+/// The most samples held while `part` is evaluated, and what it leaves behind.
+fn held(part: &Description) -> (u64, Live) {
+    let (mut peak, mut live, mut numbers) = (0, Live::default(), 0);
     for operand in &part.children {
         let (inside, result) = held(operand);
-        peak = peak.max(live + inside);
-        live += result;
+        peak = peak.max(live.samples + inside);
+        live.add(result);
+        if operand.numbers > 0 {
+            numbers += result.samples;
+        }
     }
-    let Some(meter) = part.meter.as_ref().filter(|_| part.result != Yield::Input) else {
-        return (peak, live);
+    let (mut own, mut window) = (Live::default(), 0);
+    if part.numbers > 0 {
+        own.samples = part.numbers as u64;
+        own.points = own.samples;
+    } else if let Some(meter) = &part.meter {
+        own.samples = meter.samples.load(Ordering::Relaxed);
+        own.points = meter.points.load(Ordering::Relaxed);
+        window = meter.window.load(Ordering::Relaxed);
+    }
+    let (while_made, result) = match part.result {
+        Yield::Input => return (peak, live),
+        Yield::Elsewhere => return (0, Live::default()),
+        Yield::Gathered | Yield::Joined => {
+            let gathered = live.samples + live.of_a_step(part) + own.samples;
+            if part.result == Yield::Joined {
+                own.samples += live.samples;
+            }
+            (gathered, own)
+        }
+        Yield::Beside => {
+            let made = live.samples + own.samples + window;
+            own.samples += numbers;
+            (made, own)
+        }
+        Yield::Selected => (own.samples + own.of_a_step(part), own),
+        Yield::Instead => (live.samples.max(own.samples), own),
     };
-    let own = meter.samples.load(Ordering::Relaxed);
-    let while_made = match part.result {
-        Yield::Gathered => live + live.div_ceil(part.steps.max(1) as u64) + own,
-        Yield::Beside => live + own + meter.window.load(Ordering::Relaxed),
-        Yield::Instead | Yield::Input => live.max(own),
-    };
-    (peak.max(while_made), own)
+    (peak.max(while_made), result)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn peak_and_left(part: &Description) -> (u64, u64) {
+        let (peak, live) = held(part);
+        (peak, live.samples)
+    }
+
     fn part(samples: u64, result: Yield, children: Vec<Description>) -> Description {
         let meter = Meter::default();
         meter.add(&Counts {
             samples,
+            points: samples,
             ..Counts::default()
         });
         if result == Yield::Beside {
@@ -165,16 +228,16 @@ mod tests {
     #[test]
     fn operands_are_held_until_the_result_is_there() {
         let selector = |n| part(n, Yield::Beside, vec![]);
-        assert_eq!(held(&selector(3)), (23, 3));
+        assert_eq!(peak_and_left(&selector(3)), (23, 3));
         let sum = |n| part(1, Yield::Instead, vec![selector(n)]);
-        assert_eq!(held(&sum(100)), (120, 1));
+        assert_eq!(peak_and_left(&sum(100)), (120, 1));
         // The second operand begins when only the result of the first is left.
         let join = part(1, Yield::Gathered, vec![sum(100), sum(100)]);
-        assert_eq!(held(&join), (121, 1));
+        assert_eq!(peak_and_left(&join), (121, 1));
         let mut abs = part(40, Yield::Gathered, vec![selector(40)]);
-        assert_eq!(held(&abs), (120, 40));
+        assert_eq!(peak_and_left(&abs), (120, 40));
         abs.steps = 10;
-        assert_eq!(held(&abs), (84, 40));
-        assert_eq!(held(&part(5, Yield::Input, vec![sum(9)])), (29, 1));
+        assert_eq!(peak_and_left(&abs), (84, 40));
+        assert_eq!(peak_and_left(&part(5, Yield::Input, vec![sum(9)])), (29, 1));
     }
 }

@@ -29,12 +29,18 @@ pub(crate) enum Yield {
     /// It grows beside them, and the operands of one step are gathered once more.
     #[default]
     Gathered,
-    /// It grows beside them.
+    /// It grows beside them, and so does the widest window; numbers among them stay when it leaves.
     Beside,
+    /// It grows while the samples of one step, one of each of its own, are gathered.
+    Selected,
+    /// It grows beside them, those of one step are gathered once more, and they stay when it leaves.
+    Joined,
     /// It takes their place.
     Instead,
     /// There is none: what enters leaves.
     Input,
+    /// Prometheus holds only a part of it, which is counted where that is known.
+    Elsewhere,
 }
 
 /// An operator as `explain` shows it.
@@ -46,8 +52,10 @@ pub struct Description {
     pub streams: bool,
     /// What it holds, as a formula.
     pub memory: &'static str,
-    /// Where its series come from.
-    pub children: Vec<Description>,
+    /// Where its series come from, in the order of evaluation in Prometheus, numbers included.
+    pub(crate) children: Vec<Description>,
+    /// How many samples its result has, where no meter has to count them: a number at each step.
+    pub(crate) numbers: usize,
     /// What it has done.
     pub(crate) meter: Option<Arc<Meter>>,
     /// How its result stands beside those of its operands.
@@ -63,10 +71,35 @@ impl Description {
             streams,
             memory,
             children: Vec::new(),
+            numbers: 0,
             meter: None,
             result: Yield::Gathered,
             steps: 0,
         }
+    }
+
+    /// Says that its result is a number at each of so many steps.
+    pub(crate) fn numbers(mut self, steps: usize) -> Self {
+        self.numbers = steps;
+        self.steps = steps;
+        self
+    }
+
+    /// A number at each of so many steps; a plan does not show it.
+    pub(crate) fn number(steps: usize) -> Self {
+        Self::new("", false, "").numbers(steps)
+    }
+
+    /// Where its series come from.
+    pub fn children(&self) -> Vec<&Description> {
+        let mut shown = Vec::new();
+        for child in &self.children {
+            match child.name.is_empty() {
+                true => shown.extend(child.children()),
+                false => shown.push(child),
+            }
+        }
+        shown
     }
 
     /// With the meter that counts its result, unless it has one.
@@ -109,7 +142,7 @@ impl Description {
         }
         out.push_str(&self.name);
         out.push_str(&format!("  [{how}; {}]\n", self.memory));
-        for child in &self.children {
+        for child in self.children() {
             child.write(depth + 1, out);
         }
     }

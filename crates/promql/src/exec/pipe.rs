@@ -15,6 +15,7 @@ use super::block::{Block, Row};
 use super::context::{Context, Held, Weigh as _, of_chunk};
 use super::meter::{Counts, Meter, metered};
 use super::operator::{Blocks, Description, Operator};
+use super::pace::Pace;
 use super::scan::{ReadyScan, Scan};
 use super::stage::{ReadyStage, Stage};
 use super::subquery::{ReadySubquery, Subquery};
@@ -74,6 +75,23 @@ pub(crate) struct JobMemory {
     /// Histograms with the buckets that nobody asked for.
     pub(crate) whole: chunk::Histograms,
     pub(crate) scratch: Scratch,
+    /// What the lists take.
+    held: Option<Held>,
+}
+
+impl JobMemory {
+    /// Counts what the lists take, which grow to what the largest series needs.
+    fn hold(&mut self, cx: &Context) -> Result<(), QueryError> {
+        let bytes = self.columns.bytes() + self.whole.bytes();
+        match &mut self.held {
+            Some(held) if bytes <= held.bytes() => Ok(()),
+            Some(held) => held.resize(bytes),
+            none => {
+                *none = Some(cx.hold(bytes)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Pipe {
@@ -173,12 +191,9 @@ impl Pipe {
             return self.operate(operator, cx);
         }
         self.jobs(cx, |cx, ready, work| {
-            let mut block = Block::new(ready.grid.count);
-            ready.drive(cx, work, &mut |row| {
-                block.push(row.as_ref());
-                Ok(())
-            })?;
-            cx.hold_block(block)
+            let mut block = cx.build(ready.grid.count)?;
+            ready.drive(cx, work, &mut |row| block.push(row.as_ref()))?;
+            block.finish()
         })
         .filter(|block| {
             let empty = block.as_ref().is_ok_and(Block::is_empty);
@@ -189,8 +204,8 @@ impl Pipe {
 
     pub(crate) fn describe(&self) -> Description {
         let below = match &self.feed {
-            Feed::Scan(scan) => scan.describe(),
-            Feed::Subquery(subquery) => subquery.describe(),
+            Feed::Scan(scan) => scan.describe(self.grid.count),
+            Feed::Subquery(subquery) => subquery.describe(self.grid.count),
             Feed::Rows(operator) => operator.describe(),
         };
         let mut meters = self.meters.iter();
@@ -204,7 +219,7 @@ impl Pipe {
         let below = metered(below, meters.next());
         let stages = self.stages.iter().zip(meters);
         stages.fold(below, |below, (stage, meter)| {
-            metered(stage.describe(), Some(meter)).over([below])
+            metered(stage.describe(below, self.grid.count), Some(meter))
         })
     }
 }
@@ -236,9 +251,11 @@ impl ReadyPipe {
                 self.subquery(cx, subquery, &block, &mut counts, each)
             }
             (_, Work::Block(block)) => {
-                let mut row = Row::default();
+                let (mut row, mut pace) = (Row::default(), Pace::default());
+                let work = self.grid.count * (1 + self.stages.len());
                 block.rows().try_for_each(|inner| {
                     inner.copy_to(&mut row);
+                    pace.step(cx, work)?;
                     self.stage(cx, &mut row, &mut counts, each)
                 })
             }
@@ -269,7 +286,7 @@ impl ReadyPipe {
             if row.is_empty() {
                 return Ok(());
             }
-            counts.row(row.samples());
+            counts.row(row);
         }
         each(row)
     }
@@ -288,7 +305,7 @@ impl ReadyPipe {
         let mut row = Row::default();
         let mut memory = JobMemory::default();
         let mut steps = cx.tally.as_ref().map(|_| Steps::new(self.grid.count));
-        let (mut chunks, mut samples) = (0, 0);
+        let (mut chunks, mut samples, mut pace) = (0, 0, Pace::default());
         for i in 0..batch.len() {
             let clock = Clock::start(cx);
             let decoded = memory
@@ -297,19 +314,18 @@ impl ReadyPipe {
                 .map_err(of_chunk)?;
             chunks += decoded.chunks;
             samples += decoded.samples;
+            memory.hold(cx)?;
+            pace.step(cx, decoded.samples as usize * 4 + self.grid.count)?;
             row.reset(self.grid.count);
             scan.row(cx, &self.grid, batch.labels_of(i), &mut memory, &mut row)?;
             clock.stop(&mut counts[0]);
-            if cx.must_measure(tally::samples(&memory.columns)) {
+            if cx.must_measure(tally::samples(&memory.columns), counts[0].samples) {
                 let widest = scan.measure(&self.grid, &memory, &row, steps.as_mut());
-                self.meters[0].window(widest);
+                cx.saw_window(&self.meters[0], widest);
             }
             if !row.is_empty() {
-                counts[0].row(row.samples());
+                counts[0].row(&row);
                 self.stage(cx, &mut row, counts, each)?;
-            }
-            if i % 64 == 63 {
-                cx.check()?;
             }
         }
         counts[0].bytes += batch.chunks.iter().map(|c| u64::from(c.len)).sum::<u64>();
@@ -334,17 +350,19 @@ impl ReadyPipe {
         let mut row = Row::default();
         let mut memory = JobMemory::default();
         let mut steps = cx.tally.as_ref().map(|_| Steps::new(self.grid.count));
+        let mut pace = Pace::default();
         for inner in block.rows() {
+            pace.step(cx, inner.values.len() * 2 + self.grid.count)?;
             let clock = Clock::start(cx);
             row.reset(self.grid.count);
             subquery.row(cx, &self.grid, inner, &mut memory, &mut row)?;
             clock.stop(&mut counts[0]);
-            if cx.must_measure(tally::samples(&memory.columns)) {
-                let widest = subquery.measure(&self.grid, &memory, steps.as_mut());
-                self.meters[0].window(widest);
+            if cx.must_measure(tally::samples(&memory.columns), counts[0].samples) {
+                let widest = subquery.measure(&self.grid, &memory, &row, steps.as_mut());
+                cx.saw_window(&self.meters[0], widest);
             }
             if !row.is_empty() {
-                counts[0].row(row.samples());
+                counts[0].row(&row);
                 self.stage(cx, &mut row, counts, each)?;
             }
         }

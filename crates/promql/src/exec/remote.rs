@@ -10,6 +10,7 @@ use model::{Labels, Millis, Str};
 use super::block::{Block, Row, set};
 use super::context::Context;
 use super::operator::{Blocks, Description, Operator};
+use super::pace::Pace;
 use crate::grid::Grid;
 use crate::histogram::Histogram;
 use crate::peers::Peer;
@@ -69,21 +70,23 @@ impl Remote {
     }
 
     fn block(&self, cx: &Context, answer: QueryResult) -> Result<Block, QueryError> {
-        let mut block = Block::new(self.grid.count);
-        let mut row = Row::default();
+        let mut block = cx.build(self.grid.count)?;
+        let (mut row, mut pace) = (Row::default(), Pace::default());
         match answer.value {
             Value::Vector(samples) => {
                 for sample in samples {
+                    pace.step(cx, 0)?;
                     self.begin(cx, &mut row, &sample.labels);
                     match &sample.histogram {
                         None => self.put(&mut row, self.grid.start, sample.value),
                         Some(h) => self.put_histogram(&mut row, self.grid.start, h),
                     }
-                    block.push(row.as_ref());
+                    block.push(row.as_ref())?;
                 }
             }
             Value::Matrix(all) => {
                 for series in &all {
+                    pace.step(cx, self.grid.count)?;
                     self.begin(cx, &mut row, &series.labels);
                     for (&ts, &value) in series.ts.iter().zip(&series.values) {
                         self.put(&mut row, ts, value);
@@ -91,7 +94,7 @@ impl Remote {
                     for (ts, h) in &series.histograms {
                         self.put_histogram(&mut row, *ts, h);
                     }
-                    block.push(row.as_ref());
+                    block.push(row.as_ref())?;
                 }
             }
             Value::Scalar(..) | Value::String(..) => {
@@ -99,7 +102,7 @@ impl Remote {
                 return Err(QueryError::Internal(text));
             }
         }
-        cx.hold_block(block)
+        block.finish()
     }
 
     fn begin(&self, cx: &Context, row: &mut Row, labels: &Labels) {

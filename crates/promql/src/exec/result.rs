@@ -12,6 +12,7 @@ use super::block::{Block, Pair, RowRef, count, each_set};
 use super::context::{Context, Held, SAME_LABELSET, Weigh, execution, of_chunk};
 use super::meter::{Counts, Meter};
 use super::operator::Blocks;
+use super::pace::{Pace, sort};
 use super::scan::drop_stale;
 use super::tally::{self, Steps};
 use crate::grid::{Grid, Window};
@@ -35,7 +36,7 @@ fn label_set(cx: &Context, row: RowRef<'_>, scratch: &mut Vec<Pair>) -> Labels {
 async fn parts<I: Weigh + Send + 'static, T: Send + 'static>(
     cx: &Arc<Context>,
     input: impl Stream<Item = Result<I, QueryError>> + Send,
-    part: impl Fn(&Context, I) -> Result<(Vec<T>, Option<Held>), QueryError> + Clone + Send + 'static,
+    part: impl Fn(&Context, I) -> Result<(Vec<T>, Held), QueryError> + Clone + Send + 'static,
 ) -> Result<Vec<Vec<T>>, QueryError> {
     input
         .map(|piece| {
@@ -45,7 +46,7 @@ async fn parts<I: Weigh + Send + 'static, T: Send + 'static>(
                 // It is only copied, which takes a fraction of what making it took.
                 let bytes = piece.weight() / 4;
                 let (made, held) = cx.run(bytes, move |cx| part(cx, piece)).await?;
-                held.into_iter().for_each(|held| cx.keep(held));
+                cx.keep_with_answer(held);
                 Ok(made)
             }
         })
@@ -53,6 +54,9 @@ async fn parts<I: Weigh + Send + 'static, T: Send + 'static>(
         .try_collect()
         .await
 }
+
+/// What a histogram of an answer takes beside its buckets: itself, its lists' spans, and counts.
+const SHOWN: usize = size_of::<FloatHistogram>() + 80;
 
 /// Histograms as results show them: steps that share one share it still.
 #[derive(Default)]
@@ -78,6 +82,7 @@ pub(crate) async fn vector(
     ts: Millis,
 ) -> Result<Vec<InstantSample>, QueryError> {
     let parts = parts(cx, blocks, move |cx, block: Block| {
+        let held = cx.hold(answer::<InstantSample>(cx, &block)?)?;
         let mut scratch = Vec::new();
         let sample = |row: RowRef<'_>| InstantSample {
             labels: label_set(cx, row, &mut scratch),
@@ -89,18 +94,23 @@ pub(crate) async fn vector(
             histogram: row.histograms.first().map(|(_, h)| Arc::new(h.to_float())),
         };
         let rows = block.rows().filter(|row| row.bits[0] & 1 == 1);
-        Ok((rows.map(sample).collect(), None))
+        Ok((paced(cx, rows, 1, sample)?, held))
     })
     .await?;
-    cx.run(weight(&parts), move |_| {
+    cx.run(weight(&parts), move |cx| {
+        let count: usize = parts.iter().map(Vec::len).sum();
+        let _beside = cx.hold(count.saturating_mul(size_of::<InstantSample>() + 16))?;
         let all: Vec<InstantSample> = parts.into_iter().flatten().collect();
         let mut seen = hashbrown::HashSet::with_capacity(all.len());
-        if all.iter().all(|s| seen.insert(&s.labels)) {
-            drop(seen);
-            Ok(all)
-        } else {
-            Err(execution(SAME_LABELSET))
+        let mut pace = Pace::default();
+        for sample in &all {
+            pace.step(cx, 64)?;
+            if !seen.insert(&sample.labels) {
+                return Err(execution(SAME_LABELSET));
+            }
         }
+        drop(seen);
+        Ok(all)
     })
     .await
 }
@@ -133,20 +143,46 @@ pub(crate) async fn matrix(
 ) -> Result<Vec<RangeSeries>, QueryError> {
     let parts = parts(cx, blocks, move |cx, block: Block| {
         let mut scratch = Vec::new();
-        let all: Vec<_> = block
-            .rows()
-            .map(|row| series_of(label_set(cx, row, &mut scratch), row, &grid))
-            .collect();
-        // The samples are in the answer now.
-        let floats = all.iter().map(|s| s.ts.len()).sum::<usize>();
-        let histograms = block.rows().flat_map(|row| row.histograms);
-        let bytes = histograms.map(|(_, h)| h.bytes()).sum::<usize>();
-        let held = cx.hold(floats * 16 + bytes)?;
-        Ok((all, Some(held)))
+        let samples = block.points().saturating_mul(16);
+        let held = cx.hold(samples.saturating_add(answer::<RangeSeries>(cx, &block)?))?;
+        let steps = grid.count;
+        let series = |row: RowRef<'_>| series_of(label_set(cx, row, &mut scratch), row, &grid);
+        Ok((paced(cx, block.rows(), steps, series)?, held))
     })
     .await?;
-    cx.run(weight(&parts), move |_| merged(parts.into_iter().flatten()))
-        .await
+    cx.run(weight(&parts), move |cx| merged(cx, parts)).await
+}
+
+/// Bytes that the series of a block take in an answer beside their samples: `T`, labels as text,
+/// and histograms.
+fn answer<T>(cx: &Context, block: &Block) -> Result<usize, QueryError> {
+    // The counts of an `Arc`, and what the allocator rounds up.
+    const SHARED: usize = 32;
+    let (symbols, mut pace) = (&cx.scope.symbols, Pace::default());
+    let mut bytes = 0;
+    for row in block.rows() {
+        pace.step(cx, row.labels.len())?;
+        let texts = row.labels.iter().flat_map(|&(name, value)| [name, value]);
+        let labels: usize = texts.map(|text| symbols.get(text).len() + 1).sum();
+        bytes += size_of::<T>() + SHARED + labels;
+        bytes += super::block::bytes_of(row.histograms) + row.histograms.len() * SHOWN;
+    }
+    Ok(bytes)
+}
+
+/// `make` of each row of so many steps, as long as the query goes on.
+fn paced<'a, T>(
+    cx: &Context,
+    rows: impl Iterator<Item = RowRef<'a>>,
+    steps: usize,
+    mut make: impl FnMut(RowRef<'a>) -> T,
+) -> Result<Vec<T>, QueryError> {
+    let mut pace = Pace::default();
+    rows.map(|row| {
+        pace.step(cx, steps + row.labels.len() * 4)?;
+        Ok(make(row))
+    })
+    .collect()
 }
 
 /// What uniting and sorting series costs, as if in bytes.
@@ -166,9 +202,16 @@ fn joined<T>(a: Vec<(Millis, T)>, b: Vec<(Millis, T)>) -> Result<Vec<(Millis, T)
 }
 
 /// Unites series with equal labels and sorts.
-fn merged(parts: impl Iterator<Item = RangeSeries>) -> Result<Vec<RangeSeries>, QueryError> {
-    let mut all: HashMap<Labels, RangeSeries> = HashMap::new();
+fn merged(cx: &Context, parts: Vec<Vec<RangeSeries>>) -> Result<Vec<RangeSeries>, QueryError> {
+    let count: usize = parts.iter().map(Vec::len).sum();
+    // They are moved into a table, out of it, and once more in order.
+    let of_series = size_of::<RangeSeries>() + size_of::<Labels>() + 8;
+    let _beside = cx.hold(count.saturating_mul(2 * of_series))?;
+    let mut all: HashMap<Labels, RangeSeries> = HashMap::with_capacity(count);
+    let mut pace = Pace::default();
+    let parts = parts.into_iter().flatten();
     for series in parts.filter(|s| !s.ts.is_empty() || !s.histograms.is_empty()) {
+        pace.step(cx, 64)?;
         match all.entry(series.labels.clone()) {
             Entry::Vacant(place) => {
                 place.insert(series);
@@ -186,9 +229,8 @@ fn merged(parts: impl Iterator<Item = RangeSeries>) -> Result<Vec<RangeSeries>, 
             }
         }
     }
-    let mut all: Vec<RangeSeries> = all.into_values().collect();
-    all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(all)
+    let all: Vec<RangeSeries> = all.into_values().collect();
+    sort(cx, all, |a, b| a.labels.cmp(&b.labels))
 }
 
 /// The raw samples of a range selector in an instant query.
@@ -206,7 +248,7 @@ pub(crate) async fn samples(
         let mut counts = Counts::default();
         let mut decoder = chunk::SeriesDecoder::default();
         let mut columns = chunk::Columns::default();
-        let mut out = Vec::new();
+        let (mut out, mut pace) = (Vec::new(), Pace::default());
         for warning in &batch.warnings {
             cx.say(|a| a.of_source(warning));
         }
@@ -231,12 +273,17 @@ pub(crate) async fn samples(
             if columns.is_empty() && columns.histograms.is_empty() {
                 continue;
             }
-            counts.row(tally::samples(&columns));
+            let points = columns.len() + columns.histograms.len();
+            counts.samples(points, tally::samples(&columns));
             let histograms = columns.histograms.iter();
             let histograms: Vec<(Millis, Arc<FloatHistogram>)> = histograms
                 .map(|(t, h)| (t, Arc::new(h.to_histogram())))
                 .collect();
-            cx.keep(cx.hold(columns.len() * 16 + columns.histograms.bytes())?);
+            let labels = size_of::<RangeSeries>() + 32 * batch.labels_of(i).len();
+            let shown = columns.histograms.len() * SHOWN;
+            let bytes = columns.len() * 16 + columns.histograms.bytes() + shown;
+            cx.keep_with_answer(cx.hold(bytes + labels)?);
+            pace.step(cx, columns.len())?;
             out.push(RangeSeries {
                 labels: cx.scope.symbols.labels(batch.labels_of(i)),
                 ts: columns.ts.clone(),
@@ -253,6 +300,5 @@ pub(crate) async fn samples(
     };
     let parts = cx.selects.each(question, cx, 0, part);
     let parts: Vec<Vec<RangeSeries>> = parts.try_collect().await?;
-    cx.run(weight(&parts), move |_| merged(parts.into_iter().flatten()))
-        .await
+    cx.run(weight(&parts), move |cx| merged(cx, parts)).await
 }

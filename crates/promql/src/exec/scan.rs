@@ -1,5 +1,6 @@
 //! A selector and the kernel over it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use chunk::{Dedup, Want};
@@ -16,7 +17,7 @@ use crate::ast::Span;
 use crate::grid::{Grid, Window};
 use crate::kernels::extended::{self, Extension};
 use crate::kernels::histograms::{self, Mixed, Newest, Notes};
-use crate::kernels::{self, Cols, Out, Param, RangeFn, rate};
+use crate::kernels::{self, Cols, Out, Param, RangeFn, Stop, rate};
 use crate::value::QueryError;
 
 /// What is computed of each series of a selector.
@@ -189,12 +190,18 @@ impl ReadyFunction {
             columns, scratch, ..
         } = memory;
         let starts = cx.start_timestamps && self.kernel.uses_starts();
+        let stopped = Cell::new(false);
+        let stop = || {
+            stopped.set(cx.check().is_err());
+            stopped.get()
+        };
         let cols = Cols {
             ts: &columns.ts,
             values: &columns.values,
             starts: if starts { &columns.starts } else { &[] },
             grid,
             window,
+            stop: Stop(Some(&stop)),
         };
         if self.wrong_factors {
             self.check_factors(&cols, &columns.histograms.ts)?;
@@ -219,6 +226,10 @@ impl ReadyFunction {
                 use_starts: starts,
             };
             self.histograms(cx, &mixed, scratch, row)?;
+        }
+        if stopped.get() {
+            // It may be half a row.
+            cx.check()?;
         }
         if !row.is_empty()
             && let Kernel::Range(func) | Kernel::Extended(func, _) = self.kernel
@@ -329,7 +340,8 @@ impl Scan {
         })
     }
 
-    pub(crate) fn describe(&self) -> Description {
+    /// What it is, at so many steps.
+    pub(crate) fn describe(&self, steps: usize) -> Description {
         let kernel = match self.function.kernel {
             Kernel::Newest(Newest::Value) => "instant".to_owned(),
             Kernel::Newest(Newest::Time | Newest::InfoTime) => "timestamp".to_owned(),
@@ -344,7 +356,12 @@ impl Scan {
             true,
             "credits x (batch + columns of one series)",
         )
-        .yields(Yield::Beside)
+        .yields(match self.function.kernel {
+            // Of `info` they are samples with their times.
+            Kernel::Newest(Newest::Time | Newest::Start) => Yield::Selected,
+            _ => Yield::Beside,
+        })
+        .over(self.function.params.iter().map(|p| p.describe(steps)))
     }
 }
 
@@ -379,8 +396,8 @@ impl ReadyScan {
         self.function.run(cx, grid, &self.window, memory, row)
     }
 
-    /// Counts what the steps looked at of the series in `memory`; the answer is the widest window
-    /// of a range function.
+    /// Counts what the steps looked at of the series in `memory`; the answer is what the windows of a
+    /// range function add to the samples of `row`, as [`tally::measure`] has it.
     pub(crate) fn measure(
         &self,
         grid: &Grid,
@@ -392,12 +409,22 @@ impl ReadyScan {
             self.function.kernel,
             Kernel::Range(_) | Kernel::Extended(..)
         ) {
-            return tally::measure(&memory.columns, grid, &self.window, true, steps);
+            let own = row.samples();
+            return tally::measure(&memory.columns, grid, &self.window, own, true, steps);
         }
-        if let Some(steps) = steps {
-            steps.present(row);
+        // Prometheus counts no smoothed selector, and of `info` only what is joined.
+        if let Some(steps) = steps.filter(|_| self.counts()) {
+            steps.present(row.as_ref());
         }
         0
+    }
+
+    /// Whether the row at each step is what was looked at.
+    fn counts(&self) -> bool {
+        !matches!(
+            self.function.kernel,
+            Kernel::InstantSmoothed(_) | Kernel::Newest(Newest::InfoTime)
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use super::context::{Context, Held, Weigh as _};
 use super::index::{Key, LabelIndex};
 use super::join::matching_key;
 use super::operator::{Blocks, Description, Operator, fold, left_first};
+use super::pace::Pace;
 use super::pipe::Pipe;
 use crate::ast::{BinaryOp, Matching};
 use crate::value::QueryError;
@@ -31,9 +32,16 @@ struct Presence {
 
 impl Presence {
     fn add(&mut self, cx: &Context, key: &Key, block: &Block, w: usize) -> Result<(), QueryError> {
-        let mut labels = Vec::new();
+        let (mut labels, mut pace) = (Vec::new(), Pace::default());
         for row in block.rows() {
+            pace.step(cx, w * 64)?;
             key.of(row.labels, &mut labels);
+            let held = match &mut self.held {
+                Some(held) => held,
+                none => none.insert(cx.hold(0)?),
+            };
+            let of_row = size_of_val(&labels[..]) + w * 8 + 16;
+            held.ensure(self.keys.bytes() / 2 + self.bits.len() * 8 + of_row)?;
             let (k, new) = self.keys.intern(&labels);
             if new {
                 self.bits.resize((k + 1) * w, 0);
@@ -43,24 +51,29 @@ impl Presence {
         let bytes = self.keys.bytes() + self.bits.capacity() * 8;
         match &mut self.held {
             Some(held) => held.resize(bytes),
-            None => {
-                self.held = Some(cx.hold(bytes)?);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
     /// The rows of `block` at the steps where their match is present (`keep`) or not.
-    fn mask(&self, key: &Key, block: &Block, steps: usize, keep: bool) -> Block {
+    fn mask(
+        &self,
+        cx: &Context,
+        key: &Key,
+        block: &Block,
+        steps: usize,
+        keep: bool,
+    ) -> Result<Block, QueryError> {
         let w = words(steps);
-        let mut out = Block::new(steps);
-        let (mut labels, mut row) = (Vec::new(), Row::default());
+        let mut out = cx.build(steps)?;
+        let (mut labels, mut row, mut pace) = (Vec::new(), Row::default(), Pace::default());
         for source in block.rows() {
+            pace.step(cx, steps)?;
             key.of(source.labels, &mut labels);
             match (self.keys.find(&labels), keep) {
                 (None, true) => continue,
                 (None, false) => {
-                    out.push(source);
+                    out.push(source)?;
                     continue;
                 }
                 (Some(k), _) => {
@@ -71,12 +84,12 @@ impl Presence {
                     }
                     row.drop_cleared();
                     if !row.is_empty() {
-                        out.push(row.as_ref());
+                        out.push(row.as_ref())?;
                     }
                 }
             }
         }
-        out
+        out.finish()
     }
 }
 
@@ -135,7 +148,7 @@ fn masked(
                 let block = block?;
                 let bytes = block.weight();
                 cx.run(bytes, move |cx| {
-                    cx.hold_block(presence.mask(&key, &block, steps, keep))
+                    presence.mask(cx, &key, &block, steps, keep)
                 })
                 .await
             }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use futures_util::stream::TryStreamExt as _;
 
-use super::block::{Block, Pair};
+use super::block::{Block, Pair, RowRef};
 use super::context::{Context, Weigh as _};
+use super::gather::reordered;
 use super::operator::{Blocks, Description, Operator, blocking};
+use super::pace::sort;
 use super::pipe::Pipe;
 
 /// `sort`, `sort_desc`, `sort_by_label*` of an instant query.
@@ -30,34 +32,27 @@ pub(crate) enum SortBy {
 impl Operator for Sort {
     fn run(self: Arc<Self>, cx: Arc<Context>) -> Blocks {
         blocking(async move {
-            let steps = self.input.grid.count;
             let blocks: Vec<Block> = self.input.blocks(&cx).try_collect().await?;
             let block = cx
                 .run(blocks.weight(), move |cx| {
-                    let mut rows: Vec<_> = blocks.iter().flat_map(Block::rows).collect();
-                    match &self.by {
+                    reordered(cx, &blocks, |mut rows| match &self.by {
                         SortBy::Value { descending } => {
                             rows.retain(|r| r.histograms.is_empty());
-                            let value = |r: &super::block::RowRef<'_>| r.values[0];
-                            rows.sort_by(|a, b| nan_last(value(a), value(b), *descending));
+                            let value = |r: &RowRef<'_>| r.values[0];
+                            sort(cx, rows, |a, b| nan_last(value(a), value(b), *descending))
                         }
                         SortBy::Labels { names, descending } => {
                             let symbols = &cx.scope.symbols;
                             let names: Vec<_> = names.iter().map(|n| symbols.intern(n)).collect();
-                            rows.sort_by(|a, b| {
+                            sort(cx, rows, |a, b| {
                                 let order = by_labels(&names, a.labels, b.labels, symbols);
                                 if *descending { order.reverse() } else { order }
-                            });
+                            })
                         }
-                    }
-                    let mut out = Block::new(steps);
-                    for row in rows {
-                        out.push(row);
-                    }
-                    cx.hold_block(out)
+                    })
                 })
                 .await?;
-            Ok(vec![block])
+            Ok(block.into_iter().collect())
         })
     }
 

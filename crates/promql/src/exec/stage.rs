@@ -29,6 +29,8 @@ pub(crate) enum Stage {
     Histogram(&'static str, fn(&Histogram) -> f64),
     /// Floats pass, histograms do not.
     Floats,
+    /// Everything passes.
+    All,
     /// Nothing passes.
     Nothing,
     /// `clamp*`: lower and upper bound.
@@ -60,6 +62,7 @@ pub(crate) enum ReadyStage {
     Negate,
     Histogram(fn(&Histogram) -> f64),
     Floats,
+    All,
     Nothing,
     Clamp(Param, Param),
     Round(Param),
@@ -89,6 +92,7 @@ impl Stage {
             Stage::Negate => ReadyStage::Negate,
             Stage::Histogram(_, f) => ReadyStage::Histogram(*f),
             Stage::Floats => ReadyStage::Floats,
+            Stage::All => ReadyStage::All,
             Stage::Nothing => ReadyStage::Nothing,
             Stage::Clamp(min, max) => {
                 ReadyStage::Clamp(min.eval(cx, grid).await?, max.eval(cx, grid).await?)
@@ -125,13 +129,20 @@ impl Stage {
         })
     }
 
-    pub(crate) fn describe(&self) -> Description {
+    /// What it is over `below`, at so many steps.
+    pub(crate) fn describe(&self, below: Description, steps: usize) -> Description {
         let (name, scalars): (String, Vec<&ScalarOp>) = match self {
             Stage::Value(name, _) | Stage::Histogram(name, _) => ((*name).to_owned(), vec![]),
             Stage::Negate => ("-".to_owned(), vec![]),
             Stage::Floats => ("floats".to_owned(), vec![]),
+            Stage::All => ("all".to_owned(), vec![]),
             Stage::Nothing => ("nothing".to_owned(), vec![]),
-            Stage::Clamp(min, max) => ("clamp".to_owned(), vec![min, max]),
+            Stage::Clamp(min, max) => {
+                let bounds = [min, max].into_iter().filter(|b| !b.is(f64::is_infinite));
+                ("clamp".to_owned(), bounds.collect())
+            }
+            // What a query says by saying nothing is not held.
+            Stage::Round(to) if to.is(|to| to == 1.0) => ("round".to_owned(), vec![]),
             Stage::Round(to) => ("round".to_owned(), vec![to]),
             Stage::StepTime => ("timestamp".to_owned(), vec![]),
             Stage::Scalar { op, scalar, .. } => {
@@ -148,7 +159,7 @@ impl Stage {
         // Prometheus changes these in place.
         let in_place = matches!(
             self,
-            Stage::Value("-", _) | Stage::LabelReplace(_) | Stage::LabelJoin(_)
+            Stage::Negate | Stage::LabelReplace(_) | Stage::LabelJoin(_)
         );
         let mut stage = Description::new(name, true, "one row");
         stage.result = match self {
@@ -156,7 +167,12 @@ impl Stage {
             Stage::Repeat(_) | Stage::Ratio(..) => Yield::Instead,
             _ => Yield::Gathered,
         };
-        stage.over(scalars.into_iter().flat_map(ScalarOp::children))
+        let first = matches!(self, Stage::Scalar { swapped: true, .. } | Stage::Ratio(..));
+        let numbers = scalars.into_iter().map(|s| s.describe(steps));
+        match first {
+            true => stage.over(numbers).over([below]),
+            false => stage.over([below]).over(numbers),
+        }
     }
 }
 
@@ -198,6 +214,7 @@ impl ReadyStage {
                 }
             }
             ReadyStage::Floats => row.keep_floats(),
+            ReadyStage::All => {}
             ReadyStage::Nothing => {
                 row.bits.fill(0);
                 row.histograms.clear();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::histogram::CounterReset;
 
 use super::block::{Row, RowRef, each_set};
-use super::context::Context;
+use super::context::{Context, Held};
 use super::operator::{Description, Operator, Yield};
 use super::pipe::JobMemory;
 use super::scan::{Function, Kernel, ReadyFunction};
@@ -26,6 +26,8 @@ pub(crate) struct Subquery {
 }
 
 pub(crate) struct ReadySubquery {
+    /// The memory of the columns of a row, for each job.
+    _columns: Held,
     pub(crate) part: usize,
     inner: Grid,
     window: Window,
@@ -39,6 +41,7 @@ impl Subquery {
         grid: &Grid,
     ) -> Result<ReadySubquery, QueryError> {
         Ok(ReadySubquery {
+            _columns: cx.hold_columns(self.inner.count)?,
             part: self.part,
             inner: self.inner,
             window: self.window,
@@ -46,7 +49,8 @@ impl Subquery {
         })
     }
 
-    pub(crate) fn describe(&self) -> Description {
+    /// What it is, at so many steps.
+    pub(crate) fn describe(&self, steps: usize) -> Description {
         let kernel = match self.function.kernel {
             Kernel::Range(f) | Kernel::Extended(f, _) => f.name().to_owned(),
             _ => "instant".to_owned(),
@@ -61,6 +65,7 @@ impl Subquery {
         )
         .yields(Yield::Beside)
         .over([self.input.describe()])
+        .over(self.function.params.iter().map(|p| p.describe(steps)))
     }
 }
 
@@ -98,13 +103,16 @@ impl ReadySubquery {
         self.function.run(cx, grid, &self.window, memory, row)
     }
 
-    /// Counts what the steps looked at of the row in `memory`; the answer is the widest window.
+    /// Counts what the steps looked at of the row in `memory`; the answer is what the windows add to
+    /// the samples of `row`, as [`tally::measure`] has it.
     pub(crate) fn measure(
         &self,
         grid: &Grid,
         memory: &JobMemory,
+        row: &Row,
         steps: Option<&mut Steps>,
     ) -> u64 {
-        tally::measure(&memory.columns, grid, &self.window, false, steps)
+        let own = row.samples();
+        tally::measure(&memory.columns, grid, &self.window, own, false, steps)
     }
 }

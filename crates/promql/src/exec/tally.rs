@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use chunk::Columns;
 use model::Millis;
 
-use super::block::Row;
+use super::block::RowRef;
 use crate::grid::{Grid, Slide, Window};
 use crate::histogram::points;
 
@@ -76,13 +76,13 @@ impl Steps {
     }
 
     /// A sample at each present step; histograms count by their size.
-    pub(crate) fn present(&mut self, row: &Row) {
+    pub(crate) fn present(&mut self, row: RowRef<'_>) {
         let mut add = |i: usize, n: u64| {
             self.queryable[i] += n;
             self.read[i] += n;
         };
-        super::block::each_set(&row.bits, |i| add(i, 1));
-        for (i, h) in &row.histograms {
+        super::block::each_set(row.bits, |i| add(i, 1));
+        for (i, h) in row.histograms {
             add(*i as usize, h.points() as u64 - 1);
         }
     }
@@ -109,12 +109,16 @@ pub(crate) fn samples(columns: &Columns) -> usize {
             .sum::<usize>()
 }
 
-/// Walks the windows over samples: the answer is the size of the widest, and `steps` counts each,
-/// as read only where the samples come from a source (`read`).
+/// Walks the windows over the samples of a series; `steps` counts each, as read only where the
+/// samples come from a source (`read`).
+///
+/// The answer is how many samples there are at most beside the `own` ones that the series has in the
+/// end: the last window, which is still there then, or the widest, while they are not yet.
 pub(crate) fn measure(
     columns: &Columns,
     grid: &Grid,
     window: &Window,
+    own: usize,
     read: bool,
     mut steps: Option<&mut Steps>,
 ) -> u64 {
@@ -131,12 +135,13 @@ pub(crate) fn measure(
         }
     }
     let mut histograms = Walk::new(&histograms.ts, sizes, grid, window);
-    let mut widest = 0;
+    let (mut widest, mut last) = (0, 0);
     for i in 0..grid.count {
         let end = window.end(grid, i);
         let (a, fresh_a) = floats.to(end, window.range);
         let (b, fresh_b) = histograms.to(end, window.range);
-        widest = widest.max(a + b);
+        last = a + b;
+        widest = widest.max(last);
         if let Some(steps) = &mut steps {
             steps.queryable[i] += (a + b) as u64;
             if read {
@@ -144,7 +149,7 @@ pub(crate) fn measure(
             }
         }
     }
-    widest as u64
+    widest.saturating_sub(own).max(last) as u64
 }
 
 /// Windows over samples of one kind.
@@ -274,7 +279,10 @@ mod tests {
             at: None,
         };
         let mut steps = Steps::new(grid.count);
-        assert_eq!(measure(&columns, &grid, &window, true, Some(&mut steps)), 3);
+        assert_eq!(
+            measure(&columns, &grid, &window, 0, true, Some(&mut steps)),
+            3
+        );
         // (10, 40], (35, 65], (60, 90]
         assert_eq!(steps.queryable, [3, 3, 3]);
         assert_eq!(steps.read, [3, 2, 3]);

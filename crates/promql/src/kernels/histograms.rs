@@ -110,7 +110,7 @@ impl<'a> Mixed<'a> {
         }
     }
 
-    /// Calls `f` with each step whose window holds histograms.
+    /// Calls `f` with each step whose window holds histograms, unless it is stopped.
     fn each(&self, mut f: impl FnMut(usize, Places)) {
         let (grid, window) = (self.cols.grid, self.cols.window);
         let ts = &self.histograms.ts;
@@ -120,11 +120,18 @@ impl<'a> Mixed<'a> {
         let first = window.end(grid, 0);
         let mut floats = Slide::starting(self.cols.ts, first, window.range);
         let mut histograms = Slide::starting(ts, first, window.range);
+        // A histogram is as much as its buckets.
+        let size = self.get(0).map_or(1, |h| h.counts.len() + 1);
+        let mut walked = 0;
         for i in 0..grid.count {
             let end = window.end(grid, i);
             floats.to(self.cols.ts, end, window.range);
             histograms.to(ts, end, window.range);
             if histograms.lo < histograms.hi {
+                let samples = (histograms.hi - histograms.lo) * size;
+                if self.cols.stop.after(samples, &mut walked) {
+                    return;
+                }
                 let places = Places {
                     floats: (floats.lo, floats.hi),
                     histograms: (histograms.lo, histograms.hi),

@@ -15,6 +15,7 @@ pub(crate) fn select(cols: &Cols<'_>, what: Newest, out: &mut Out<'_>) {
         starts,
         grid,
         window,
+        ..
     } = *cols;
     if ts.is_empty() || grid.count == 0 || window.range <= 0 {
         return;

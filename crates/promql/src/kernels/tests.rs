@@ -194,6 +194,7 @@ fn computed(
         starts: &[],
         grid,
         window: w,
+        stop: Stop::default(),
     };
     run(func, &params, &cols, &mut scratch, &mut o);
     (0..grid.count)
@@ -337,6 +338,7 @@ fn a_stale_marker_hides_older_samples() {
         starts: &[],
         grid: &grid,
         window: &w,
+        stop: Stop::default(),
     };
     instant::select(&cols, histograms::Newest::Value, &mut o);
     let got: Vec<_> = (0..grid.count)

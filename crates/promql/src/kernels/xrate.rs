@@ -94,6 +94,7 @@ pub(crate) fn run(kind: Kind, cols: &Cols<'_>, scratch: &mut Scratch, out: &mut 
 mod tests {
     use super::*;
     use crate::grid::{Grid, Window};
+    use crate::kernels::Stop;
 
     fn at(kind: Kind, samples: &[(Millis, f64)], range: Millis, end: Millis) -> Option<f64> {
         let (ts, values): (Vec<_>, Vec<_>) = samples.iter().copied().unzip();
@@ -107,6 +108,7 @@ mod tests {
                 offset: 0,
                 at: None,
             },
+            stop: Stop::default(),
         };
         let (mut v, mut bits) = ([0.0], [0]);
         let mut out = Out {

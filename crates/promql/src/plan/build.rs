@@ -154,6 +154,7 @@ impl Query {
             extension,
             span,
             no_buckets: false,
+            narrowed: 0,
         })
     }
 
@@ -612,6 +613,7 @@ impl Query {
                 extension: None,
                 span: Span::default(),
                 no_buckets: false,
+                narrowed: 0,
             },
             fixed,
             names,

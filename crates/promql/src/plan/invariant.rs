@@ -91,7 +91,8 @@ fn is_invariant(node: &Node) -> bool {
     }
 }
 
-fn constant(scalar: &Scalar) -> bool {
+/// Whether it is the same at every step.
+pub(super) fn constant(scalar: &Scalar) -> bool {
     match scalar {
         Scalar::Const(_) => true,
         Scalar::Time => false,

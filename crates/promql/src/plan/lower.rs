@@ -6,7 +6,7 @@ use model::source::Aggregate as Column;
 use model::{Hints, METRIC_NAME, MatchOp, Millis, Order, Projection, Select, TimeRange};
 
 use super::hints::Around;
-use super::{Map, Node, Over, Scalar, Selector, Subquery, downsampled, shared};
+use super::{Map, Node, Over, Scalar, Selector, Subquery, downsampled, invariant, shared};
 use crate::annotations::Annotations;
 use crate::arith::changes_schema;
 use crate::ast::{AggregateOp, BinaryOp, Cardinality, Matching, Span};
@@ -49,6 +49,8 @@ pub(crate) struct Lowering {
     ranged: bool,
     /// How many nodes are around the present one.
     depth: usize,
+    /// How many numbers its scalars are, each step counted.
+    pub(crate) numbers: u64,
 }
 
 /// After so many levels a part of the plan becomes a task of its own.
@@ -73,6 +75,7 @@ impl Lowering {
             max_resolution,
             ranged,
             depth: 0,
+            numbers: 0,
         }
     }
 
@@ -260,7 +263,7 @@ impl Lowering {
                     // Sorting by value leaves histograms out, even where it sorts nothing.
                     return match by {
                         SortBy::Value { .. } => input.then(Stage::Floats),
-                        SortBy::Labels { .. } => input,
+                        SortBy::Labels { .. } => input.then(Stage::All),
                     };
                 }
                 Pipe::of(
@@ -318,6 +321,8 @@ impl Lowering {
                     names: names.clone(),
                     data: data.clone(),
                     grid,
+                    part: self.part,
+                    meter: Arc::default(),
                 };
                 self.unique_always(Pipe::of(joined, grid), false)
             }
@@ -517,8 +522,18 @@ impl Lowering {
 
     /// The operators of a scalar on `grid`.
     pub(crate) fn scalar(&mut self, scalar: &Scalar, grid: Grid) -> ScalarOp {
+        self.numbers = self.numbers.saturating_add(grid.count as u64);
         match scalar {
             Scalar::Const(v) => ScalarOp::Const(*v),
+            same if grid.count > 1 && invariant::constant(same) => {
+                let ranged = std::mem::replace(&mut self.ranged, false);
+                let first = grid.first();
+                let around = self.enter(first, Within::Invariant(self.part));
+                let once = self.scalar(same, first);
+                self.part = around;
+                self.ranged = ranged;
+                ScalarOp::Once(Arc::new(once), first)
+            }
             Scalar::Time => ScalarOp::Time,
             Scalar::Of(node) => ScalarOp::Of(Arc::new(self.node(node, grid, &Around::default()))),
             Scalar::Neg(a) => ScalarOp::Neg(Arc::new(self.scalar(a, grid))),
@@ -737,9 +752,14 @@ impl std::fmt::Display for Selector {
         if self.offset != 0 {
             write!(f, " offset={}ms", self.offset)?;
         }
-        match self.at {
-            Some(at) => write!(f, " at={at}"),
-            None => Ok(()),
+        if let Some(at) = self.at {
+            write!(f, " at={at}")?;
+        }
+        match matchers.get(..self.narrowed) {
+            Some(by) if !by.is_empty() => {
+                write!(f, " narrowed by the other side's {{{}}}", by.join(","))
+            }
+            _ => Ok(()),
         }
     }
 }

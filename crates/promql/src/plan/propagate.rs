@@ -201,5 +201,6 @@ fn add(selector: &mut Selector, matcher: &Matcher) {
     if !selector.matchers.contains(matcher) {
         // In front: the name's matcher stays last.
         selector.matchers.insert(0, matcher.clone());
+        selector.narrowed += 1;
     }
 }

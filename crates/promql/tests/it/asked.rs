@@ -170,3 +170,23 @@ fn a_source_is_told_what_its_answer_is_for() {
         assert_eq!(hints.projection, projection, "{expr}");
     }
 }
+
+#[test]
+fn the_plan_says_what_narrows_a_selector() {
+    let (engine, _) = engine();
+    let plan = |expr: &str| {
+        let plan = engine.explain(expr, 0, 0, None);
+        plan.expect("the query is sound").to_string()
+    };
+    let narrowed = plan("m and on (l) n{l=\"a\"}");
+    assert!(
+        narrowed.contains(
+            "{l=\"a\",__name__=\"m\"} range=300000ms narrowed by the other side's {l=\"a\"}"
+        ),
+        "{narrowed}"
+    );
+    let written = plan("m{l=\"a\"} and on (l) n{l=\"a\"}");
+    assert!(!written.contains("narrowed"), "{written}");
+    let unsafe_to = plan("m + on (l) n{l=\"a\"}");
+    assert!(!unsafe_to.contains("narrowed"), "{unsafe_to}");
+}

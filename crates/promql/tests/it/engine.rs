@@ -19,25 +19,25 @@ use promql::{
 
 use crate::dealt::{Dealt, Endless};
 
-fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+pub fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     Arc::new(pool.expect("threads can be started"))
 }
 
-fn options() -> EngineOptions {
+pub fn options() -> EngineOptions {
     EngineOptions {
         features: Features::ALL,
         ..EngineOptions::default()
     }
 }
 
-fn engine(source: impl Source + 'static, options: EngineOptions, threads: usize) -> Engine {
+pub fn engine(source: impl Source + 'static, options: EngineOptions, threads: usize) -> Engine {
     Engine::new(Arc::new(source), options, pool(threads))
 }
 
 /// Counters `c_total` of 3 jobs with 40 instances each, one sample every 15 s for an hour, with
 /// resets; and a gauge `g` of each job.
-fn data() -> MemorySource {
+pub fn data() -> MemorySource {
     let mut series = Vec::new();
     for i in 0..120u32 {
         let (job, instance) = (format!("j{}", i % 3), format!("i{i}"));
@@ -250,7 +250,7 @@ fn a_query_over_its_limits_fails_alone() {
         over(&limited, "c_total").unwrap_err().to_string(),
         "query processing would load too many samples into memory in query execution"
     );
-    // What streams does not count as held.
+    // What fits does not depend on how often it was asked.
     assert!(at(&limited, "sum(c_total)", 600_000).is_ok());
 
     let mut small = options();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use block::BlockError;
 use block::index::{PostingsAt, decode_postings};
-use block::postings::{Index, Plan};
+use block::postings::{Index, Plan, Until};
 use bytes::Bytes;
-use model::{Matcher, SourceError};
+use model::{Matcher, Scope, SourceError};
 use ulid::Ulid;
 
 use super::Item;
@@ -103,7 +103,12 @@ fn size(at: PostingsAt) -> u64 {
 fn plan(
     lists: &Lists,
     matchers: &[Matcher],
+    scope: &Scope,
 ) -> Result<(Plan<PostingsAt>, Vec<Matcher>), BlockError> {
+    let lists = &Until {
+        index: lists,
+        scope,
+    };
     let whole = Plan::new(lists, matchers)?;
     let total: u64 = whole.keys().map(size).sum();
     if matchers.len() < 2 || whole.is_nothing() || whole.needs_all() || total <= HEAVY {
@@ -144,8 +149,13 @@ impl Query {
             header: Arc::clone(header),
             bytes: HashMap::new(),
         };
-        let planned = move || plan(&lists, &matchers).map(|(plan, rest)| (plan, rest, lists));
+        let scope = Arc::clone(&self.scope);
+        let planned = move || {
+            let planned = plan(&lists, &matchers, &scope);
+            planned.map(|(plan, rest)| (plan, rest, lists))
+        };
         let (plan, rest, back) = self.compute(planned).await??;
+        self.scope.check()?;
         lists = back;
         if plan.is_nothing() {
             return Ok(Resolved::default());
@@ -157,7 +167,15 @@ impl Query {
         keys.sort_unstable();
         keys.dedup_by_key(|k| k.offset);
         self.lists(ulid, header, &keys, &mut lists.bytes).await?;
-        let ids = self.compute(move || plan.run(&lists)).await??;
+        let scope = Arc::clone(&self.scope);
+        let run = move || {
+            plan.run(&Until {
+                index: &lists,
+                scope: &scope,
+            })
+        };
+        let ids = self.compute(run).await??;
+        self.scope.check()?;
         Ok(Resolved { ids, rest })
     }
 

@@ -113,19 +113,20 @@ impl Shared {
             let mut blocks = Vec::with_capacity(self.blocks.len());
             for block in &self.blocks {
                 self.scope.check()?;
-                blocks.push(block.matching(&self.select.matchers)?);
+                blocks.push(block.matching_for(&self.scope, &self.select.matchers)?);
             }
-            Ok(Found::new(blocks, self.found_in_head()))
+            Ok(Found::new(blocks, self.found_in_head()?))
         };
         let found = self.found.get_or_init(find);
         found.as_ref().map_err(Clone::clone)
     }
 
-    fn found_in_head(&self) -> Vec<u32> {
-        match &self.head {
-            Some(_) => self.pin.inner.head.matching(&self.select.matchers),
+    fn found_in_head(&self) -> Result<Vec<u32>, SourceError> {
+        let head = &self.pin.inner.head;
+        Ok(match &self.head {
+            Some(_) => head.matching_for(&self.scope, &self.select.matchers)?,
             None => Vec::new(),
-        }
+        })
     }
 
     /// The same if it takes little, or was done before.
@@ -140,7 +141,7 @@ impl Shared {
             if self.head.is_some() && self.select.matchers.iter().any(tries_values) {
                 return None;
             }
-            let found = Found::new(blocks, self.found_in_head());
+            let found = Found::new(blocks, self.found_in_head().ok()?);
             // Another cursor may have been first: it has found the same.
             let _ = self.found.set(Ok(found));
         }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use block::chunks;
 use block::index::{self, ChunkMeta};
-use block::postings;
+use block::postings::{self, Until};
 use block::read_at::{Span, coalesce};
 use block::tombstones::{Touch, touch};
 use block::{Block, BlockError, Meta};
 use bytes::Bytes;
 use hashbrown::HashSet;
-use model::{ChunkRef, Encoding, Matcher, SeriesBatch, TimeRange};
+use model::{ChunkRef, Encoding, Matcher, Scope, SeriesBatch, SourceError, TimeRange};
 use ulid::Ulid;
 
 use crate::Error;
@@ -106,6 +106,18 @@ impl LocalBlock {
     /// The series that satisfy the matchers, in the order of their labels.
     pub(crate) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<u32>, BlockError> {
         postings::resolve(self.index(), matchers)
+    }
+
+    /// The same for a query, as long as it goes on.
+    pub(crate) fn matching_for(
+        &self,
+        scope: &Scope,
+        matchers: &[Matcher],
+    ) -> Result<Vec<u32>, SourceError> {
+        let index = self.index();
+        let ids = postings::resolve(&Until { index, scope }, matchers)?;
+        scope.check()?;
+        Ok(ids)
     }
 
     /// The same if it takes little: few values are tried, and the lists are short.
@@ -312,13 +324,14 @@ impl LocalBlock {
     pub(crate) fn names<'a>(
         &'a self,
         matchers: &[Matcher],
+        scope: &Scope,
         found: &mut Vec<&'a str>,
-    ) -> Result<(), BlockError> {
+    ) -> Result<(), SourceError> {
         if matchers.is_empty() {
             found.extend(self.index().table().names());
             return Ok(());
         }
-        self.ordinals(matchers, found, |pair| Some(pair.0))
+        self.ordinals(matchers, scope, found, |pair| Some(pair.0))
     }
 
     /// Adds their values of label `name`.
@@ -326,8 +339,9 @@ impl LocalBlock {
         &'a self,
         name: &str,
         matchers: &[Matcher],
+        scope: &Scope,
         found: &mut Vec<&'a str>,
-    ) -> Result<(), BlockError> {
+    ) -> Result<(), SourceError> {
         if matchers.is_empty() {
             found.extend(
                 self.index()
@@ -340,20 +354,28 @@ impl LocalBlock {
         let Some(name) = self.index().symbols().find(name) else {
             return Ok(());
         };
-        self.ordinals(matchers, found, |pair| (pair.0 == name).then_some(pair.1))
+        self.ordinals(matchers, scope, found, |pair| {
+            (pair.0 == name).then_some(pair.1)
+        })
     }
 
     fn ordinals<'a>(
         &'a self,
         matchers: &[Matcher],
+        scope: &Scope,
         found: &mut Vec<&'a str>,
         pick: impl Fn((u32, u32)) -> Option<u32>,
-    ) -> Result<(), BlockError> {
-        let ids = self.matching(matchers)?;
+    ) -> Result<(), SourceError> {
+        /// Series between two looks at whether the query goes on.
+        const PART: usize = 1024;
+        let ids = self.matching_for(scope, matchers)?;
         let mut seen: HashSet<u32> = HashSet::new();
         let mut series = self.index().series();
         let mut labels = Vec::new();
         for (i, &id) in ids.iter().enumerate() {
+            if i.is_multiple_of(PART) {
+                scope.check()?;
+            }
             labels.clear();
             series.labels(id, &ids[i + 1..], &mut labels)?;
             seen.extend(labels.iter().copied().filter_map(&pick));

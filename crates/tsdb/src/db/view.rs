@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::future::ready;
 use std::sync::Arc;
 
-use block::BlockError;
 use block::source::threads;
 use model::source::Capabilities;
 use model::{
@@ -176,7 +175,7 @@ impl DbView {
     ) -> Result<Vec<Box<dyn Cursor>>, SourceError> {
         self.scope.check()?;
         let head = &self.pin.inner.head;
-        let mut ids = head.matching(&select.matchers);
+        let mut ids = head.matching_for(&self.scope, &select.matchers)?;
         head.keep_shard(&mut ids, &select);
         let select = Arc::new(select);
         let parts = (ids.len() / CURSOR_SERIES).clamp(1, threads());
@@ -212,8 +211,9 @@ impl DbView {
                 None if matchers.is_empty() => head.all_names(&mut of_head),
                 Some(name) if matchers.is_empty() => head.all_values(name, &mut of_head),
                 _ => {
-                    let ids = head.matching(matchers);
-                    head.names_of(&ids, &reach, &self.pin.snapshot, name, &mut of_head);
+                    let ids = head.matching_for(&self.scope, matchers)?;
+                    let (snapshot, scope) = (&self.pin.snapshot, &*self.scope);
+                    head.names_of(&ids, &reach, snapshot, name, scope, &mut of_head)?;
                 }
             }
         }
@@ -221,11 +221,10 @@ impl DbView {
         let mut found: Vec<&str> = of_head.iter().map(String::as_str).collect();
         for block in &blocks {
             self.scope.check()?;
-            let read: Result<(), BlockError> = match name {
-                None => block.names(matchers, &mut found),
-                Some(name) => block.values(name, matchers, &mut found),
-            };
-            read?;
+            match name {
+                None => block.names(matchers, &self.scope, &mut found)?,
+                Some(name) => block.values(name, matchers, &self.scope, &mut found)?,
+            }
         }
         // Mostly a few lists that are sorted already, which this sort merges.
         found.sort();

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use block::postings;
-use model::Matcher;
+use block::postings::{self, Until};
+use model::{Matcher, Scope, Stopped};
 
 use super::Head;
 use super::index::{Index, PairId};
@@ -52,6 +52,27 @@ impl Head {
             Ok(ids) => ids,
             Err(never) => match never {},
         }
+    }
+
+    /// The same for a query, as long as it goes on.
+    pub(crate) fn matching_for(
+        &self,
+        scope: &Scope,
+        matchers: &[Matcher],
+    ) -> Result<Vec<u32>, Stopped> {
+        let ids = {
+            let index = self.index.read();
+            let lists = Until {
+                index: &Lists(&index),
+                scope,
+            };
+            match postings::resolve(&lists, matchers) {
+                Ok(ids) => ids,
+                Err(never) => match never {},
+            }
+        };
+        scope.check()?;
+        Ok(ids)
     }
 
     /// All label names, or all values of one: what can be said without looking at series.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use model::source::{Aggregate, Ahead};
 use model::{
-    ChunkRef, Cursor, Reservation, Scope, Select, SeriesBatch, SourceError, Statistics, Symbol,
-    Symbols,
+    ChunkRef, Cursor, Reservation, Scope, Select, SeriesBatch, SourceError, Statistics, Stopped,
+    Symbol, Symbols,
 };
 use parking_lot::MutexGuard;
 
@@ -465,10 +465,12 @@ impl Head {
         reach: &Reach,
         snapshot: &Snapshot,
         name: Option<&str>,
+        scope: &Scope,
         found: &mut std::collections::BTreeSet<String>,
-    ) {
+    ) -> Result<(), Stopped> {
         let mut seen: std::collections::HashSet<PairId> = Default::default();
         for part in ids.chunks(512) {
+            scope.check()?;
             let index = self.index.read();
             let pages = self.pages.read();
             for &id in part {
@@ -498,6 +500,7 @@ impl Head {
             }
             seen.clear();
         }
+        Ok(())
     }
 
     /// Calls `each` with the number and the labels of those of `ids` of which the snapshot sees a

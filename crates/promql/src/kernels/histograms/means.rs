@@ -334,7 +334,7 @@ mod tests {
             let grid = Grid { start: 0, step, count: (all.len() as i64 * 1000 / step) as usize };
             let window = Window { range, offset: 0, at: None };
             let mixed = Mixed {
-                cols: Cols { ts: &[], values: &[], starts: &[], grid: &grid, window: &window },
+                cols: Cols { ts: &[], values: &[], starts: &[], grid: &grid, window: &window, stop: Default::default() },
                 histograms: &histograms,
                 use_starts: false,
             };
