@@ -50,7 +50,28 @@ impl<'a> Input<'a> {
         self.uvarint_long()
     }
 
+    #[inline]
     fn uvarint_long(&mut self) -> Option<u64> {
+        // References and times take three to six bytes, in no order that a processor could guess: without a branch for each byte
+        // (the groups of seven bits are moved together in pairs).
+        if let Some(word) = self.0.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) {
+            let ends = !word & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                let bits = ends.trailing_zeros() + 1;
+                let groups = word & (u64::MAX >> (64 - bits)) & 0x7f7f_7f7f_7f7f_7f7f;
+                let pairs =
+                    (groups & 0x007f_007f_007f_007f) | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+                let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+                self.0 = &self.0[bits as usize / 8..];
+                return Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4);
+            }
+        }
+        self.uvarint_slow()
+    }
+
+    /// Near the end of the input, and for more than eight bytes.
+    #[cold]
+    fn uvarint_slow(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for (i, &b) in self.0.iter().take(10).enumerate() {
             if i == 9 && b > 1 {
@@ -108,4 +129,39 @@ pub(crate) fn put_prefixed(out: &mut Vec<u8>, bytes: &[u8]) {
 /// CRC-32 with Castagnoli's polynomial, as every file here has it.
 pub(crate) fn crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_all_lengths_read_back() {
+        for bits in 0..64 {
+            for value in [
+                1u64 << bits,
+                (1 << bits) - 1,
+                u64::MAX >> bits,
+                0xa5a5_a5a5_a5a5_a5a5 >> bits,
+            ] {
+                let mut bytes = Vec::new();
+                put_uvarint(&mut bytes, value);
+                let length = bytes.len();
+                for behind in 0..9 {
+                    bytes.truncate(length);
+                    bytes.resize(length + behind, 0xff);
+                    let mut input = Input(&bytes);
+                    assert_eq!(input.uvarint(), Some(value));
+                    assert_eq!(input.0.len(), behind, "{value:x}");
+                }
+                for cut in 0..length {
+                    assert_eq!(Input(&bytes[..cut]).uvarint(), None);
+                }
+            }
+        }
+        assert_eq!(Input(&[0xff; 20]).uvarint(), None);
+        let mut over = [0xff; 10];
+        over[9] = 2;
+        assert_eq!(Input(&over).uvarint(), None);
+    }
 }

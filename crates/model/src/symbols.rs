@@ -18,7 +18,7 @@ impl Symbol {
     pub const EMPTY: Symbol = Symbol(0);
 }
 
-const FIRST: u32 = 10; // segment n holds 2^(FIRST+n) strings
+const FIRST: u32 = 6; // segment n holds 2^(FIRST+n) strings
 const SEGMENTS: usize = (32 - FIRST) as usize;
 
 type Segment = Box<[OnceLock<Str>]>;
