@@ -90,7 +90,7 @@ impl Symbols {
             .copied()
     }
 
-    /// The number of `s`, interning it if it is new. At most 2^32 - 1024 strings.
+    /// The number of `s`, interning it if it is new. At most 2^32 - 64 strings.
     pub fn intern(&self, s: &str) -> Symbol {
         let hash = self.hasher.hash_one(s);
         if let Some(&symbol) = self.index.read().find(hash, |&sym| self.get(sym) == s) {
