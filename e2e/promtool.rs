@@ -182,6 +182,25 @@ fn with_ties_sorted(text: &str) -> Vec<String> {
     .collect()
 }
 
+/// Our dump without what promtool 3 swallows of it: it asks for the next sample once for each kind, so that the first histogram or two
+/// of a series, which are of no kind that it waits for, are gone.
+fn without_swallowed(ours: &str, theirs: &str) -> String {
+    let mut left = theirs.lines().peekable();
+    let (mut kept, mut swallowed) = (String::new(), Vec::new());
+    for line in ours.lines() {
+        if left.next_if_eq(&line).is_none() && line.contains("{count:") {
+            swallowed.push(line.split("{count:").next());
+            continue;
+        }
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    for series in swallowed.chunk_by(|a, b| a == b) {
+        assert!(series.len() <= 2, "{series:?}");
+    }
+    kept
+}
+
 #[test]
 fn lists_and_dumps_are_promtools() {
     for tool in promtools("lists_and_dumps_are_promtools") {
@@ -212,12 +231,10 @@ fn lists_and_dumps_are_promtools() {
             ]);
         }
         for call in calls {
-            assert_eq!(
-                ours(&call),
-                theirs(&tool, &call),
-                "{} {call:?}",
-                tool.program
-            );
+            let (a, b) = (ours(&call), theirs(&tool, &call));
+            assert_eq!(a.0, b.0, "{} {call:?}", tool.program);
+            let a = without_swallowed(&a.1, &b.1);
+            assert_eq!(a, b.1, "{} {call:?}", tool.program);
         }
         let mut calls = vec![vec!["analyze", data], vec!["analyze", "--limit=100", data]];
         if !tool.old {
