@@ -39,9 +39,15 @@ pub(super) fn bare_literal(expr: &DurationExpr) -> Option<NumberLiteral> {
     }
 }
 
-/// Seconds as whole nanoseconds, as Prometheus keeps durations.
+/// Seconds as whole nanoseconds, as Prometheus keeps durations: what does not fit, and what is no number, is the least number, as Go
+/// for amd64 has it.
 pub(super) fn nanos(seconds: f64) -> i64 {
-    (seconds * 1e9).round() as i64
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    let nanos = (seconds * 1e9).round();
+    match (-BEYOND..BEYOND).contains(&nanos) {
+        true => nanos as i64,
+        false => i64::MIN,
+    }
 }
 
 /// A duration expression as the tree keeps it.
