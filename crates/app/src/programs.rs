@@ -160,7 +160,8 @@ fn promtool() -> Command {
         .args(tools::language::flags(true))
 }
 
-/// Takes out `--no-switch`, and every `--switch` before it: of kingpin's switches the last one counts.
+/// Takes out `--no-switch`, and every `--switch` before it: of kingpin's switches the last one counts. Where `--no-switch` is a flag
+/// itself, as with all of Thanos' tools, it stays.
 fn without_negations(args: Vec<String>) -> Vec<String> {
     fn switches(command: &Command, found: &mut Vec<String>) {
         let args = command.get_arguments();
@@ -182,7 +183,8 @@ fn without_negations(args: Vec<String>) -> Vec<String> {
             break;
         }
         let negated = arg.strip_prefix("--no-").map(|name| format!("--{name}"));
-        match negated.filter(|switch| known.contains(switch)) {
+        let is_one = |switch: &String| known.contains(switch) && !known.contains(&arg);
+        match negated.filter(is_one) {
             Some(switch) => kept.retain(|before| *before != switch),
             None => kept.push(arg),
         }
@@ -247,6 +249,8 @@ mod tests {
             tool("promtool --no-diff test rules --diff"),
             "promtool test rules --diff"
         );
+        let bucket = "epimetheus tools bucket rewrite --no-dry-run --id x";
+        assert_eq!(arranged(Program::Epimetheus, bucket), bucket);
         // What is no switch is for the parser to judge.
         assert_eq!(
             tool("promtool --no-lint=x -- --no-diff"),
