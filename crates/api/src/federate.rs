@@ -2,10 +2,10 @@
 //!
 //! As Prometheus has it (`web/federate.go`): untyped metrics with timestamps, external labels where
 //! a series has none of its own, an empty `instance` where nobody sets one, no series that has
-//! ended. Names that are no old ones are spelled as the client's `Accept` has it. Native histograms go out in protobuf only, those with custom buckets as classic ones in
-//! text.
+//! ended. Names that are no old ones are spelled as the client's `Accept` has it. Native histograms
+//! go out in protobuf only, those with custom buckets as classic ones in text.
 
-mod names;
+mod format;
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chunk::samples::{Samples, Value};
 use http::{HeaderMap, StatusCode, header};
+use model::escaping::EscapingScheme;
 use model::histogram::{CUSTOM_SCHEMA, CounterReset, FloatHistogram, Span};
 use model::labels::is_legacy_metric_name;
 use model::{
@@ -22,7 +23,7 @@ use model::{
 use tokio::runtime::Handle;
 use wire::put;
 
-use self::names::{Escaping, Format};
+use self::format::Format;
 use crate::Options;
 use crate::params::Params;
 use crate::rows::Sorted;
@@ -218,7 +219,7 @@ fn push_value(text: &mut String, value: &str) {
 
 fn write_text(
     out: &mut Vec<u8>,
-    (name, escaping): (&str, Escaping),
+    (name, escaping): (&str, EscapingScheme),
     kind: Kind,
     family: &[&Newest],
     ours: &Labels,
@@ -315,7 +316,7 @@ fn classic(h: &FloatHistogram) -> Vec<(f64, f64)> {
 
 fn write_message(
     out: &mut Vec<u8>,
-    (name, escaping): (&str, Escaping),
+    (name, escaping): (&str, EscapingScheme),
     kind: Kind,
     family: &[&Newest],
     ours: &Labels,

@@ -17,6 +17,7 @@
 //! `tsdb`), bytes on the network (`wire`), or anything that waits.
 
 pub mod budget;
+pub mod escaping;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;

@@ -25,8 +25,9 @@ mod text;
 use model::Millis;
 use model::report::MetricType;
 
+pub use model::escaping::EscapingScheme;
 pub use negotiate::{
-    EscapingScheme, Negotiated, NegotiationError, ScrapeProtocol, Written, accept_header, negotiate,
+    Negotiated, NegotiationError, ScrapeProtocol, Written, accept_header, negotiate,
 };
 pub use number::{NumberError, format_openmetrics_float, parse_float};
 pub use series::{Exemplar, LabelOptions, Series, labels_of, unescape, unescape_help};

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use model::escaping::EscapingScheme;
+
 use super::Format;
 
 /// A format that can be asked for, under its name in the configuration.
@@ -80,43 +82,6 @@ impl std::str::FromStr for ScrapeProtocol {
                     Self::ALL.map(Self::as_str).join(" ")
                 )
             })
-    }
-}
-
-/// How a target shall write names that the old naming rules forbid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum EscapingScheme {
-    /// As they are, quoted.
-    #[default]
-    AllowUtf8,
-    /// Other characters as underscores.
-    Underscores,
-    /// Dots as `_dot_`, other characters as double underscores.
-    Dots,
-    /// Any other character by its number (`U__`).
-    Values,
-}
-
-impl EscapingScheme {
-    /// As the configuration and the `Accept` header name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AllowUtf8 => "allow-utf-8",
-            Self::Underscores => "underscores",
-            Self::Dots => "dots",
-            Self::Values => "values",
-        }
-    }
-}
-
-impl std::str::FromStr for EscapingScheme {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        [Self::AllowUtf8, Self::Underscores, Self::Dots, Self::Values]
-            .into_iter()
-            .find(|s| s.as_str() == name)
-            .ok_or_else(|| format!("unknown format scheme {name}"))
     }
 }
 
