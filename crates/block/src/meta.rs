@@ -215,6 +215,23 @@ pub struct IndexStats {
 }
 
 impl Meta {
+    /// The files that Thanos' section lists; none where there is no such section.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.thanos.iter().flat_map(|t| &t.files)
+    }
+
+    /// Bytes of all its files, as far as they are listed.
+    pub fn bytes(&self) -> u64 {
+        self.files().map(|f| f.size_bytes).sum()
+    }
+
+    /// Bytes of its index, if that is listed.
+    pub fn index_bytes(&self) -> u64 {
+        let mut files = self.files();
+        let index = files.find(|f| f.rel_path == crate::index::FILE);
+        index.map_or(0, |f| f.size_bytes)
+    }
+
     /// The meta of a new block of level 1, with itself as its source. `range` is closed.
     pub fn new(ulid: Ulid, range: TimeRange) -> Self {
         Self {

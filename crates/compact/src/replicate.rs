@@ -74,8 +74,7 @@ pub async fn replicate(from: &Bucket, to: &Arc<Bucket>, block: Ulid) -> Result<R
     from.list(&folder, |object| objects.push(object)).await?;
     // Listings may leave things out; a copy without them would pass for a block.
     let parsed = Meta::parse(&meta)?;
-    let files = parsed.thanos.iter().flat_map(|t| &t.files);
-    for file in files.filter(|f| f.rel_path != block::meta::FILE) {
+    for file in parsed.files().filter(|f| f.rel_path != block::meta::FILE) {
         let key = marks::key(block, &file.rel_path);
         if !objects.iter().any(|object| object.key == key) {
             return Err(Error::Refused(format!(

@@ -258,7 +258,7 @@ impl BucketReport for Report {
                     counts: (stats.num_series, stats.num_samples, stats.num_chunks),
                     level: block.meta.compaction.level,
                     resolution: thanos.map_or(0, |t| t.downsample.resolution),
-                    bytes: thanos.map(|t| t.files.iter().map(|f| f.size_bytes).sum()),
+                    bytes: thanos.map(|_| block.meta.bytes()),
                     labels: block.labels.clone(),
                     source: thanos.map_or("", |t| t.source.as_str()).into(),
                 }

@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use block::Meta;
 use bucket::{Bucket, Catalog, CatalogOptions};
 use clap::{ArgMatches, Command};
 use ulid::Ulid;
@@ -147,19 +146,6 @@ async fn look(bucket: &Arc<Bucket>, options: CatalogOptions) -> Result<Arc<Catal
         tracing::warn!(block = %ulid, why, "a block cannot be read");
     }
     Ok(Arc::new(catalog))
-}
-
-/// Bytes of a block's files, as far as its `meta.json` says.
-fn bytes(meta: &Meta) -> u64 {
-    let files = meta.thanos.iter().flat_map(|t| &t.files);
-    files.map(|file| file.size_bytes).sum()
-}
-
-/// Bytes of its index.
-fn index_bytes(meta: &Meta) -> u64 {
-    let mut files = meta.thanos.iter().flat_map(|t| &t.files);
-    let index = files.find(|f| f.rel_path == block::index::FILE);
-    index.map_or(0, |file| file.size_bytes)
 }
 
 /// The ULIDs of a flag that may be repeated.

@@ -107,7 +107,7 @@ impl Compactor {
             // Each compaction takes at least one block away.
             for _ in 0..2 * metas.len() {
                 let refs: Vec<&Meta> = metas.iter().collect();
-                let index = |m: &Meta| size(m, true);
+                let index = |m: &Meta| m.index_bytes();
                 let decision = self.options.planner.decide(&refs, &apart, index);
                 apart.excluded.extend(decision.exclude.iter().map(|e| e.0));
                 if decision.plan.is_empty() {
@@ -117,7 +117,7 @@ impl Compactor {
                 let inputs: Vec<&Meta> = metas.iter().filter(taken).collect();
                 todo.compactions += 1;
                 todo.blocks += inputs.len();
-                todo.bytes += inputs.iter().map(|m| size(m, false)).sum::<u64>();
+                todo.bytes += inputs.iter().map(|m| m.bytes()).sum::<u64>();
                 let mut made = merge::meta_of(Ulid::generate(), &inputs);
                 made.thanos = inputs.first().and_then(|m| m.thanos.clone());
                 metas.retain(|m| !decision.plan.contains(&m.ulid));
@@ -165,12 +165,5 @@ impl Compactor {
 
 /// Bytes of what goes into a job.
 pub(super) fn bytes(job: &Job) -> u64 {
-    job.inputs.iter().map(|b| size(&b.meta, false)).sum()
-}
-
-/// Bytes of a block's index, or of all its files, as its `meta.json` says.
-fn size(meta: &Meta, only_index: bool) -> u64 {
-    let files = meta.thanos.iter().flat_map(|t| &t.files);
-    let wanted = files.filter(|f| !only_index || f.rel_path == block::index::FILE);
-    wanted.map(|f| f.size_bytes).sum()
+    job.inputs.iter().map(|b| b.meta.bytes()).sum()
 }

@@ -26,8 +26,7 @@ const NEAR: u64 = 32 << 10;
 
 /// Bytes of all chunks of a block, if it tells.
 fn bytes(meta: &block::Meta) -> u64 {
-    let files = meta.thanos.iter().flat_map(|t| &t.files);
-    let segments = files.filter(|f| f.rel_path.starts_with(chunks::DIR));
+    let segments = meta.files().filter(|f| f.rel_path.starts_with(chunks::DIR));
     segments.map(|f| f.size_bytes).sum()
 }
 

@@ -207,7 +207,7 @@ async fn run_once(
         }
         return Ok(());
     }
-    let bytes = metas.iter().map(super::bytes).sum();
+    let bytes = metas.iter().map(Meta::bytes).sum();
     let source = Arc::clone(from);
     let moved = move || source.fetched_bytes();
     let work = Work::begin("replicating", "blocks", metas.len() as u64, bytes, moved);
@@ -219,7 +219,7 @@ async fn run_once(
                 tracing::info!(block = %meta.ulid, objects, "block replicated");
             }
         }
-        work.done(super::bytes(meta));
+        work.done(meta.bytes());
     }
     drop(work);
     tracing::info!(copied, there, "replication done");

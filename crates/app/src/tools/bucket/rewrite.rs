@@ -168,11 +168,7 @@ pub fn run(typed: &Typed<'_>) -> Result<ExitCode> {
             metas.push(meta.with_context(|| format!("reading {key}"))?);
         }
         // A dry run looks into indexes only.
-        let read = if dry {
-            super::index_bytes
-        } else {
-            super::bytes
-        };
+        let read = if dry { Meta::index_bytes } else { Meta::bytes };
         let source = Arc::clone(&bucket);
         let (count, bytes) = (metas.len() as u64, metas.iter().map(read).sum());
         let moved = move || source.fetched_bytes();

@@ -117,7 +117,7 @@ fn groups(blocks: &[Arc<CatalogBlock>]) -> Vec<compact::group::Group> {
 impl Verifier {
     async fn indexes(&mut self, blocks: &[Arc<CatalogBlock>]) -> Result<()> {
         let count = blocks.len() as u64;
-        let bytes = blocks.iter().map(|b| super::index_bytes(&b.meta)).sum();
+        let bytes = blocks.iter().map(|b| b.meta.index_bytes()).sum();
         let source = Arc::clone(&self.bucket);
         let moved = move || source.fetched_bytes();
         let work = Work::begin("verifying", "blocks", count, bytes, moved);
@@ -149,7 +149,7 @@ impl Verifier {
                     self.issues += 1;
                 }
             }
-            work.done(super::index_bytes(&block.meta));
+            work.done(block.meta.index_bytes());
         }
         Ok(())
     }
