@@ -47,6 +47,14 @@ pub fn providers() -> impl Iterator<Item = (&'static str, bool)> {
         .chain(foreign.map(|name| (name, false)))
 }
 
+/// Fails if an address of a target is a URL, which people write by mistake.
+pub fn check_address(address: &str) -> Result<(), String> {
+    match address.contains('/') {
+        true => Err(format!("{address:?} is not a valid hostname")),
+        false => Ok(()),
+    }
+}
+
 impl Discovery {
     /// Keys of the mechanisms in use that we cannot run, and of HTTP client settings that we
     /// cannot obey in those that we can.
@@ -73,10 +81,7 @@ impl Discovery {
     /// relabelling may mend it.
     pub fn check_static_addresses(&self) -> Result<(), String> {
         let mut targets = self.static_configs.iter().flat_map(|group| &group.targets);
-        match targets.find(|target| target.contains('/')) {
-            Some(target) => Err(format!("{target:?} is not a valid hostname")),
-            None => Ok(()),
-        }
+        targets.try_for_each(|target| check_address(target))
     }
 
     /// Makes the paths of files relative to `folder`, which holds the configuration file.

@@ -188,10 +188,7 @@ pub(crate) fn check_address(address: &str) -> Result<(), String> {
     if address.is_empty() {
         return Err("no address".to_owned());
     }
-    if address.contains('/') {
-        return Err(format!("{address:?} is not a valid hostname"));
-    }
-    Ok(())
+    discovery::config::check_address(address)
 }
 
 fn times(interval_text: &str, timeout_text: &str) -> Result<(Millis, Millis), String> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use discovery::config::Discovery;
+use discovery::config::{Discovery, check_address};
 use model::Labels;
 use model::relabel::{self, NameScheme};
 use model::settings;
@@ -64,12 +64,8 @@ impl Alertmanager {
         let rules = relabel::compile(&self.relabel_configs, scheme).map_err(|e| e.to_string())?;
         let own = Labels::from_pairs([(super::ADDRESS, target), (super::SCHEME, &self.scheme)]);
         let after = relabel::process(&group.overlay(&own), &rules);
-        match after.as_ref().and_then(|labels| labels.get(super::ADDRESS)) {
-            Some(address) if address.contains('/') => {
-                Err(format!("{address:?} is not a valid hostname"))
-            }
-            _ => Ok(()),
-        }
+        let address = after.as_ref().and_then(|labels| labels.get(super::ADDRESS));
+        address.map_or(Ok(()), check_address)
     }
 
     /// The keys that are set and that this version cannot obey.
