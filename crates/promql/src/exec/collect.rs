@@ -65,12 +65,11 @@ impl Operator for Quantile {
                     let mut groups = LabelIndex::default();
                     let mut members: Vec<(bool, Vec<super::block::RowRef<'_>>)> = Vec::new();
                     let (mut labels, mut pace) = (Vec::new(), Pace::default());
-                    let (mut beside, mut used) = (cx.hold(0)?, 0);
+                    let mut beside = cx.growing()?;
                     for row in blocks.iter().flat_map(Block::rows) {
                         pace.step(cx, row.labels.len())?;
                         // A reference, its value, and perhaps a group.
-                        used += size_of_val(&row) + size_of_val(row.labels) + 64;
-                        beside.ensure(used)?;
+                        beside.add(size_of_val(&row) + size_of_val(row.labels) + 64)?;
                         key.of(row.labels, &mut labels);
                         let (g, new) = groups.intern(&labels);
                         if new {

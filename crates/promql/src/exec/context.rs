@@ -109,6 +109,21 @@ impl Held {
     }
 }
 
+/// What an operator keeps beside its blocks, which grows: it is held before it is there.
+pub(crate) struct Growing {
+    held: Held,
+    /// Bytes so far.
+    used: usize,
+}
+
+impl Growing {
+    /// So many bytes more.
+    pub(crate) fn add(&mut self, bytes: usize) -> Result<(), QueryError> {
+        self.used += bytes;
+        self.held.ensure(self.used)
+    }
+}
+
 /// A block that grows row by row: what it takes is held before it is there.
 pub(crate) struct Building {
     block: Block,
@@ -290,6 +305,14 @@ impl Context {
             return Err(execution(TOO_MANY_SAMPLES));
         }
         self.hold(self.credits.saturating_mul(steps.saturating_mul(9)))
+    }
+
+    /// Begins to hold what grows.
+    pub(crate) fn growing(&self) -> Result<Growing, QueryError> {
+        Ok(Growing {
+            held: self.hold(0)?,
+            used: 0,
+        })
     }
 
     /// Begins a block of so many steps.

@@ -131,13 +131,12 @@ impl Operator for Gather {
 fn united(cx: &Context, blocks: &[Block], steps: usize) -> Result<Block, QueryError> {
     let mut index = LabelIndex::default();
     let mut rows: Vec<Row> = Vec::new();
-    let (mut beside, mut used, mut pace) = (cx.hold(0)?, 0, Pace::default());
+    let (mut beside, mut pace) = (cx.growing()?, Pace::default());
     for row in blocks.iter().flat_map(Block::rows) {
         pace.step(cx, steps)?;
         let (i, new) = index.intern(row.labels);
         if new {
-            used += row.bytes() + size_of_val(row.labels) + size_of::<Row>() + 16;
-            beside.ensure(used)?;
+            beside.add(row.bytes() + size_of_val(row.labels) + size_of::<Row>() + 16)?;
             let mut first = Row::default();
             row.copy_to(&mut first);
             rows.push(first);

@@ -134,12 +134,12 @@ fn computed(
     let (key, mut labels) = (Key::AllBut(vec![le]), Vec::new());
     let mut groups = LabelIndex::default();
     let mut members: Vec<Members<'_>> = Vec::new();
-    let (mut beside, mut used, mut pace) = (cx.hold(0)?, 0, Pace::default());
+    let (mut beside, mut pace) = (cx.growing()?, Pace::default());
     for row in blocks.iter().flat_map(Block::rows) {
         pace.step(cx, row.labels.len() * 4)?;
         // A reference with its bound, and perhaps a group.
-        used += size_of_val(&row) + size_of::<Members<'_>>() + size_of_val(row.labels) + 32;
-        beside.ensure(used)?;
+        let of_row = size_of_val(&row) + size_of::<Members<'_>>() + size_of_val(row.labels);
+        beside.add(of_row + 32)?;
         if !row.histograms.is_empty() {
             let (g, new) = groups.intern(row.labels);
             if new {

@@ -97,13 +97,12 @@ impl Info {
         let mut groups: Vec<Group<'_>> = Vec::new();
         let mut metrics: Vec<Symbol> = Vec::new();
         let mut counts = Counts::default();
-        let (mut beside, mut used) = (cx.hold(0)?, 0);
+        let mut beside = cx.growing()?;
         let mut looked_at = cx.tally.as_ref().map(|_| Steps::new(steps));
         for row in info.iter().flat_map(Block::rows) {
             pace.step(cx, steps)?;
             // A reference, and perhaps a group, which knows the newest at each step.
-            used += size_of_val(&row) + size_of::<Group<'_>>() + steps * 4 + 64;
-            beside.ensure(used)?;
+            beside.add(size_of_val(&row) + size_of::<Group<'_>>() + steps * 4 + 64)?;
             let ids = identifying.map(|l| value_of(row.labels, l));
             let wanted = known.iter().any(|values| !values.is_empty())
                 && known
