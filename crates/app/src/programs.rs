@@ -172,6 +172,9 @@ fn without_negations(args: Vec<String>) -> Vec<String> {
         );
         command.get_subcommands().for_each(|c| switches(c, found));
     }
+    if !args.iter().any(|arg| arg.starts_with("--no-")) {
+        return args;
+    }
     let mut known = Vec::new();
     switches(&promtool(), &mut known);
     let mut kept: Vec<String> = Vec::new();
