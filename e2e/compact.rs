@@ -142,6 +142,22 @@ fn samples(folder: &Path, scratch: &Path) -> BTreeSet<String> {
 }
 
 /// The blocks of a folder that are not marked for deletion.
+/// Makes the blocks of a folder others, of the same samples.
+fn renew(blocks: &Path) {
+    for entry in std::fs::read_dir(blocks).unwrap().flatten() {
+        let path = entry.path().join("meta.json");
+        let Ok(text) = std::fs::read(&path) else {
+            continue;
+        };
+        let mut meta: Value = serde_json::from_slice(&text).unwrap();
+        let ulid = ulid::Ulid::generate().to_string();
+        meta["ulid"] = ulid.as_str().into();
+        meta["compaction"]["sources"] = serde_json::json!([ulid]);
+        std::fs::write(&path, meta.to_string()).unwrap();
+        std::fs::rename(entry.path(), blocks.join(ulid)).unwrap();
+    }
+}
+
 fn metas(folder: &Path) -> BTreeMap<String, Value> {
     let mut metas = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {

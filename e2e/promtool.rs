@@ -6,7 +6,7 @@ use std::process::Command;
 
 use model::histogram::{Buckets, FloatHistogram, Histogram, IntBuckets, IntHistogram, Span};
 use model::sink::HistogramSample;
-use model::{Batch, Labels, STALE_NAN};
+use model::{Batch, Labels, STALE_NAN, SeriesRef};
 use tsdb::{Db, Options};
 
 use crate::process::Process;
@@ -71,7 +71,7 @@ pub fn set(name: &str, pairs: &[(&str, &str)]) -> Labels {
 }
 
 /// A histogram of whole numbers.
-pub fn int(n: u64) -> Histogram {
+fn int(n: u64) -> Histogram {
     Histogram::Int(IntHistogram {
         schema: 1,
         zero_threshold: 0.001,
@@ -90,7 +90,7 @@ pub fn int(n: u64) -> Histogram {
 }
 
 /// A histogram of floats.
-pub fn float(n: f64) -> Histogram {
+fn float(n: f64) -> Histogram {
     Histogram::Float(FloatHistogram {
         schema: 0,
         count: 2.0 * n,
@@ -107,6 +107,18 @@ pub fn float(n: f64) -> Histogram {
 }
 
 /// Two blocks, and a head that is in the log only.
+/// Sample number `k` of a series of either kind.
+pub fn push_histograms(batch: &mut Batch, series: (SeriesRef, SeriesRef), ts: i64, k: i64) {
+    for (series, value) in [(series.0, int(k as u64)), (series.1, float(k as f64))] {
+        batch.histograms.push(HistogramSample {
+            series,
+            ts,
+            start: 0,
+            value,
+        });
+    }
+}
+
 fn fill(dir: &Path, histograms: bool) {
     let db = Db::open(dir, Options::quiet()).unwrap();
     let mut sets = vec![
@@ -142,14 +154,7 @@ fn fill(dir: &Path, histograms: bool) {
             batch.push(refs[4], ts, if k == 40 { STALE_NAN } else { 2.5 });
         }
         if histograms {
-            for (i, value) in [(5, int(k as u64)), (6, float(k as f64))] {
-                batch.histograms.push(HistogramSample {
-                    series: refs[i],
-                    ts,
-                    start: 0,
-                    value,
-                });
-            }
+            push_histograms(&mut batch, (refs[5], refs[6]), ts, k);
         }
         assert_eq!(db.append_now(batch).unwrap().rejected, []);
         if k == 239 {

@@ -1,12 +1,11 @@
 //! What our compactor and `rewrite` make of every kind of input is taken by promtool and by a real Prometheus, which
 //! answers from it as we do.
 
-use model::sink::HistogramSample;
 use model::{Batch, Matcher, TimeRange, report::Admin as _};
 use tsdb::{Db, Options};
 
 use crate::peers::prometheus3;
-use crate::promtool::{float, int, promtools, set};
+use crate::promtool::{promtools, push_histograms, set};
 
 use super::*;
 
@@ -40,14 +39,7 @@ async fn fill(dir: &Path) {
         if k % 3 == 0 {
             batch.push(refs[2], ts, k as f64);
         }
-        for (i, value) in [(3, int(k as u64)), (4, float(k as f64))] {
-            batch.histograms.push(HistogramSample {
-                series: refs[i],
-                ts,
-                start: 0,
-                value,
-            });
-        }
+        push_histograms(&mut batch, (refs[3], refs[4]), ts, k);
         // Two hours late.
         if k % 3 == 1 && k > 120 {
             batch.push(refs[2], ts - 120 * MINUTE, -(k as f64));
@@ -171,18 +163,7 @@ async fn every_block_is_taken_by_promtool_and_prometheus() {
     for replica in ["a", "b"] {
         let replica = format!("replica=\"{replica}\"");
         upload_as(&plain, &config, &["region=\"us\"", &replica]);
-        for entry in std::fs::read_dir(&plain).unwrap().flatten() {
-            let path = entry.path().join("meta.json");
-            let Ok(text) = std::fs::read(&path) else {
-                continue;
-            };
-            let mut meta: Value = serde_json::from_slice(&text).unwrap();
-            let ulid = ulid::Ulid::generate().to_string();
-            meta["ulid"] = ulid.as_str().into();
-            meta["compaction"]["sources"] = serde_json::json!([ulid]);
-            std::fs::write(&path, meta.to_string()).unwrap();
-            std::fs::rename(entry.path(), plain.join(ulid)).unwrap();
-        }
+        renew(&plain);
     }
     let program = env!("CARGO_BIN_EXE_epimetheus");
     let mut command = compactor(program, &dir.join("data"), &config);

@@ -20,18 +20,7 @@ async fn all_in_one_compacts_its_own_blocks_and_no_others() {
     let blocks = blocks(dir, 26);
     upload(&blocks, &local);
     let own = metas(&bucket);
-    for entry in std::fs::read_dir(&blocks).unwrap().flatten() {
-        let path = entry.path().join("meta.json");
-        let Ok(text) = std::fs::read(&path) else {
-            continue;
-        };
-        let mut meta: Value = serde_json::from_slice(&text).unwrap();
-        let ulid = ulid::Ulid::generate().to_string();
-        meta["ulid"] = ulid.as_str().into();
-        meta["compaction"]["sources"] = serde_json::json!([ulid]);
-        std::fs::write(&path, meta.to_string()).unwrap();
-        std::fs::rename(entry.path(), blocks.join(ulid)).unwrap();
-    }
+    renew(&blocks);
     output(
         ours()
             .args(["tools", "bucket", "upload-blocks", "--label=region=\"us\""])

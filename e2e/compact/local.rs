@@ -9,9 +9,9 @@ use model::{Labels, TimeRange};
 use ulid::Ulid;
 
 use crate::peers::{minio, prometheus3};
-use crate::process::cpu;
+use crate::process::{cpu, status};
 
-use super::measure::{measured, peak, size, until_it_ends};
+use super::measure::{measured, size, until_it_ends};
 use super::*;
 
 const TWO_HOURS: i64 = 7_200_000;
@@ -121,7 +121,7 @@ fn server(
     }
     if let Some((so_far, _)) = cpu(process.id()) {
         seconds = so_far;
-        most = peak(process.id()).unwrap_or(0);
+        most = status(process.id(), "VmHWM:");
     }
     drop(process);
     std::fs::remove_dir_all(&data).unwrap();

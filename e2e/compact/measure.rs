@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use s3kit::Server;
 
-use crate::process::cpu;
+use crate::process::{cpu, status};
 
 use super::*;
 
@@ -64,13 +64,6 @@ struct Taken {
     written: u64,
 }
 
-/// The most memory that it had so far, bytes.
-pub(super) fn peak(id: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-}
-
 /// Bytes of all files below a folder.
 pub(super) fn size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -90,7 +83,7 @@ pub(super) fn until_it_ends(command: &mut Command, data: &Path) -> (f64, u64, u6
     let (mut seconds, mut most, mut disk) = (0.0, 0, 0);
     while let Some((so_far, ended)) = cpu(child.id()) {
         seconds = so_far;
-        most = peak(child.id()).unwrap_or(0).max(most);
+        most = status(child.id(), "VmHWM:").max(most);
         disk = size(data).max(disk);
         if ended {
             break;
