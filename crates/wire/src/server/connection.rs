@@ -24,6 +24,7 @@ use super::observe::HttpMetrics;
 use super::san::ClientCertificate;
 use super::targets::Targets;
 use super::web_config::Watched;
+use crate::grpc::KeepAlive;
 
 /// What all connections of a server share.
 pub(super) struct Shell {
@@ -153,8 +154,8 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(250)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .keep_alive_interval(KeepAlive::SERVER.interval)
+        .keep_alive_timeout(KeepAlive::SERVER.timeout);
     let service = {
         let shell = Arc::clone(shell);
         hyper::service::service_fn(move |request: Request<Incoming>| {
